@@ -1,0 +1,85 @@
+"""Counters, gauges and timings: named once, kept in memory, read by logs, `_health` and metrics.
+
+A metric is made at import with its help text, and lives for the process. Labels are few and bounded; never a DID.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+MAX_SERIES: Final = 200
+BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+_registry: dict[str, Metric] = {}
+
+
+class Metric:
+    """Shared by the three kinds: a name, a help text, and values by label values."""
+
+    kind = ""
+
+    def __init__(self, name: str, help: str, *labels: str) -> None:
+        if name in _registry:
+            raise ValueError(f"metric {name} is named twice")
+        self.name, self.help, self.labels = name, help, labels
+        self._lock = threading.Lock()
+        self._values: dict[tuple[str, ...], float] = {}
+        _registry[name] = self
+
+    def _key(self, values: tuple[str, ...]) -> tuple[str, ...]:
+        # A label that came from outside must not be able to fill the memory.
+        if values in self._values or len(self._values) < MAX_SERIES:
+            return values
+        return tuple("other" for _ in values)
+
+    def value(self, *labels: str) -> float:
+        return self._values.get(labels, 0.0)
+
+    def samples(self) -> list[tuple[tuple[str, ...], float]]:
+        with self._lock:
+            return sorted(self._values.items())
+
+
+class Counter(Metric):
+    kind = "counter"
+
+    def add(self, n: float = 1, *labels: str) -> None:
+        with self._lock:
+            key = self._key(labels)
+            self._values[key] = self._values.get(key, 0.0) + n
+
+
+class Gauge(Metric):
+    kind = "gauge"
+
+    def set(self, value: float, *labels: str) -> None:
+        with self._lock:
+            self._values[self._key(labels)] = value
+
+
+class Histogram(Metric):
+    """Timings in seconds: cumulative buckets, a sum and a count."""
+
+    kind = "histogram"
+
+    def __init__(self, name: str, help: str, *labels: str) -> None:
+        super().__init__(name, help, *labels)
+        self.series: dict[tuple[str, ...], list[float]] = {}
+
+    def observe(self, seconds: float, *labels: str) -> None:
+        with self._lock:
+            row = self.series.get(labels)
+            if row is None:
+                key = labels if len(self.series) < MAX_SERIES else tuple("other" for _ in labels)
+                row = self.series.setdefault(key, [0.0] * (len(BUCKETS_S) + 2))
+            for i, bound in enumerate(BUCKETS_S):
+                if seconds <= bound:
+                    row[i] += 1
+            row[-2] += seconds
+            row[-1] += 1
+
+
+def all_metrics() -> Iterator[Metric]:
+    yield from (_registry[name] for name in sorted(_registry))
