@@ -1,0 +1,110 @@
+"""What a text setting may be.
+
+A check returns "" when the text is fine, and otherwise says in a few words what is allowed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from feedgen.core.ids import is_did, is_plc
+
+Check = Callable[[str], str]
+
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
+_PRINTABLE = re.compile(r"[\x21-\x7e]+")
+
+HOST_NAME: Final = "a DNS name like feed.example.com (no scheme, no port)"
+DID: Final = "a DID like did:plc:... or did:web:feed.example.com"
+BIND: Final = "host:port like 127.0.0.1:8090 or [::1]:0, or unix:/path/of/a/socket"
+FOLDER: Final = "the path of a folder"
+
+
+def or_nothing(check: Check) -> Check:
+    """The same check, but the empty text is fine too."""
+
+    def checked(text: str) -> str:
+        allowed = check(text) if text else ""
+        return f"{allowed}, or nothing" if allowed else ""
+
+    return checked
+
+
+def is_host_name(text: str) -> bool:
+    labels = text.split(".")
+    # A name whose last label is a number would be read as an IPv4 address.
+    return len(text) <= 253 and all(_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
+
+
+def is_host(text: str) -> bool:
+    """A DNS name or an IP address without brackets."""
+    if is_host_name(text):
+        return True
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def check_host_name(text: str) -> str:
+    return "" if is_host_name(text) else HOST_NAME
+
+
+def check_did(text: str) -> str:
+    if not is_did(text) or (text.startswith("did:plc:") and not is_plc(text)):
+        return DID
+    if text.startswith("did:web:"):
+        # atproto's did:web has a host and, on localhost only, a port; never a path.
+        host, _, port = text.removeprefix("did:web:").partition("%3A")
+        return "" if is_host_name(host) and (not port or (host == "localhost" and _is_port(port))) else DID
+    return ""
+
+
+def check_http_url(text: str) -> str:
+    return "" if _is_url(text, ("http", "https")) else "an http:// or https:// URL without a password in it"
+
+
+def check_websocket_url(text: str) -> str:
+    return "" if _is_url(text, ("ws", "wss")) else "a ws:// or wss:// URL without a password in it"
+
+
+def check_bind(text: str) -> str:
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        # The kernel's limit for a socket's path is 107 bytes.
+        return "" if path and "\0" not in path and len(path.encode(errors="replace")) <= 107 else BIND
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    # An IPv6 address needs its brackets here, and nothing else may have them.
+    if not _is_port(port) or bracketed != (":" in host):
+        return BIND
+    return "" if is_host(host[1:-1] if bracketed else host) else BIND
+
+
+def check_folder(text: str) -> str:
+    return "" if text and "\0" not in text else FOLDER
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535
+
+
+def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
+    if not _PRINTABLE.fullmatch(text) or len(text) > 2000:
+        return False
+    try:
+        url = urlsplit(text)
+        return url.scheme in schemes and _is_plain(url)
+    except ValueError:  # a port or a bracket that makes no sense
+        return False
+
+
+def _is_plain(url: SplitResult) -> bool:
+    """A host, perhaps a port and a path: no user, password, query or fragment."""
+    odd = url.query or url.fragment or url.username is not None or url.password is not None
+    return not odd and url.hostname is not None and is_host(url.hostname) and url.port != 0
