@@ -146,15 +146,23 @@ def fields_of(root: type[msgspec.Struct]) -> list[Field]:
 
 
 def read_settings(
-    root: type[T], path: Path | None = None, env: Mapping[str, str] | None = None, folder: Path | None = None
+    root: type[T],
+    path: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    given: Collection[str] = (),
 ) -> Loaded[T]:
-    """Read all, judge all: every problem is found, not only the first. `folder` is where feedgen.toml is looked for."""
+    """Read all, judge all: every problem is found, not only the first.
+
+    `folder` is where feedgen.toml is looked for; `given` is what the command line says, as "section.key=value".
+    """
     fields = {(f.section, f.name): f for f in fields_of(root)}
     file, problems = _find_file(path, folder or Path())
     raw: dict[tuple[str, str], tuple[Any, str]] = {}
     if file is not None and not problems:
         problems += _read_file(file, fields, raw)
     problems += _read_env(os.environ if env is None else env, fields, raw)
+    problems += _read_given(given, fields, raw)
     values: dict[str, dict[str, Value]] = {name: {} for name in sections_of(root)}
     origins = {f"{section}.{name}": "default" for section, name in fields}
     for (section, name), (value, origin) in raw.items():
@@ -309,6 +317,21 @@ def _unknown_variable(name: str, by_env: dict[str, Field]) -> Problem:
     close = difflib.get_close_matches(name, by_env, n=1, cutoff=0.5)
     meant = f"Did you mean {close[0]}? " if close else ""
     return Problem("", name, "is not a known setting", f"{meant}`feedgen config show` lists them all.", "environment")
+
+
+def _read_given(
+    given: Collection[str], fields: dict[tuple[str, str], Field], raw: dict[tuple[str, str], tuple[Any, str]]
+) -> list[Problem]:
+    by_name = {f"{field.section}.{field.name}": field for field in fields.values()}
+    problems = []
+    for text in given:
+        name, equals, value = text.partition("=")
+        field = by_name.get(name.strip())
+        if field is None or not equals:
+            problems.append(Problem("", text, "is not SECTION.KEY=VALUE", _nearest(name, by_name), "--set"))
+        else:
+            raw[field.section, field.name] = (_from_text(field, value), "--set")
+    return problems
 
 
 def _from_text(field: Field, text: str) -> object:

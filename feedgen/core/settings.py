@@ -1,8 +1,8 @@
 """Every setting: its name, type, default, meaning and limits, in one place.
 
-A section is a frozen struct, a key is a field with a `Key` beside its type. To add a key, add a field; to add a section,
-add a struct and a field to `Settings`. The file, the environment and `feedgen config show` follow by themselves;
-`feedgen config docs` writes docs/settings.md anew. core/config.py does the reading.
+A section is a frozen struct, a key is a field with a `Key` beside its type. To add a key, add a field; to add a
+section, add a struct and a field to `Settings`. The file, the environment and `feedgen config show` follow by
+themselves; `feedgen config docs` writes docs/settings.md anew. core/config.py does the reading.
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ class Identity(Section, frozen=True, kw_only=True):
         str,
         Key(
             "Readers with a did:web: `off` treats them as logged out, `proxy` fetches their document through "
-            "`proxy_url`, `direct` fetches it from here, which shows this machine's address to a host that the caller chose.",
+            "`proxy_url`, `direct` fetches it from here, which shows this machine's address to hosts that callers "
+            "choose.",
             choices=("off", "direct", "proxy"),
         ),
     ] = "off"

@@ -1,0 +1,305 @@
+"""The commands. Everything heavy is imported inside the command that needs it, so that `feedgen --help` is quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from feedgen import __version__
+from feedgen.core.errors import FeedgenError, SettingsError
+
+if TYPE_CHECKING:
+    from feedgen.core.config import Loaded
+    from feedgen.core.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXIT_FAILED: Final = 1
+EXIT_SETTINGS: Final = 2
+
+# Commands that live beside what they work on: where, and the line that `feedgen --help` shows without importing them.
+ELSEWHERE: Final[dict[str, tuple[str, str]]] = {
+    "simnet": ("feedgen.simnet.cli:main", "A made-up Bluesky that speaks the real wires."),
+}
+
+
+class Commands(click.Group):
+    """A group whose `ELSEWHERE` commands are imported when they are called, and that speaks plainly about errors."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in ELSEWHERE:
+            return super().get_command(ctx, name)
+        found = imported(ELSEWHERE[name][0])
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = {name: command.get_short_help_str(100) for name, command in self.commands.items()}
+        rows |= {name: line for name, (_, line) in ELSEWHERE.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(rows.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FeedgenError as error:
+            if ctx.meta.get("debug"):
+                raise
+            click.echo(f"feedgen: {error}", err=True)
+            ctx.exit(EXIT_SETTINGS if isinstance(error, SettingsError) else EXIT_FAILED)
+
+
+def imported(name: str) -> Any:
+    """What "package.module:name" names; a plain error when this installation lacks it."""
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise FeedgenError(
+            f"This installation has no {module}.", "Install feedgen again, or use a newer one."
+        ) from error
+
+
+def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta["debug"] = True
+
+
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, callback=_remember_debug, help="On an error, show the traceback."
+)
+
+
+def settings_options(command: F) -> F:
+    """--config, --set and --debug; the command is given `config` and `set_`."""
+    command = click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The settings file.  [default: ./feedgen.toml if there is one]",
+    )(command)
+    command = click.option(
+        "--set",
+        "set_",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="A setting for this start only, like store.dir=/tmp/x. Lists are comma-separated. May be repeated.",
+    )(command)
+    return debug_option(command)
+
+
+def read(config: Path | None, set_: tuple[str, ...]) -> Loaded[Settings]:
+    """The settings and what is wrong with them."""
+    from feedgen.core.config import read_settings
+    from feedgen.core.settings import Settings
+
+    return read_settings(Settings, config, given=set_)
+
+
+def start(config: Path | None, set_: tuple[str, ...]) -> Settings:
+    """The settings of a process that starts now: judged, with logging on and the warnings said."""
+    import logging
+
+    from feedgen.core import logs
+
+    settings = read(config, set_).get()
+    logs.setup(settings.log.level, settings.log.format)
+    for warning in settings.warnings():
+        logging.getLogger(__name__).warning(warning)
+    return settings
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="feedgen")
+@debug_option
+def cli() -> None:
+    """A personal feed generator for Bluesky that fits on a home PC.
+
+    It hears all of the network, remembers 90 days of it, and answers "what would this person like now?" in a few
+    milliseconds. `feedgen demo` shows it on a made-up network; `feedgen run` is the real thing. Settings come from
+    ./feedgen.toml and FEEDGEN_<SECTION>_<KEY>; `feedgen config show` lists them all.
+    """
+
+
+@cli.command()
+@settings_options
+@click.pass_context
+def run(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> None:
+    """Run the service: listen to the network, answer with feeds.
+
+    The first start begins with the oldest events that the network's hosts still have (about a day and a half) and shows
+    how far it is; later starts go on where the last one stopped. SIGTERM or Ctrl-C ends it cleanly within 10 seconds,
+    a second Ctrl-C at once. Without a network it says so, goes on trying, and serves what it knows.
+
+    \b
+    Exit codes: 0 stopped on demand, 1 a part failed (the reason is the last line of the log), 2 bad settings.
+    """
+    settings = start(config, set_)
+    build = imported("feedgen.app:build")
+    ctx.exit(build(settings).run())
+
+
+@cli.command()
+@settings_options
+@click.option(
+    "--people", type=click.IntRange(10, 1_000_000), default=2000, show_default=True, help="How many made-up people."
+)
+@click.option(
+    "--days",
+    type=click.FloatRange(0.01, 90),
+    default=7,
+    show_default=True,
+    help="How much made-up history comes first.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, other people.")
+@click.pass_context
+def demo(ctx: click.Context, config: Path | None, set_: tuple[str, ...], people: int, days: float, seed: int) -> None:
+    """Show the service on a made-up network: no account, no internet.
+
+    The same process as `feedgen run`, with a simulated Bluesky as its source: first some days of history at full speed,
+    then live events. It prints a page to open and a curl line with a signed token for one of the made-up readers.
+    """
+    settings = start(config, set_)
+    ctx.exit(imported("feedgen.demo:run")(settings, people=people, days=days, seed=seed))
+
+
+@cli.group()
+def config() -> None:
+    """Show, check and explain the settings."""
+
+
+@config.command("show")
+@settings_options
+def config_show(config: Path | None, set_: tuple[str, ...]) -> None:
+    """Print every value and where it came from.
+
+    The output is a complete feedgen.toml (secrets are hidden, so fill those in).
+    """
+    from feedgen.core.config_text import show
+
+    loaded = read(config, set_)
+    loaded.get()
+    click.echo(show(loaded), nl=False)
+
+
+@config.command("check")
+@settings_options
+@click.pass_context
+def config_check(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> None:
+    """Say everything that is wrong with the settings, and start nothing.
+
+    Exit code 0 when they can be used, else 2.
+    """
+    loaded = read(config, set_)
+    for problem in loaded.problems:
+        click.echo(f"{problem.error()}", err=True)
+    if loaded.problems or loaded.settings is None:
+        ctx.exit(EXIT_SETTINGS)
+    for warning in loaded.settings.warnings():
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{loaded.path or 'No settings file: defaults'} and environment: all is well.")
+
+
+@config.command("docs")
+def config_docs() -> None:
+    """Print the table of all settings (docs/settings.md)."""
+    from feedgen.core.config_text import document
+    from feedgen.core.settings import Settings
+
+    click.echo(document(Settings), nl=False)
+
+
+@cli.command()
+def version() -> None:
+    """Print the versions of feedgen and of what it stands on."""
+    import platform
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    click.echo(f"feedgen {__version__}")
+    click.echo(f"Python {platform.python_version()} on {platform.platform()}")
+    for package in (
+        "numpy",
+        "numba",
+        "apsw",
+        "msgspec",
+        "hypercorn",
+        "starlette",
+        "picows",
+        "websockets",
+        "cryptography",
+    ):
+        try:
+            click.echo(f"{package} {version_of(package)}")
+        except PackageNotFoundError:
+            click.echo(f"{package} is missing")
+
+
+@cli.command()
+def warm() -> None:
+    """Compile the ranking kernels now, instead of at the first start.
+
+    scripts/run does this by itself after an installation or an update; `pip install` users may want to. The machine
+    code is kept in NUMBA_CACHE_DIR, or beside the package.
+    """
+    from feedgen.core.warm import warm as warm_all
+
+    warm_all(lambda name, seconds: click.echo(f"compiled {name} in {seconds:.1f} s"))
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the shell's completion script.
+
+    \b
+    bash:  feedgen completion bash > ~/.local/share/bash-completion/completions/feedgen
+    zsh:   feedgen completion zsh > "${fpath[1]}/_feedgen"
+    fish:  feedgen completion fish > ~/.config/fish/completions/feedgen.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    made = get_completion_class(shell)
+    assert made is not None
+    click.echo(made(cli, {}, "feedgen", "_FEEDGEN_COMPLETE").source())
+
+
+@cli.command()
+@settings_options
+@click.pass_context
+def stats(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> None:
+    """Print the days in the data folder: rows, bytes, bytes a rating."""
+    settings = read(config, set_).get()
+    ctx.exit(imported("feedgen.store.stats:main")(Path(settings.store.dir)))
+
+
+@cli.command()
+@settings_options
+@click.pass_context
+def verify(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> None:
+    """Check the data folder: files, rows against names, arrays against rows.
+
+    Says what it found and what to do about it. Exit code 0 when all is well.
+    """
+    settings = read(config, set_).get()
+    ctx.exit(imported("feedgen.store.verify:main")(Path(settings.store.dir)))
+
+
+def main() -> None:
+    """The `feedgen` command."""
+    # With --debug, or for a bug of our own, the traceback is what helps.
+    sys.exit(cli.main(prog_name="feedgen"))
+
+
+if __name__ == "__main__":
+    main()

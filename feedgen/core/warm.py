@@ -1,0 +1,29 @@
+"""Compiles kernels ahead of time: during installation, not during somebody's first page.
+
+A package that has compiled code adds the name of a function that calls each of its kernels once, on tiny arrays of the
+real types. Names and not functions, because core knows nothing of what stands above it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from typing import Final
+
+WARMERS: Final[list[str]] = []
+
+
+def find(name: str) -> Callable[[], object]:
+    """The function that "package.module:function" names."""
+    module, _, function = name.partition(":")
+    found: Callable[[], object] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def warm(report: Callable[[str, float], None]) -> None:
+    """Calls every warmer; `report` hears its name and how many seconds it took."""
+    for name in WARMERS:
+        start = time.perf_counter()
+        find(name)()
+        report(name, time.perf_counter() - start)
