@@ -1,0 +1,344 @@
+"""What compiled code may ask of the arrays: a day's lists and posts, by row.
+
+`Arrays` is all that a kernel gets. Row `d` of `days` describes the day `day_numbers[d]`; rows ascend by day. A row holds addresses, and the
+`View` that made it keeps the memory alive. Rows have one layout for both forms of a day (`live.py`, `sealed.py`), so callers never ask which
+it is. Nothing here takes a lock: a live list is published by its head, and a removed edge becomes a hole that copies skip.
+
+Sealed days may be damaged until their checksums were verified in the background, so whatever is read from them is checked against the limits
+before it is used as an index: wrong bits may give a wrong answer, never a wrong address.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from feedgen.core.jit import inline
+from feedgen.graph.words import load_i64, load_i64_acquire, load_u8, load_u16, load_u32, load_u32_acquire
+
+I64 = npt.NDArray[np.int64]
+I16 = npt.NDArray[np.int16]
+U32 = npt.NDArray[np.uint32]
+U16 = npt.NDArray[np.uint16]
+U8 = npt.NDArray[np.uint8]
+
+HOLE: Final = 0xFFFF_FFFF
+US_PER_DAY: Final = 86_400_000_000
+
+# Fields of a row. A row is a day; "sealed | live" where the two forms differ.
+KIND: Final = 0  # SEALED | LIVE
+DAY: Final = 1
+SLOT: Final = 2
+POSTS: Final = 3  # address of an int64: how many posts are numbered
+AUTHOR: Final = 4
+KEY: Final = 5
+TICK: Final = 6
+FLAGS: Final = 7
+LANGUAGE: Final = 8
+ABOUT: Final = 9
+COUNT: Final = 10  # uint16 a post: likes and reposts over all days, stops at 65,535
+FIND: Final = 11  # posts in buckets by author | open addressing by (author, key)
+FIND_BUCKETS: Final = 12  # address of bucket starts | unused
+FIND_SHIFT: Final = 13  # both: of the 32-bit hash
+OWN: Final = 14  # likers of the day's own posts: offsets | heads
+FIND_SIZE: Final = 15  # entries in FIND
+OLD: Final = 16  # group: likers of posts of earlier days
+LIKES: Final = 24  # group: posts that a person rated
+FOLLOWS: Final = 32  # group: people whom a person followed
+FIELDS: Final = 40
+
+# Fields of a group, added to its number.
+KEYS: Final = 0  # sorted hashed keys | open addressing: (list + 1) << 32 | key
+SIZE: Final = 1  # how many keys | unused
+HEADS: Final = 2  # offsets | heads: length << 32 | newest block
+BUCKETS: Final = 3  # where each bucket of hashed keys starts | unused
+SHIFT: Final = 4  # of the 32-bit hash, to the bucket | to the first slot
+VALUES: Final = 5
+TICKS: Final = 6  # uint8, the high half of a tick | uint16; 0 where the group keeps none
+LENGTH: Final = 7  # how many values there are
+
+SEALED: Final = 0
+LIVE: Final = 1
+
+MIX: Final = 0x9E37_79B1  # odd, so that multiplying by it is a permutation of 32 bits
+FIRST_BLOCK: Final = 2
+LARGEST_BLOCK: Final = 128
+_DOUBLED: Final = 2 * LARGEST_BLOCK - FIRST_BLOCK  # entries in the blocks up to and with the first of the largest size
+
+
+class Arrays(NamedTuple):
+    days: I64  # [days, FIELDS]
+    day_numbers: I64  # ascending
+    slot_row: I16  # [256]; -1: no such day
+    person_flags: U8  # as long as there can be people: any person number that an accessor gives is a valid index
+    person_ratings: U32  # ratings in the window, the same length
+    ahead: U32  # open addressing: posts whose key claims a later day than they were witnessed on
+
+
+@inline
+def mix32(x: int) -> int:
+    """A permutation of 32 bits whose high bits are well spread."""
+    return (x * MIX) & 0xFFFF_FFFF
+
+
+@inline
+def mix_key(author: int, key: int) -> int:
+    """32 bits of hash of who and which record; the low 8 are its tag."""
+    h = (key ^ (author * -7046029254386353131)) * -4658895280553007687
+    h = (h ^ ((h >> 29) & 0x7_FFFF_FFFF)) * -7723592293110705685
+    return (h >> 32) & 0xFFFF_FFFF
+
+
+@inline
+def table_find(slots: int, shift: int, key: int) -> int:
+    """The list that a live table has for a key, or -1."""
+    mask = (1 << (32 - shift)) - 1
+    i = mix32(key) >> shift
+    while True:
+        slot = load_i64_acquire(slots, i)
+        if slot == 0:
+            return -1
+        if slot & 0xFFFF_FFFF == key:
+            return (slot >> 32) - 1
+        i = (i + 1) & mask
+
+
+@inline
+def keys_find(a: Arrays, d: int, group: int, hashed: int) -> int:
+    """The index of a hashed key among the sorted ones of a sealed group, or -1."""
+    bucket = hashed >> a.days[d, group + SHIFT]
+    buckets = a.days[d, group + BUCKETS]
+    i = load_u32(buckets, bucket)
+    end = min(load_u32(buckets, bucket + 1), a.days[d, group + SIZE])
+    keys = a.days[d, group + KEYS]
+    while i < end:
+        found = load_u32(keys, i)
+        if found >= hashed:
+            return i if found == hashed else -1
+        i += 1
+    return -1
+
+
+@inline
+def block_of(length: int) -> tuple[int, int]:
+    """(size of the newest block, entries in it) of a live list; the length is at least 1."""
+    if length > _DOUBLED:
+        return LARGEST_BLOCK, (length - _DOUBLED - 1) % LARGEST_BLOCK + 1
+    size = FIRST_BLOCK
+    while length > size:
+        length -= size
+        size *= 2
+    return size, length
+
+
+@inline
+def _copy_sealed(
+    a: Arrays, d: int, group: int, start: int, end: int, bound: int, limit: int, out: U32, out_ticks: U16
+) -> int:
+    values = a.days[d, group + VALUES]
+    ticks = a.days[d, group + TICKS]
+    i = min(end, a.days[d, group + LENGTH]) - 1
+    n = 0
+    while i >= start and n < limit:
+        value = load_u32(values, i)
+        if value < bound:
+            out[n] = value
+            if ticks != 0:
+                out_ticks[n] = load_u8(ticks, i) << 8 | 128
+            n += 1
+        i -= 1
+    return n
+
+
+@inline
+def _copy_live(
+    a: Arrays, d: int, group: int, head: int, bound: int, limit: int, out: U32, out_ticks: U16
+) -> int:
+    length = head >> 32
+    if length == 0:
+        return 0
+    values = a.days[d, group + VALUES]
+    ticks = a.days[d, group + TICKS]
+    block = head & 0xFFFF_FFFF
+    size, used = block_of(length)
+    n = 0
+    while True:
+        i = block + used
+        while i > block and n < limit:
+            value = load_u32(values, i)
+            if value < bound:
+                out[n] = value
+                if ticks != 0:
+                    out_ticks[n] = load_u16(ticks, i)
+                n += 1
+            i -= 1
+        length -= used
+        if length <= 0 or n >= limit:
+            return n
+        if length < _DOUBLED or size < LARGEST_BLOCK:
+            size //= 2
+        used = size
+        block = load_u32(values, block)
+
+
+@inline
+def _copy_group(
+    a: Arrays, d: int, group: int, key: int, bound: int, limit: int, out: U32, out_ticks: U16
+) -> int:
+    """A list that is found by its key, newest first."""
+    if a.days[d, KIND] == LIVE:
+        i = table_find(a.days[d, group + KEYS], a.days[d, group + SHIFT], key)
+        if i < 0:
+            return 0
+        head = load_i64_acquire(a.days[d, group + HEADS], i)
+        return _copy_live(a, d, group, head, bound, limit, out, out_ticks)
+    i = keys_find(a, d, group, mix32(key))
+    if i < 0:
+        return 0
+    offsets = a.days[d, group + HEADS]
+    return _copy_sealed(a, d, group, load_u32(offsets, i), load_u32(offsets, i + 1), bound, limit, out, out_ticks)
+
+
+@inline
+def copy_likers(a: Arrays, d: int, post: int, limit: int, out_people: U32, out_ticks: U16) -> int:
+    """Who rated the post on that day, newest first; the number of them. On sealed days the order is exact and the tick is known to 5.6 minutes."""
+    post = np.int64(post)
+    bound = a.person_flags.size
+    if post >> 24 != a.days[d, SLOT]:
+        return _copy_group(a, d, OLD, post, bound, limit, out_people, out_ticks)
+    n = post & 0xFF_FFFF
+    if n >= load_i64_acquire(a.days[d, POSTS], 0):
+        return 0
+    if a.days[d, KIND] == LIVE:
+        head = load_i64_acquire(a.days[d, OWN], n)
+        return _copy_live(a, d, OLD, head, bound, limit, out_people, out_ticks)
+    offsets = a.days[d, OWN]
+    return _copy_sealed(
+        a, d, OLD, load_u32(offsets, n), load_u32(offsets, n + 1), bound, limit, out_people, out_ticks
+    )
+
+
+@inline
+def copy_likes(a: Arrays, d: int, person: int, limit: int, out_posts: U32, out_ticks: U16) -> int:
+    """What the person rated on that day, newest first; the number of them. On sealed days the order is exact and the tick is known to 5.6 minutes."""
+    return _copy_group(a, d, LIKES, np.int64(person), HOLE, limit, out_posts, out_ticks)
+
+
+@inline
+def copy_follows(a: Arrays, d: int, person: int, limit: int, out_people: U32) -> int:
+    """Whom the person followed on that day, newest first; the number of them."""
+    no_ticks = np.empty(0, np.uint16)
+    return _copy_group(a, d, FOLLOWS, np.int64(person), a.person_flags.size, limit, out_people, no_ticks)
+
+
+@inline
+def post_row(a: Arrays, post: int) -> int:
+    """The row of the day that knows the post, or -1."""
+    post = np.int64(post)
+    d = np.int64(a.slot_row[post >> 24])
+    if d < 0 or post & 0xFF_FFFF >= load_i64_acquire(a.days[d, POSTS], 0):
+        return -1
+    return d
+
+
+@inline
+def post_author(a: Arrays, d: int, post: int) -> int:
+    """NO_PERSON when the author was erased. `d` is the post's own row, here and below."""
+    return load_u32(a.days[d, AUTHOR], np.int64(post) & 0xFF_FFFF)
+
+
+@inline
+def post_key(a: Arrays, d: int, post: int) -> int:
+    return load_i64(a.days[d, KEY], np.int64(post) & 0xFF_FFFF)
+
+
+@inline
+def post_tick(a: Arrays, d: int, post: int) -> int:
+    """When the post was first witnessed or referred to, on its day; exact to 1.3 s on all days."""
+    return load_u16(a.days[d, TICK], np.int64(post) & 0xFF_FFFF)
+
+
+@inline
+def post_flags(a: Arrays, d: int, post: int) -> int:
+    return load_u16(a.days[d, FLAGS], np.int64(post) & 0xFF_FFFF)
+
+
+@inline
+def post_language(a: Arrays, d: int, post: int) -> int:
+    return load_u8(a.days[d, LANGUAGE], np.int64(post) & 0xFF_FFFF)
+
+
+@inline
+def post_about(a: Arrays, d: int, post: int) -> int:
+    """The post that it quotes or replies to, or NO_POST."""
+    return load_u32(a.days[d, ABOUT], np.int64(post) & 0xFF_FFFF)
+
+
+@inline
+def post_count(a: Arrays, d: int, post: int) -> int:
+    """Likes and reposts over all days, each person once a day; stops at 65,535."""
+    return load_u16(a.days[d, COUNT], np.int64(post) & 0xFF_FFFF)
+
+
+@inline
+def find_on_day(a: Arrays, d: int, author: int, key: int) -> int:
+    """The post with that author and key, if it was numbered on that day; or -1."""
+    tag = mix_key(author, key) & 0xFF
+    table = a.days[d, FIND]
+    posts = load_i64_acquire(a.days[d, POSTS], 0)
+    if a.days[d, KIND] == LIVE:
+        shift = a.days[d, FIND_SHIFT]
+        mask = (1 << (32 - shift)) - 1
+        i, end = mix_key(author, key) >> shift, -1
+    else:
+        bucket = mix32(author) >> a.days[d, FIND_SHIFT]
+        i = load_u32(a.days[d, FIND_BUCKETS], bucket)
+        end = min(load_u32(a.days[d, FIND_BUCKETS], bucket + 1), a.days[d, FIND_SIZE])
+        mask = -1
+    while i != end and (end < 0 or i < end):
+        slot = load_u32_acquire(table, i)
+        if slot == 0 and end < 0:
+            return -1
+        n = (slot & 0xFF_FFFF) - 1
+        if slot >> 24 == tag and 0 <= n < max(posts, load_i64_acquire(a.days[d, POSTS], 0)):
+            if load_i64(a.days[d, KEY], n) == key and load_u32(a.days[d, AUTHOR], n) == author:
+                return a.days[d, SLOT] << 24 | n
+        i = (i + 1) & mask
+    return -1
+
+
+@inline
+def _find_ahead(a: Arrays, author: int, key: int) -> int:
+    mask = a.ahead.size - 1
+    i = mix_key(author, key) & mask
+    while a.ahead[i] != HOLE:
+        post = np.int64(a.ahead[i])
+        d = post_row(a, post)
+        if d >= 0 and post_key(a, d, post) == key and post_author(a, d, post) == author:
+            return post
+        i = (i + 1) & mask
+    return -1
+
+
+@inline
+def find_post(a: Arrays, author: int, key: int) -> int:
+    """The number of a post, or -1.
+
+    A post is numbered on the day it was first witnessed or referred to, so not before the day that its TID claims: that day and the next come
+    first, then the later ones, newest last. Keys that claim a day still to come have a table of their own. Odd keys claim nothing: all days.
+    """
+    author, key = np.int64(author), np.int64(key)
+    rows = a.day_numbers.size
+    first = 0
+    if key >= 0:
+        day = (key >> 10) // US_PER_DAY
+        first = rows
+        while first > 0 and a.day_numbers[first - 1] >= day:
+            first -= 1
+    for d in range(first, rows):
+        post = find_on_day(a, d, author, key)
+        if post >= 0:
+            return post
+    return _find_ahead(a, author, key) if key >= 0 else -1

@@ -1,0 +1,48 @@
+"""Where the arrays come from: one day of the truth, in columns."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from feedgen.graph.access import I64, U8, U16, U32
+
+
+class RatingRows(NamedTuple):
+    """In witnessed order. The same person and post may come several times: two records, one rating."""
+
+    actor: U32
+    post: U32
+    tick: U16
+
+
+class PostRows(NamedTuple):
+    post: U32
+    author: U32
+    key: I64
+    tick: U16
+    flags: U16
+    language: U8
+    about: U32
+
+
+class FollowRows(NamedTuple):
+    """In witnessed order."""
+
+    actor: U32
+    subject: U32
+
+
+class DaySource(Protocol):
+    """A day that can be read again and again, at any time after it began; deletions are already taken out of it."""
+
+    @property
+    def day(self) -> int: ...
+
+    @property
+    def sealed(self) -> bool: ...
+
+    def ratings(self) -> tuple[U32, U32, U16]: ...
+
+    def posts(self) -> tuple[U32, U32, I64, U16, U16, U8, U32]: ...
+
+    def follows(self) -> tuple[U32, U32]: ...

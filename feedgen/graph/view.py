@@ -1,0 +1,157 @@
+"""An immutable look at the arrays: which days there are and where their memory is, kept alive while someone looks.
+
+A `View` is a handful of references. The open day goes on growing under it, and removals show at once; only a day that is added, sealed or dropped
+needs a new one. So take a View for each request and let it go afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from feedgen.core.ids import NO_POST, tick_us
+from feedgen.core.jit import njit
+from feedgen.graph.access import (
+    HOLE,
+    I64,
+    U16,
+    U32,
+    Arrays,
+    copy_follows,
+    copy_likers,
+    copy_likes,
+    find_post,
+    post_about,
+    post_author,
+    post_count,
+    post_flags,
+    post_key,
+    post_language,
+    post_row,
+    post_tick,
+)
+
+MAX_LIST: Final = 1_000_000  # what one call may gather
+_LIKES, _LIKERS, _FOLLOWS = 0, 1, 2
+
+
+@njit
+def _gather(a: Arrays, which: int, key: int, limit: int, out: U32, rows: I64, ticks: U16) -> int:
+    """A list over all days, newest first, each value once."""
+    bits = 4
+    while 1 << bits < 2 * limit:
+        bits += 1
+    seen = np.full(1 << bits, HOLE, np.uint32)
+    day_out = np.empty(limit, np.uint32)
+    day_ticks = np.empty(limit, np.uint16)
+    n = 0
+    for d in range(a.day_numbers.size - 1, -1, -1):
+        if which == _LIKES:
+            found = copy_likes(a, d, key, limit, day_out, day_ticks)
+        elif which == _LIKERS:
+            found = copy_likers(a, d, key, limit, day_out, day_ticks)
+        else:
+            found = copy_follows(a, d, key, limit, day_out)
+        for i in range(found):
+            value = day_out[i]
+            slot = (np.int64(value) * 0x9E37_79B1 & 0xFFFF_FFFF) >> (32 - bits)
+            while seen[slot] != HOLE and seen[slot] != value:
+                slot = (slot + 1) & ((1 << bits) - 1)
+            if seen[slot] == value:
+                continue
+            seen[slot] = value
+            out[n], rows[n], ticks[n] = value, d, day_ticks[i]
+            n += 1
+            if n == limit:
+                return n
+    return n
+
+
+@njit
+def _find_posts(a: Arrays, authors: U32, keys: I64, out: U32) -> None:
+    for i in range(authors.size):
+        out[i] = find_post(a, authors[i], keys[i])
+
+
+@njit
+def _describe(a: Arrays, post: int, out: I64) -> int:
+    """Everything about one post in one call: day row, author, key, tick, flags, language, about, count."""
+    d = post_row(a, post)
+    if d >= 0:
+        out[0], out[1], out[2] = post_author(a, d, post), post_key(a, d, post), post_tick(a, d, post)
+        out[3], out[4], out[5] = post_flags(a, d, post), post_language(a, d, post), post_about(a, d, post)
+        out[6] = post_count(a, d, post)
+    return d
+
+
+class PostFacts:
+    """What the arrays know of one post."""
+
+    __slots__ = ("about", "author", "count", "flags", "key", "language", "time_us")
+
+    def __init__(self, author: int, key: int, time_us: int, flags: int, language: int, about: int, count: int) -> None:
+        self.author, self.key, self.time_us, self.flags = author, key, time_us, flags
+        self.language, self.about, self.count = language, about, count
+
+
+class View:
+    """`arrays` is what kernels take; it is valid while this View is alive, so hold on to the View during the call."""
+
+    __slots__ = ("__weakref__", "_keep", "arrays")
+
+    def __init__(self, arrays: Arrays, keep: tuple[object, ...]) -> None:
+        self.arrays = arrays
+        self._keep = keep
+
+    def likes_of(self, person: int, limit: int) -> tuple[U32, I64]:
+        """(posts, times in us) that the person rated, newest first, a post once."""
+        return self._list(_LIKES, person, limit)
+
+    def likers_of(self, post: int, limit: int) -> tuple[U32, I64]:
+        """(people, times in us) who rated the post, newest first, a person once."""
+        return self._list(_LIKERS, post, limit)
+
+    def follows_of(self, person: int, limit: int = 10_000) -> U32:
+        """Whom the person followed within the window, newest first."""
+        return self._list(_FOLLOWS, person, limit)[0]
+
+    def find_posts(self, authors: npt.ArrayLike, keys: npt.ArrayLike) -> U32:
+        """The numbers of posts; NO_POST where unknown."""
+        who, which = np.ascontiguousarray(authors, np.uint32), np.ascontiguousarray(keys, np.int64)
+        out = np.empty(who.size, np.uint32)
+        _find_posts(self.arrays, who, which, out)
+        return out
+
+    def post(self, post: int) -> PostFacts | None:
+        """What is known of a post; None when its day is gone or never was."""
+        out = np.empty(7, np.int64)
+        d = _describe(self.arrays, post, out)
+        if d < 0:
+            return None
+        author, key, tick, flags, language, about, count = out.tolist()
+        return PostFacts(author, key, tick_us(int(self.arrays.day_numbers[d]), tick), flags, language, about, count)
+
+    def author(self, post: int) -> int | None:
+        facts = self.post(post)
+        return facts.author if facts else None
+
+    def key(self, post: int) -> int | None:
+        facts = self.post(post)
+        return facts.key if facts else None
+
+    def post_time_us(self, post: int) -> int | None:
+        facts = self.post(post)
+        return facts.time_us if facts else None
+
+    def _list(self, which: int, key: int, limit: int) -> tuple[U32, I64]:
+        limit = min(limit, MAX_LIST)
+        out, rows, ticks = np.empty(limit, np.uint32), np.empty(limit, np.int64), np.zeros(limit, np.uint16)
+        n = _gather(self.arrays, which, key, limit, out, rows, ticks) if limit > 0 else 0
+        days = self.arrays.day_numbers[rows[:n]]
+        times = days * 86_400_000_000 - (-ticks[:n].astype(np.int64) * 86_400_000_000 // 65_536)
+        return out[:n], times
+
+
+__all__ = ["NO_POST", "PostFacts", "View"]

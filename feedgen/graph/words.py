@@ -1,0 +1,62 @@
+"""Single words of memory by address, for compiled code: what a day's arrays are made of.
+
+A list of days of different shapes can't be handed to compiled code as numpy arrays, so a day is a row of addresses. Every load widens to
+int64, because numba turns arithmetic that mixes uint64 and int64 into floats. The `acquire` and `release` forms order the words around them on
+any processor: data first, then the word that publishes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+_Load = Callable[[int, int], int]
+_Store = Callable[[int, int, int], None]
+_Convert = Callable[[int], int]
+
+
+def _loader(bits: int, ordering: str) -> _Load:
+    def load(typing_context: Any, address: Any, index: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            word = ir.IntType(bits)
+            pointer = builder.gep(builder.inttoptr(args[0], word.as_pointer()), [args[1]])
+            value = builder.load_atomic(pointer, ordering, bits // 8)
+            return value if bits == 64 else builder.zext(value, ir.IntType(64))
+
+        return types.int64(types.int64, types.int64), codegen
+
+    return cast(_Load, intrinsic(load))
+
+
+def _storer(bits: int, ordering: str) -> _Store:
+    def store(typing_context: Any, address: Any, index: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            word = ir.IntType(bits)
+            pointer = builder.gep(builder.inttoptr(args[0], word.as_pointer()), [args[1]])
+            value = args[2] if bits == 64 else builder.trunc(args[2], word)
+            builder.store_atomic(value, pointer, ordering, bits // 8)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), codegen
+
+    return cast(_Store, intrinsic(store))
+
+
+# "monotonic" costs nothing on the processors we know; it says that the word is read once and whole, though another thread may write it.
+load_u8: Final = _loader(8, "monotonic")
+load_u16: Final = _loader(16, "monotonic")
+load_u32: Final = _loader(32, "monotonic")
+load_i64: Final = _loader(64, "monotonic")
+load_i64_acquire: Final = _loader(64, "acquire")
+load_u32_acquire: Final = _loader(32, "acquire")
+
+store_u8: Final = _storer(8, "monotonic")
+store_u16: Final = _storer(16, "monotonic")
+store_u32: Final = _storer(32, "monotonic")
+store_i64: Final = _storer(64, "monotonic")
+store_i64_release: Final = _storer(64, "release")
+store_u32_release: Final = _storer(32, "release")
