@@ -1,0 +1,299 @@
+"""One subscriber of a Jetstream host: a position in the history, a filter, and a socket.
+
+There is no queue: a subscriber that reads slowly moves on slowly. Frames are taken from the history's shared, encoded
+chunks and written many at a time; only when a fault holds are they written one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from feedgen.simnet import websocket, wire
+from feedgen.simnet.faults import Fault
+from feedgen.simnet.filters import BadRequest, Filter, make_filter
+from feedgen.simnet.history import CHUNK_EVENTS
+from feedgen.simnet.httpd import Connection
+from feedgen.simnet.records import SimEvent
+
+if TYPE_CHECKING:
+    from feedgen.simnet.jetstream import Flood, JetstreamHost, Start
+
+LIVE_EVENTS: Final = 256  # written at once near the tip, so that an outbox is measured finely
+REPEAT_EVENTS: Final = 100
+REORDER_EVENTS: Final = 5_000
+_SLEEP_S: Final = 0.005  # shorter sleeps are not honoured anyway
+
+
+def info_frame(name: str, message: str) -> bytes:
+    """The v2 wire's advice that is not an event."""
+    payload = {"$type": "network.bsky.jetstream.subscribeEvents#info", "name": name, "message": message}
+    return msgspec.json.encode({"$type": "message", "payload": payload})
+
+
+class _Gone(Exception):
+    """This reader is finished; whatever had to be said was said."""
+
+
+@dataclass(slots=True, eq=False)
+class Subscriber:
+    """One subscriber: a position in the history, and a socket."""
+
+    host: JetstreamHost
+    v2: bool
+    zstd: bool
+    filter: Filter
+    start: Start
+    hello: bool = False
+    cursor: str = ""
+    position: int = 0
+    live: bool = False
+    _connection: Connection = field(init=False)
+    _ready: asyncio.Event = field(default_factory=asyncio.Event)
+    _debt_s: float = 0.0
+
+    async def run(self, connection: Connection) -> None:
+        self._connection = connection
+        self.position = self.start.ordinal
+        if not self.hello:
+            self._ready.set()
+        host = self.host
+        host.readers.add(self)
+        host.stats.readers += 1
+        tasks = [asyncio.ensure_future(part) for part in (self._listen(), self._ping(), self._pour())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            host.readers.discard(self)
+            host.stats.readers -= 1
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, _Gone | ConnectionError):
+                connection.abort()
+                raise result
+
+    def cut(self) -> None:
+        self._connection.abort()
+
+    async def close(self, code: int, reason: str = "") -> None:
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            await asyncio.wait_for(self._connection.send(websocket.close_frame(code, reason)), 1)
+        self._connection.writer.close()
+
+    async def _listen(self) -> None:
+        frames = websocket.FrameReader()
+        while data := await self._connection.reader.read(65536):
+            try:
+                for frame in frames.feed(data):
+                    await self._heard(frame)
+            except websocket.ProtocolError as broken:
+                await self.close(broken.code, str(broken))
+                raise _Gone from None
+        raise _Gone
+
+    async def _heard(self, frame: websocket.Frame) -> None:
+        if frame.opcode == websocket.CLOSE:
+            await self._connection.send(websocket.frame(frame.payload[:2], websocket.CLOSE))
+            self._connection.writer.close()
+            raise _Gone
+        if frame.opcode == websocket.PING:
+            await self._connection.send(websocket.frame(frame.payload, websocket.PONG))
+        elif frame.opcode in (websocket.TEXT, websocket.BINARY):
+            if self.v2:
+                raise websocket.ProtocolError(websocket.POLICY_VIOLATION, "this stream takes no messages")
+            self._update(frame.payload)
+
+    def _update(self, payload: bytes) -> None:
+        """An options_update: the v1 wire lets a reader change its filter on the way."""
+        try:
+            message = msgspec.json.decode(payload, type=_Message)
+            if message.type != "options_update":
+                return
+            options = message.payload
+            self.filter = make_filter(
+                options.wantedCollections or [], options.wantedDids or [], options.maxMessageSizeBytes
+            )
+        except (msgspec.DecodeError, BadRequest) as bad:
+            raise websocket.ProtocolError(websocket.POLICY_VIOLATION, f"invalid options_update: {bad}") from None
+        self._ready.set()
+
+    async def _ping(self) -> None:
+        while True:
+            await asyncio.sleep(self.host.options.ping_s)
+            await self.host.faults.hold(self.host.name)
+            await self._connection.send(websocket.frame(b"", websocket.PING))
+
+    async def _pour(self) -> None:
+        await self._ready.wait()
+        if self.host.flood is not None:
+            return await self._pour_flood(self.host.flood)
+        history = self.host.history
+        await self._settle()
+        while True:
+            if self.position >= history.tip:
+                self.live = history.complete.is_set()
+                await history.grown(self.position)
+            self.position = max(self.position, history.floor)
+            await self._pour_piece()
+
+    async def _settle(self) -> None:
+        """While the past is still being told, "now" has not been reached: whoever wants it waits."""
+        history = self.host.history
+        if not history.complete.is_set() and self.position >= history.tip:
+            await history.complete.wait()
+            self.start = self.host.resolve(self.cursor, False)
+            self.position = self.start.ordinal
+        if self.start.info:
+            name, message = self.start.info
+            await self._connection.send(self._frame(info_frame(name, message)))
+
+    async def _pour_piece(self) -> None:
+        """Write what is left of the current chunk, or a piece of it."""
+        host, history = self.host, self.host.history
+        number, offset = divmod(self.position, CHUNK_EVENTS)
+        wrong = host.faults.any(host.name)
+        frames = history.encoded(number, self._key(), self._encode)
+        end = len(frames)
+        if self.live or host.options.max_rate or wrong:
+            end = min(end, offset + LIVE_EVENTS)
+        if wrong:
+            return await self._pour_wrong(number, offset, end)
+        data = b"".join(frames[offset:end])
+        self.position += end - offset
+        host.stats.events += end - offset
+        host.stats.bytes += len(data)
+        if data:
+            await self._connection.send(data)
+        await self._pace(end - offset, host.options.max_rate)
+
+    async def _pour_wrong(self, number: int, offset: int, end: int) -> None:
+        """The same one event at a time, with what goes wrong on the way."""
+        host, faults, name = self.host, self.host.faults, self.host.name
+        at = offset
+        while at < end and faults.any(name):
+            await faults.hold(name)
+            event = host.history.chunk_events(number)[at]
+            if not self.filter.wants(event):
+                at += 1
+                self.position += 1
+                continue
+            if fault := faults.take("jump", name):
+                host.jump(int(fault.option("by", 1_000_000)), event.seq)
+            if fault := faults.take("close", name):
+                await self._end(int(fault.option("code", 0)))
+            if fault := faults.take("error", name):
+                await self._connection.send(
+                    self._frame(wire.v2_error(fault.text("name", "ConsumerTooSlow"), "an error on command"))
+                )
+                await self._end(1000 if self.v2 else 0)
+            if fault := faults.take("repeat", name):
+                await self._connection.send(self._again(int(fault.option("events", REPEAT_EVENTS))))
+            taken = 1
+            if faults.take("drop", name):
+                data = b""
+            elif faults.take("reorder", name):
+                data, taken = self._shuffled(event.time_us // 1_000_000)
+            else:
+                data = b"".join(self._encode([event]))
+                if fault := faults.take("corrupt", name):
+                    data = self._broken(self._payload(event), fault)
+            at += taken
+            self.position += taken
+            host.stats.events += taken
+            if data:
+                await self._connection.send(data)
+            if fault := faults.active("slow", name):
+                await self._pace(taken, fault.option("rate", 100.0))
+
+    async def _end(self, code: int) -> None:
+        if code:
+            await self.close(code, "on command")
+        else:
+            self.cut()
+        raise _Gone
+
+    async def _pace(self, events: int, rate: float) -> None:
+        if rate <= 0:
+            return
+        self._debt_s += events / rate
+        if self._debt_s >= _SLEEP_S:
+            started = asyncio.get_running_loop().time()
+            await asyncio.sleep(self._debt_s)
+            self._debt_s -= asyncio.get_running_loop().time() - started
+
+    def _again(self, events: int) -> bytes:
+        """What was sent before the current position."""
+        first = max(self.host.history.floor, self.position - events)
+        return b"".join(b"".join(self._encode([self.host.history.event(i)])) for i in range(first, self.position))
+
+    def _shuffled(self, second: int) -> tuple[bytes, int]:
+        """All events of a second, newest first; and how many there were."""
+        history = self.host.history
+        events: list[SimEvent] = []
+        while len(events) < REORDER_EVENTS and self.position + len(events) < history.tip:
+            event = history.event(self.position + len(events))
+            if event.time_us // 1_000_000 != second:
+                break
+            events.append(event)
+        return b"".join(self._encode(list(reversed(events)))), len(events)
+
+    def _broken(self, payload: bytes, fault: Fault) -> bytes:
+        how = fault.text("how", "cut")
+        if how == "bytes":
+            return self._frame(payload[: len(payload) // 2] + b"\xff\xfe\x00" + payload[len(payload) // 2 :])
+        if how == "type":
+            return self._frame(b'{"$type":7,"payload":[],"did":7,"time_us":"x","kind":{},"commit":null}')
+        if how == "zstd":
+            return websocket.frame(b"\x28\xb5\x2f\xfd\xff" + payload[:50], websocket.BINARY)
+        return self._frame(payload[: len(payload) // 2])
+
+    def _key(self) -> tuple[Any, ...]:
+        numbering = self.host.epoch if self.v2 or self.host.v2 else ()
+        return (self.v2, self.zstd, self.host.v2, numbering, self.filter)
+
+    def _payload(self, event: SimEvent) -> bytes:
+        host = self.host
+        if host.v2 and (seq := host.seq(event.seq)) != event.seq:
+            event = msgspec.structs.replace(event, seq=seq)
+        return wire.v2(event) if self.v2 else wire.v1(event, host.v2) or b""
+
+    def _frame(self, payload: bytes) -> bytes:
+        if self.zstd:
+            return websocket.frame(self.host.dictionary.compress(payload), websocket.BINARY)
+        return websocket.frame(payload)
+
+    def _encode(self, events: Sequence[SimEvent]) -> list[bytes]:
+        wants = None if self.filter.everything else self.filter.wants
+        max_bytes = self.filter.max_bytes
+        frames = []
+        for event in events:
+            if wants is not None and not wants(event):
+                frames.append(b"")
+                continue
+            payload = self._payload(event)
+            frames.append(b"" if not payload or 0 < max_bytes < len(payload) else self._frame(payload))
+        return frames
+
+    async def _pour_flood(self, flood: Flood) -> None:
+        name = "v2z" if self.zstd else "v2" if self.v2 else "v1c" if self.host.v2 else "v1"
+        cursor = int(self.cursor) if self.cursor else None
+        async for chunk in flood.chunks(name, cursor):
+            await self._connection.send(chunk)
+
+
+class _Options(msgspec.Struct):
+    wantedCollections: list[str] | None = None
+    wantedDids: list[str] | None = None
+    maxMessageSizeBytes: int = 0
+
+
+class _Message(msgspec.Struct):
+    type: str
+    payload: _Options = msgspec.field(default_factory=_Options)
