@@ -35,7 +35,7 @@ def document(root: type[msgspec.Struct]) -> str:
         "",
         "One file, `feedgen.toml` (`--config`, else `./feedgen.toml`, else all defaults). Each key can also be given as",
         "`FEEDGEN_<SECTION>_<KEY>` in the environment, which wins over the file (lists are comma-separated), and as",
-        "`--set section.key=value`, which wins over both. `feedgen config show` prints every value and where it came from,",
+        "`--set section.key=value`, which wins over both. `feedgen config show` prints all values and their origins,",
         "`feedgen config check` says what is wrong.",
     ]
     kinds = sections_of(root)
