@@ -1,0 +1,213 @@
+"""The routes: what is asked over HTTP, and how each question is answered.
+
+Everything that an answer needs is handed in, so that a test can put the real application on a socket with parts of
+its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from feedgen.core.clock import Clock
+from feedgen.serve import documents, xrpc
+from feedgen.serve._base import Ask, Feed
+from feedgen.serve.auth import INTERACTION_METHODS, SKELETON_METHODS, Door, Verifier
+from feedgen.serve.documents import ServiceIdentity
+from feedgen.serve.edge import Edge
+from feedgen.serve.interactions import MAX_BODY_BYTES, InteractionSink, decode_interactions
+from feedgen.serve.limits import Limits
+from feedgen.serve.skeleton import MAX_CURSOR, encode_page
+from feedgen.serve.xrpc import XrpcError, error_answer, json_answer
+
+MAX_LIMIT: Final = 100
+DEFAULT_LIMIT: Final = 50
+# The AppView hangs up after 5 s. A feed keeps its own, shorter deadline; this is for one that fails to.
+ANSWER_TIMEOUT_S: Final = 4.0
+BODY_TIMEOUT_S: Final = 5.0
+
+SKELETON_PATH: Final = "/xrpc/app.bsky.feed.getFeedSkeleton"
+DESCRIBE_PATH: Final = "/xrpc/app.bsky.feed.describeFeedGenerator"
+INTERACTIONS_PATH: Final = "/xrpc/app.bsky.feed.sendInteractions"
+HEALTH_PATH: Final = "/xrpc/_health"
+DID_PATH: Final = "/.well-known/did.json"
+
+# Answers differ by reader; nothing on the way may keep them.
+_SKELETON_HEADERS: Final = {"cache-control": "no-store", "vary": "authorization, accept-language"}
+
+# Another's at-uri may name its repository by handle: not ours, but not malformed.
+_AT_URI: Final = re.compile(r"at://[a-zA-Z0-9._:%-]+(/[a-zA-Z0-9.-]+(/[a-zA-Z0-9_~.:-]+)?)?")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`ok` decides the status code; `fields` is what people and monitors read."""
+
+    ok: bool
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the routes are made of. `person_of` gives a DID's number from memory, or None for someone never heard of."""
+
+    service: ServiceIdentity
+    feeds: Mapping[str, Feed]
+    verifier: Verifier
+    person_of: Callable[[str], int | None]
+    sink: InteractionSink
+    health: Callable[[], Health]
+    clock: Clock
+    limits: Limits
+
+
+def make_app(parts: Parts) -> ASGIApp:
+    """The whole application; nothing is opened and no task is started."""
+    routes = Routes(parts)
+    table: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [
+        (SKELETON_PATH, routes.get_feed_skeleton, "GET"),
+        (INTERACTIONS_PATH, routes.send_interactions, "POST"),
+        (DESCRIBE_PATH, routes.describe, "GET"),
+        (HEALTH_PATH, routes.health, "GET"),
+        (DID_PATH, routes.did_document, "GET"),
+        ("/", routes.front, "GET"),
+    ]
+    app = Starlette(
+        routes=[Route(path, answer, methods=[method]) for path, answer, method in table],
+        exception_handlers={
+            XrpcError: _on_xrpc_error,
+            HTTPException: _on_http_error,
+            ClientDisconnect: _on_disconnect,
+            Exception: _on_bug,
+        },
+    )
+    # A redirect would be built from the caller's Host header.
+    app.router.redirect_slashes = False
+    labels = {path: path.rsplit("/", 1)[1] or "front" for path, _, _ in table}
+    return Edge(app, labels, parts.clock)
+
+
+class Routes:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._door = Door(parts.verifier, parts.limits)
+        names = sorted(parts.feeds)
+        self._did = documents.did_document(parts.service)
+        self._description = documents.description(parts.service, names)
+        self._front = documents.front_page(parts.service, names)
+
+    async def get_feed_skeleton(self, request: Request) -> Response:
+        parts = self._parts
+        query = xrpc.query_of(request)
+        feed = self._feed(query)
+        limit = xrpc.integer(query, "limit", 1, MAX_LIMIT, DEFAULT_LIMIT)
+        cursor = query.get("cursor") or None
+        if cursor and len(cursor) > MAX_CURSOR:
+            raise xrpc.invalid_request(f"Error: cursor must not be longer than {MAX_CURSOR} characters")
+        reader = await self._door.reader_or_nobody(request, SKELETON_METHODS)
+        ask = Ask(
+            reader_did=reader,
+            person=parts.person_of(reader) if reader else None,
+            limit=limit,
+            cursor=cursor,
+            languages=xrpc.languages_of(request),
+            now_us=parts.clock.now_us(),
+            peek=limit == 1 and cursor is None,
+        )
+        async with parts.limits.gate.slot(known=reader is not None):
+            try:
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    page = await feed.page(ask)
+            except TimeoutError:
+                log.error("feed %s took longer than %.0f s", feed.name, ANSWER_TIMEOUT_S)
+                raise xrpc.overloaded() from None
+        headers = _SKELETON_HEADERS
+        if page.languages:
+            headers = {**headers, "content-language": ", ".join(page.languages)}
+        return json_answer(encode_page(page, limit, cursor), headers=headers)
+
+    async def send_interactions(self, request: Request) -> Response:
+        parts = self._parts
+        reader = await self._door.reader(request, INTERACTION_METHODS)
+        content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        if content_type != "application/json":
+            raise xrpc.invalid_request(f"Wrong request encoding (Content-Type): {content_type[:100]}")
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await xrpc.body_of(request, MAX_BODY_BYTES)
+        except TimeoutError:
+            raise XrpcError(408, "InvalidRequest", "The body took too long to arrive") from None
+        uri, interactions = decode_interactions(body)
+        feed = self._feed({"feed": uri}).name if uri is not None else None
+        if interactions:
+            await parts.sink(reader, feed, interactions, parts.clock.now_us())
+        return json_answer(b"{}")
+
+    def _feed(self, query: Mapping[str, str]) -> Feed:
+        uri = query.get("feed")
+        if uri is None:
+            raise xrpc.invalid_request('Error: Params must have the property "feed"')
+        name = self._parts.service.feed_name(uri)
+        feed = self._parts.feeds.get(name) if name is not None else None
+        if feed is not None:
+            return feed
+        if name is None and not _AT_URI.fullmatch(uri):
+            raise xrpc.invalid_request("Error: feed must be a valid at-uri")
+        raise XrpcError(400, "UnknownFeed", "Unknown feed")
+
+    async def describe(self, request: Request) -> Response:
+        return json_answer(self._description)
+
+    async def health(self, request: Request) -> Response:
+        health = self._parts.health()
+        return json_answer(msgspec.json.encode(health.fields), 200 if health.ok else 503, {"cache-control": "no-store"})
+
+    async def did_document(self, request: Request) -> Response:
+        if not self._parts.service.is_our_did_web:
+            raise XrpcError(404, "NotFound", "This service's DID document is not kept here")
+        return json_answer(self._did)
+
+    async def front(self, request: Request) -> Response:
+        return Response(self._front, 200, documents.FRONT_HEADERS, "text/html")
+
+
+async def _on_xrpc_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, XrpcError)
+    return error_answer(error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """What starlette itself refuses: no such path, or not with this method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return error_answer(XrpcError(405, "InvalidRequest", "Incorrect HTTP method", {"allow": f"{allowed}, OPTIONS"}))
+    if error.status_code == 404 and request.scope["path"].startswith("/xrpc/"):
+        return error_answer(XrpcError(501, "MethodNotImplemented", "Method Not Implemented"))
+    if error.status_code == 404:
+        return error_answer(XrpcError(404, "NotFound", "Nothing is here"))
+    return error_answer(XrpcError(error.status_code, "InvalidRequest", "The request can't be answered"))
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    """Nobody reads this; it keeps a caller who left from looking like a bug of ours."""
+    return error_answer(XrpcError(400, "InvalidRequest", "The caller left"))
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    """Starlette raises it again after this answer, and Edge logs it: the trace is for the operator only."""
+    return error_answer(XrpcError(500, "InternalServerError", "Internal Server Error"))

@@ -1,0 +1,119 @@
+"""A page as bytes. One bad item loses the whole page for the reader, so the last look at every item is here.
+
+The AppView checks the answer against its lexicon and refuses all of it for one fault; the app splits `feedContext` on
+`|`. An item that could do such harm is dropped and counted: a counter above zero is a bug of ours, found before the
+reader finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+import msgspec
+
+from feedgen.core import ids
+from feedgen.core.telemetry import Counter
+
+MAX_CONTEXT: Final = 2000  # characters, app.bsky.feed.defs#skeletonFeedPost
+MAX_REQ_ID: Final = 100
+MAX_CURSOR: Final = 1024  # ours are far shorter
+
+dropped_items = Counter("serve_dropped_items", "Items that the last check kept off a page", "reason")
+
+
+class SkeletonItem(Protocol):
+    """What a feed gives for one post."""
+
+    @property
+    def uri(self) -> str: ...
+    @property
+    def context(self) -> str | None: ...
+
+
+class SkeletonPage(Protocol):
+    """What a feed gives for one page."""
+
+    @property
+    def items(self) -> Iterable[SkeletonItem]: ...
+    @property
+    def cursor(self) -> str | None: ...
+    @property
+    def req_id(self) -> str | None: ...
+
+
+class _Post(msgspec.Struct, frozen=True, omit_defaults=True):
+    post: str
+    feedContext: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Skeleton(msgspec.Struct, frozen=True, omit_defaults=True):
+    feed: list[_Post]
+    cursor: str | msgspec.UnsetType = msgspec.UNSET
+    reqId: str | msgspec.UnsetType = msgspec.UNSET
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode_page(page: SkeletonPage, limit: int, sent_cursor: str | None) -> bytes:
+    """At most `limit` sound items, and a cursor only where one makes sense."""
+    posts: list[_Post] = []
+    seen: set[str] = set()
+    for item in page.items:
+        if len(posts) == limit:
+            break
+        reason = _fault(item.uri, item.context, seen)
+        if reason:
+            dropped_items.add(1, reason)
+            continue
+        seen.add(item.uri)
+        posts.append(_Post(item.uri, item.context or msgspec.UNSET))
+    return _encoder.encode(_Skeleton(posts, _cursor(page, posts, sent_cursor), _req_id(page.req_id)))
+
+
+def _fault(uri: object, context: object, seen: set[str]) -> str:
+    """Why this item may not go out; empty when it may. Not even its types are believed."""
+    if not isinstance(uri, str) or not is_post_uri(uri):
+        return "uri"
+    if uri in seen:
+        return "duplicate"
+    if context and not (isinstance(context, str) and _sendable(context, MAX_CONTEXT)):
+        return "context"
+    return ""
+
+
+def is_post_uri(uri: str) -> bool:
+    parsed = ids.parse_at_uri(uri)
+    return parsed is not None and parsed.collection == ids.POST_NSID
+
+
+def _sendable(text: str, max_length: int) -> bool:
+    if len(text) > max_length or "|" in text:
+        return False
+    # A lone surrogate can't be encoded. Lengths in lexicons are counted in UTF-8 bytes.
+    return text.isascii() or (_is_unicode(text) and len(text.encode()) <= max_length)
+
+
+def _is_unicode(text: str) -> bool:
+    return not any(0xD800 <= ord(c) <= 0xDFFF for c in text)
+
+
+def _cursor(page: SkeletonPage, posts: list[_Post], sent: str | None) -> str | msgspec.UnsetType:
+    """Paging ends at an empty page, and at a cursor equal to the one sent: say neither."""
+    cursor = page.cursor
+    if not cursor or not posts:
+        return msgspec.UNSET
+    if cursor == sent or len(cursor) > MAX_CURSOR or not _is_unicode(cursor):
+        dropped_items.add(1, "cursor")
+        return msgspec.UNSET
+    return cursor
+
+
+def _req_id(req_id: str | None) -> str | msgspec.UnsetType:
+    if not req_id:
+        return msgspec.UNSET
+    if not _sendable(req_id, MAX_REQ_ID):
+        dropped_items.add(1, "req_id")
+        return msgspec.UNSET
+    return req_id

@@ -1,0 +1,100 @@
+"""Parts for the real application: feeds, verifier and sink that a test can look into, and the server around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+
+from feedgen.core.clock import Clock, SystemClock
+from feedgen.serve._base import Ask, Feed, Item, Page
+from feedgen.serve.auth import TokenError, Unverifiable
+from feedgen.serve.documents import ServiceIdentity
+from feedgen.serve.http import Health, Parts, make_app
+from feedgen.serve.interactions import Interaction
+from feedgen.serve.limits import Limits
+from feedgen.serve.server import Server
+
+READER = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
+PUBLISHER = "did:plc:pppppppppppppppppppppppp"
+SERVICE = ServiceIdentity(did="did:web:feed.example.com", hostname="feed.example.com", publisher_did=PUBLISHER)
+SKELETON = "/xrpc/app.bsky.feed.getFeedSkeleton"
+INTERACTIONS = "/xrpc/app.bsky.feed.sendInteractions"
+FEED_URI = SERVICE.feed_uri("test")
+
+
+def post_uri(n: int) -> str:
+    return f"at://did:plc:{'b' * 24}/app.bsky.feed.post/3kpost{n:07d}"
+
+
+@dataclass
+class CountingFeed:
+    """Gives numbered posts, two pages of them, and remembers what it was asked."""
+
+    name: str = "test"
+    asks: list[Ask] = field(default_factory=list)
+    answer: Callable[[Ask], Page] | None = None
+
+    async def page(self, ask: Ask) -> Page:
+        self.asks.append(ask)
+        if self.answer is not None:
+            return self.answer(ask)
+        start = int(ask.cursor) if ask.cursor and ask.cursor.isdigit() else 0
+        items = [Item(post_uri(n), "because") for n in range(start, min(start + ask.limit, 200))]
+        cursor = str(start + ask.limit) if start + ask.limit < 200 else None
+        return Page(items, cursor, "req-1", ("en",))
+
+
+class NamedVerifier:
+    """A token that is a DID proves that DID; `down` can't be checked; anything else is bad."""
+
+    async def verify(self, token: str, methods: frozenset[str]) -> str:
+        if token == "down":
+            raise Unverifiable("down")
+        if not token.startswith("did:"):
+            raise TokenError("BadJwt", "poorly formatted jwt")
+        return token
+
+
+@dataclass
+class Sink:
+    calls: list[tuple[str, str | None, list[Interaction], int]] = field(default_factory=list)
+
+    async def __call__(self, reader_did: str, feed: str | None, interactions: list[Interaction], now_us: int) -> None:
+        self.calls.append((reader_did, feed, interactions, now_us))
+
+
+def parts_with(
+    feed: Feed | None = None,
+    sink: Sink | None = None,
+    limits: Limits | None = None,
+    health: Callable[[], Health] | None = None,
+    service: ServiceIdentity = SERVICE,
+    clock: Clock | None = None,
+) -> Parts:
+    clock = clock or SystemClock()
+    feed = feed or CountingFeed()
+    return Parts(
+        service=service,
+        feeds={feed.name: feed},
+        verifier=NamedVerifier(),
+        person_of=lambda did: 7 if did == READER else None,
+        sink=sink or Sink(),
+        health=health or (lambda: Health(True, {"version": "test"})),
+        clock=clock,
+        limits=limits or Limits(clock),
+    )
+
+
+@asynccontextmanager
+async def serving(parts: Parts) -> AsyncIterator[httpx.AsyncClient]:
+    """The application on a socket of its own, and a client of it."""
+    server = Server(make_app(parts), ["127.0.0.1:0"])
+    await server.start()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=10) as client:
+            yield client
+    finally:
+        await server.stop(2.0)
