@@ -1,0 +1,127 @@
+"""The posts: their columns, and their text and records, made from the columns whenever somebody asks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedgen.core.ids import POST_NSID
+from feedgen.simnet import records, text, words
+from feedgen.simnet.columns import Table
+from feedgen.simnet.people import STYLES, People
+
+I64 = NDArray[np.int64]
+
+TEXT, IMAGE, VIDEO, LINK = 0, 1, 2, 3
+ADULT_LABELS: Final = ("porn", "sexual", "nudity", "graphic-media")
+_SALT: Final = 41  # of posts among the hashes
+
+
+def table() -> Table:
+    """`us` is when the network saw it, `key` the TID value of its record key, `gone` when it was deleted (0: it was not)."""
+    return Table(
+        author=np.int32, us=np.int64, key=np.int64, gone=np.int64, topic=np.int8, language=np.int8, media=np.int8, adult=np.bool_,
+        quality=np.float32, style=np.dtype((np.float32, STYLES)), parent=np.int32, root=np.int32, quote=np.int32,
+        likes=np.int32, reposts=np.int32, replies=np.int32, quotes=np.int32, shared=np.int32,
+    )  # fmt: skip
+
+
+class PostWriter:
+    """Turns rows of the table into record keys, at-uris, CIDs and JSON."""
+
+    def __init__(self, people: People, posts: Table, seed: int) -> None:
+        self._people, self._posts, self._salt = people, posts, seed * 31 + _SALT
+        self.odd_rkeys: dict[int, str] = {}  # the few whose record key is not a TID
+        self.odd_created: dict[int, str] = {}  # the few that claim another time
+
+    def rkeys(self, rows: I64) -> list[str]:
+        keys = text.tids(self._posts["key"][rows])
+        if self.odd_rkeys:
+            odd = self.odd_rkeys
+            keys = [odd.get(row, key) for row, key in zip(rows.tolist(), keys, strict=True)]
+        return keys
+
+    def uris(self, rows: I64) -> list[str]:
+        dids = self._people.dids
+        authors = self._posts["author"][rows].tolist()
+        return [f"at://{dids[a]}/{POST_NSID}/{key}" for a, key in zip(authors, self.rkeys(rows), strict=True)]
+
+    def cids(self, rows: I64) -> list[str]:
+        return text.cids(text.mix(rows, self._salt))
+
+    def refs(self, rows: I64) -> dict[int, tuple[str, str]]:
+        """(cid, uri) of each distinct row."""
+        distinct = np.unique(rows)
+        return dict(zip(distinct.tolist(), zip(self.cids(distinct), self.uris(distinct), strict=True), strict=True))
+
+    def records(self, rows: I64) -> list[bytes]:
+        p = self._posts
+        links = np.concatenate((p["parent"][rows], p["root"][rows], p["quote"][rows]))
+        refs = self.refs(links[links >= 0].astype(np.int64))
+        created = text.iso_ms(p["key"][rows] >> 10)
+        hashes = text.mix(rows, self._salt + 1).tolist()
+        columns = (
+            p[name][rows].tolist() for name in ("topic", "language", "media", "adult", "parent", "root", "quote")
+        )
+        return [
+            self._record(h, self.odd_created.get(row, when), *values, refs)
+            for row, h, when, *values in zip(rows.tolist(), hashes, created, *columns, strict=True)
+        ]
+
+    def _record(
+        self, h: int, created: str, topic: int, language: int, media: int, adult: bool, parent: int, root: int, quote: int,
+        refs: dict[int, tuple[str, str]],
+    ) -> bytes:  # fmt: skip
+        embed = _embed(h, topic, language, media, refs.get(quote))
+        labels = f',"labels":{records.self_labels((ADULT_LABELS[h >> 40 & 3],))}' if adult else ""
+        reply = ""
+        if parent >= 0:
+            (pc, pu), (rc, ru) = refs[parent], refs[root]
+            reply = f',"reply":{{"parent":{{"cid":"{pc}","uri":"{pu}"}},"root":{{"cid":"{rc}","uri":"{ru}"}}}}'
+        langs = f',"langs":["{words.LANGUAGES[language]}"]' if h >> 50 & 15 else ""  # some clients say nothing
+        said = records.quoted(post_text(h, topic, language, parent >= 0))
+        return f'{{"$type":"{POST_NSID}","createdAt":"{created}"{embed}{labels}{langs}{reply},"text":{said}}}'.encode()
+
+
+def post_text(h: int, topic: int, language: int, reply: bool) -> str:
+    """A few plausible words about the topic."""
+    tag, emoji, nouns = words.TOPICS[topic]
+    if reply:
+        answers = words.REPLIES[language]
+        return answers[h % len(answers)] + (f" {emoji}" if h & 0x700_0000 == 0 else "")
+    openers, closers = words.OPENERS[language], words.CLOSERS[language]
+    parts = f"{openers[h % len(openers)]} {nouns[language]} {closers[(h >> 8) % len(closers)]}"
+    if h >> 16 & 3 == 0:
+        parts += f" {emoji}"
+    if h >> 18 & 7 == 0:
+        parts += f"\n\n#{tag}"
+    return parts
+
+
+def _blob(h: int, mime: str, size: int) -> str:
+    cid = text.cids(np.array([h], np.uint64), "bafkrei")[0]
+    return f'{{"$type":"blob","mimeType":"{mime}","ref":{{"$link":"{cid}"}},"size":{size}}}'
+
+
+def _embed(h: int, topic: int, language: int, media: int, quote: tuple[str, str] | None) -> str:
+    if quote is not None:
+        return f',"embed":{{"$type":"app.bsky.embed.record","record":{{"cid":"{quote[0]}","uri":"{quote[1]}"}}}}'
+    wide, high = ((1600, 1200), (1080, 1350), (2000, 2000), (1280, 720))[h >> 22 & 3]
+    ratio = f'"aspectRatio":{{"height":{high},"width":{wide}}}'
+    if media == IMAGE:
+        alt = records.quoted(words.TOPICS[topic][2][language]) if h >> 24 & 1 else '""'
+        return (
+            f',"embed":{{"$type":"app.bsky.embed.images","images":[{{"alt":{alt},{ratio},'
+            f'"image":{_blob(h, "image/jpeg", 90_000 + h % 800_000)}}}]}}'
+        )
+    if media == VIDEO:
+        return f',"embed":{{"$type":"app.bsky.embed.video",{ratio},"video":{_blob(h, "video/mp4", 900_000 + h % 30_000_000)}}}'
+    if media == LINK:
+        tag = words.TOPICS[topic][0]
+        return (
+            f',"embed":{{"$type":"app.bsky.embed.external","external":{{"description":"","title":"A longer read about {tag}",'
+            f'"uri":"https://read.simnet.test/{tag}/{h % 100_000}"}}}}'
+        )
+    return ""
