@@ -1,0 +1,414 @@
+"""DID <-> number. The truth is names.db; the table that answers is in memory, and is saved as names.idx so that a start is instant.
+
+One thread writes (`number`, `set_flags`, `erase`, `flush`); any thread may ask (`find`, `did`, `flags`). A row is two words, `high` and `low`, where `low` has a bit
+that says "somebody": it is written last and cleared first, so whoever reads `high` before `low` never sees half a DID.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import apsw
+import numpy as np
+
+from feedgen.core.errors import StoreError
+from feedgen.core.ids import NO_PERSON
+from feedgen.core.jit import njit
+from feedgen.ingest.events import GONE
+from feedgen.store import crash
+from feedgen.store.folder import Folder
+from feedgen.store.rows import U8, U32, U64
+from feedgen.store.sqlite import checkpoint, open_writer, spoken
+from feedgen.store.uris import OTHER, PLC, VALID, Packed, pack_dids, unpack_plc
+
+MAX_PEOPLE: Final = NO_PERSON - 1
+MAX_LOAD: Final = 0.6  # of the slots in use
+SAVE_AFTER: Final = 100_000  # people that names.idx may lack, and an eighth of all; they are read from names.db at the next start
+_CHUNK: Final = 100_000
+_ODD: Final = 256  # in the database's flags only: this DID is not a plain did:plc, look at its text
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS people(n INTEGER PRIMARY KEY, did TEXT, flags INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS people_flagged ON people(flags) WHERE flags <> 0;
+CREATE TABLE IF NOT EXISTS erasing(n INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+"""
+
+_MAGIC: Final = b"FGNAMES1"
+_HEADER: Final = struct.Struct("<8sQQQQQQ")  # magic, stamp, people, slots, seed, sum of rows, sum of slots
+
+
+class _Table:
+    """One generation of the arrays; replaced whole when it grows, so that a reader holds either the old or the new one."""
+
+    __slots__ = ("flags", "rows", "slots")
+
+    def __init__(self, slots: U32, rows: U64, flags: U8) -> None:
+        self.slots, self.rows, self.flags = slots, rows, flags
+
+
+class Names:
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.count = 0
+        self.rebuilt = ""  # why names.idx was not used, for the log
+        self._stored = 0  # people already in names.db
+        self._saved = 0  # people in names.idx
+        self._stamp = 0
+        self._sums = (0, 0)
+        self._seed = secrets.randbits(63)
+        self._table = _Table(np.full(1024, NO_PERSON, np.uint32), np.zeros((512, 2), np.uint64), np.zeros(512, np.uint8))
+        self._others: dict[str, int] = {}
+        self._other_dids: dict[int, str] = {}
+        self._new_flags: dict[int, int] = {}
+        self._new_erased: list[int] = []
+        self._db = open_writer(folder.names_path, folder.vfs, cache_kb=4_000)
+        try:
+            with spoken(folder.names_path):
+                self._db.execute(_SCHEMA)
+                self._load()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Save the table and close. Numbers that were never flushed are forgotten."""
+        if self.count == self._stored and self._saved != self.count:
+            self.save_index()
+        checkpoint(self._db, truncate=True)
+        self._db.close()
+
+    # --- asked by any thread
+
+    def find(self, did: str) -> int | None:
+        number = self._find(pack_dids([did]))
+        return None if number == NO_PERSON else number
+
+    def did(self, n: int) -> str | None:
+        if not 0 <= n < self.count:
+            return None
+        rows = self._table.rows
+        high, low = int(rows[n, 0]), int(rows[n, 1])  # in this order: see above
+        return unpack_plc(high, low) if low & VALID else self._other_dids.get(n)
+
+    @property
+    def flags(self) -> U8:
+        """By person, at least `count` long. Take it anew for each use: it is replaced when it grows."""
+        return self._table.flags
+
+    # --- asked by the writing thread
+
+    def number(self, dids: Sequence[str] | Packed) -> U32:
+        """The numbers of DIDs, new ones for the unknown; NO_PERSON for what is not a DID. New numbers last once `flush` has returned."""
+        packed = dids if isinstance(dids, Packed) else pack_dids(dids)
+        out = np.full(len(packed), NO_PERSON, np.uint32)
+        self._reserve(len(packed))
+        table = self._table
+        self.count = _number(table.slots, table.rows, np.uint64(self._seed), packed.high, packed.low, packed.form, out, self.count)
+        for i, did in packed.others.items():
+            n = self._others.get(did)
+            if n is None:
+                n = self._others[did] = self.count
+                self._other_dids[n] = did
+                self.count += 1
+            out[i] = n
+        return out
+
+    def set_flags(self, n: int, flags: int) -> None:
+        if self._table.flags[n] != flags:
+            self._table.flags[n] = flags
+            self._new_flags[n] = flags
+
+    def erase(self, n: int) -> None:
+        """Forget the DID behind a number, at once in memory, for good with `flush`. The number is never given again."""
+        if not 0 <= n < self.count or self._table.flags[n] & GONE:
+            return
+        self._forget(n)
+        self._new_erased.append(n)
+        self._new_flags.pop(n, None)
+
+    def flush(self) -> None:
+        """Commit what is new. If that fails everything stays pending, and the next flush tries again."""
+        if not (self._stored < self.count or self._new_flags or self._new_erased):
+            return
+        count = self.count
+        with spoken(self.folder.names_path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._write(count)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        self._stored = count
+        self._new_flags.clear()
+        if self._new_erased:
+            self._blank_index(self._new_erased)
+            self._new_erased = []
+        crash.point("after_names")
+        if self._stored - self._saved > max(SAVE_AFTER, self._saved // 8):
+            self.save_index()
+
+    def erasing(self) -> list[int]:
+        """People whose rows are still to be erased."""
+        with spoken(self.folder.names_path):
+            return [n for (n,) in self._db.execute("SELECT n FROM erasing ORDER BY n")]
+
+    def erased(self, people: Sequence[int]) -> None:
+        """Their rows are gone from every day."""
+        with spoken(self.folder.names_path), self._db:
+            self._db.executemany("DELETE FROM erasing WHERE n = ?", [(n,) for n in people])
+        checkpoint(self._db, truncate=True)
+
+    def _write(self, count: int) -> None:
+        new = range(self._stored, count)
+        if new:
+            flags = self._table.flags
+            rows = [
+                (n, did or self._other_dids.get(n), int(flags[n]) | (_ODD if n in self._other_dids else 0))
+                for n, did in zip(new, _unpack(self._table.rows[self._stored : count]), strict=True)
+            ]
+            self._db.executemany("INSERT INTO people(n, did, flags) VALUES (?, ?, ?)", rows)
+        odd = self._other_dids
+        changed = [(flags | (_ODD if n in odd else 0), n) for n, flags in self._new_flags.items() if n < self._stored]
+        self._db.executemany("UPDATE people SET flags = ? WHERE n = ?", changed)
+        erased = [(n,) for n in self._new_erased]
+        self._db.executemany(f"UPDATE people SET did = NULL, flags = {GONE} WHERE n = ?", erased)
+        self._db.executemany("INSERT OR IGNORE INTO erasing(n) VALUES (?)", erased)
+
+    def _find(self, packed: Packed) -> int:
+        if packed.form[0] == OTHER:
+            return self._others.get(packed.others[0], NO_PERSON)
+        if packed.form[0] != PLC:
+            return NO_PERSON
+        table = self._table
+        return int(_find(table.slots, table.rows, np.uint64(self._seed), packed.high[0], packed.low[0]))
+
+    def _forget(self, n: int) -> None:
+        rows = self._table.rows
+        rows[n, 1] = 0  # first: see the module's text
+        rows[n, 0] = 0
+        did = self._other_dids.pop(n, None)
+        if did is not None:
+            del self._others[did]
+        self._table.flags[n] = GONE
+
+    def _reserve(self, more: int) -> None:
+        """Make room for new people, if all of these turn out to be new."""
+        table, wanted = self._table, self.count + more
+        if wanted > MAX_PEOPLE:
+            raise StoreError("there are more people than numbers", "this folder has seen 4 billion accounts; start a new one")
+        slots, rows, flags = table.slots, table.rows, table.flags
+        if wanted > len(rows):
+            room = max(wanted, len(rows) + len(rows) // 4, 1 << 12)
+            rows, flags = np.zeros((room, 2), np.uint64), np.zeros(room, np.uint8)
+            rows[: self.count], flags[: self.count] = table.rows[: self.count], table.flags[: self.count]
+        if wanted > MAX_LOAD * len(slots):
+            slots = np.full(1 << int(wanted / MAX_LOAD).bit_length(), NO_PERSON, np.uint32)
+            _refill(slots, rows, np.uint64(self._seed), self.count)
+        if slots is not table.slots or rows is not table.rows:
+            self._table = _Table(slots, rows, flags)
+
+    # --- the start, and names.idx
+
+    def _load(self) -> None:
+        last = self._db.execute("SELECT max(n) FROM people").fetchall()[0][0]
+        self._stored = 0 if last is None else last + 1
+        stamp = self._meta("index_stamp")
+        self.rebuilt = self._load_index(stamp, self._stored) if stamp else ""
+        self._saved = self.count
+        self._reserve(self._stored - self.count)
+        while self.count < self._stored:
+            self._load_people(self.count, min(self.count + _CHUNK, self._stored))
+        for n, flags in self._db.execute("SELECT n, flags FROM people WHERE flags <> 0").fetchall():
+            if flags & GONE:
+                self._table.rows[n, :] = 0
+            elif flags & _ODD and n not in self._other_dids:
+                did = self._db.execute("SELECT did FROM people WHERE n = ?", (n,)).fetchall()[0][0]
+                self._others[did], self._other_dids[n] = n, did
+            self._table.flags[n] = flags & 255
+        if self.rebuilt:
+            self.save_index()
+
+    def _load_people(self, first: int, end: int) -> None:
+        rows = self._db.execute("SELECT n, did FROM people WHERE n >= ? AND n < ?", (first, end)).fetchall()
+        if len(rows) != end - first:
+            raise StoreError(f"{self.folder.names_path} lacks numbers between {first} and {end}", "bring it back from a backup")
+        table = self._table
+        packed = pack_dids([did or "" for _, did in rows])
+        plc = packed.form == PLC
+        table.rows[first:end, 0] = packed.high
+        table.rows[first:end, 1] = np.where(plc, packed.low | np.uint64(VALID), np.uint64(0))
+        for i, did in packed.others.items():
+            self._others[did], self._other_dids[first + i] = first + i, did
+        self.count = end
+        _insert(table.slots, table.rows, np.uint64(self._seed), first, end)
+
+    def save_index(self) -> None:
+        """Write names.idx. It may be torn by a crash: its sums tell."""
+        table, count = self._table, self._stored
+        stamp = secrets.randbits(62) + 1
+        rows = table.rows[:count]
+        sums = _sum(rows.reshape(-1)), _sum(table.slots)
+        draft = self.folder.index_path.with_suffix(".draft")
+        with spoken(draft):
+            try:
+                with draft.open("wb") as file:
+                    file.write(_HEADER.pack(_MAGIC, stamp, count, len(table.slots), self._seed, *sums))
+                    rows.tofile(file)
+                    table.slots.tofile(file)
+                draft.replace(self.folder.index_path)
+            except OSError:  # derived data: the next start reads names.db instead
+                draft.unlink(missing_ok=True)
+                return
+            with self._db:
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('index_stamp', ?)", (stamp,))
+        self._saved, self._stamp, self._sums = count, stamp, sums
+
+    def _load_index(self, stamp: int, stored: int) -> str:
+        """Why it can't be used, or nothing."""
+        try:
+            data = self.folder.index_path.read_bytes()
+        except OSError as error:
+            return f"names.idx can't be read: {error.strerror}"
+        if len(data) < _HEADER.size or data[:8] != _MAGIC:
+            return "names.idx is not an index of names"
+        _, its_stamp, count, size, seed, row_sum, slot_sum = _HEADER.unpack_from(data)
+        if its_stamp != stamp or count > stored:
+            return "names.idx belongs to another names.db"
+        if len(data) != _HEADER.size + 16 * count + 4 * size or size & (size - 1):
+            return "names.idx is cut off"
+        rows = np.frombuffer(data, np.uint64, 2 * count, _HEADER.size)
+        slots = np.frombuffer(data, np.uint32, size, _HEADER.size + 16 * count).copy()
+        if (_sum(rows), _sum(slots)) != (row_sum, slot_sum):
+            return "names.idx is damaged: its sums are wrong"
+        room = max(stored + stored // 8, 1 << 12)
+        grown = np.zeros((room, 2), np.uint64)
+        grown[:count] = rows.reshape(-1, 2)
+        slots[slots >= count] = NO_PERSON  # people who were numbered but not yet stored when it was saved
+        self._table = _Table(slots, grown, np.zeros(room, np.uint8))
+        self._seed, self.count, self._stamp, self._sums = seed, count, stamp, (row_sum, slot_sum)
+        return ""
+
+    def _blank_index(self, people: list[int]) -> None:
+        """Take erased DIDs out of names.idx too, and out of its sum."""
+        try:
+            with self.folder.index_path.open("r+b") as file:
+                row_sum, slot_sum = self._sums
+                for n in people:
+                    if n >= self._saved:
+                        continue
+                    file.seek(_HEADER.size + 16 * n)
+                    row = np.frombuffer(file.read(16), np.uint64)
+                    row_sum = (row_sum - _sum(row, 2 * n)) % (1 << 64)
+                    file.seek(_HEADER.size + 16 * n)
+                    file.write(bytes(16))
+                self._sums = row_sum, slot_sum
+                file.seek(_HEADER.size - 16)
+                file.write(struct.pack("<QQ", *self._sums))
+        except OSError:
+            self.folder.index_path.unlink(missing_ok=True)
+
+    def _meta(self, name: str) -> int:
+        rows = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchall()
+        return int(rows[0][0]) if rows else 0
+
+
+def _sum(values: U64 | U32, first: int = 0) -> int:
+    """A sum over (index, value): one element can be taken out of it again."""
+    return int(_sum_of(values.astype(np.uint64, copy=False), first))
+
+
+def _unpack(rows: U64) -> list[str | None]:
+    """The DIDs of many rows; None where nobody is (or somebody with another kind of DID)."""
+    high, low = rows[:, 0], rows[:, 1]
+    top, bottom = high >> np.uint64(4), (high & np.uint64(15)) << np.uint64(56) | low & np.uint64(VALID - 1)
+    digits = np.empty((len(rows), 24), np.uint8)
+    for i in range(12):
+        digits[:, i] = top >> np.uint64(55 - 5 * i) & np.uint64(31)
+        digits[:, 12 + i] = bottom >> np.uint64(55 - 5 * i) & np.uint64(31)
+    text = _LETTERS[digits].tobytes().decode()
+    valid = (low & np.uint64(VALID) != 0).tolist()
+    return ["did:plc:" + text[24 * i : 24 * i + 24] if ok else None for i, ok in enumerate(valid)]
+
+
+_LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
+
+
+@njit
+def _hash(high: int, low: int, seed: int) -> int:
+    x = np.uint64(high) ^ (np.uint64(low) * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(seed)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@njit
+def _find(slots: U32, rows: U64, seed: int, high: int, low: int) -> int:
+    mask = np.uint64(len(slots) - 1)
+    wanted = np.uint64(low) | np.uint64(VALID)
+    at = _hash(high, low, seed) & mask
+    while slots[at] != NO_PERSON:
+        n = slots[at]
+        if rows[n, 0] == high and rows[n, 1] == wanted:
+            return n
+        at = (at + np.uint64(1)) & mask
+    return NO_PERSON
+
+
+@njit
+def _number(slots: U32, rows: U64, seed: int, high: U64, low: U64, form: U8, out: U32, count: int) -> int:
+    """Look up or insert; the row is complete before its slot is published."""
+    mask = np.uint64(len(slots) - 1)
+    for i in range(len(form)):
+        if form[i] != 1:
+            continue
+        wanted = low[i] | np.uint64(VALID)
+        at = _hash(high[i], low[i], seed) & mask
+        while slots[at] != NO_PERSON:
+            n = slots[at]
+            if rows[n, 0] == high[i] and rows[n, 1] == wanted:
+                break
+            at = (at + np.uint64(1)) & mask
+        if slots[at] == NO_PERSON:
+            rows[count, 0] = high[i]
+            rows[count, 1] = wanted
+            slots[at] = count
+            count += 1
+        out[i] = slots[at]
+    return count
+
+
+@njit
+def _insert(slots: U32, rows: U64, seed: int, first: int, end: int) -> None:
+    mask = np.uint64(len(slots) - 1)
+    for n in range(first, end):
+        if rows[n, 1] != 0:
+            at = _hash(rows[n, 0], rows[n, 1] & np.uint64(VALID - 1), seed) & mask
+            while slots[at] != NO_PERSON:
+                at = (at + np.uint64(1)) & mask
+            slots[at] = n
+
+
+@njit
+def _sum_of(values: U64, first: int) -> int:
+    total = np.uint64(0)
+    for i in range(len(values)):
+        total += (np.uint64(i + first) * np.uint64(0x9E3779B97F4A7C15) | np.uint64(1)) * values[i]
+    return total
+
+
+def _refill(slots: U32, rows: U64, seed: np.uint64, count: int) -> None:
+    _insert(slots, rows, seed, 0, count)
+
+
+def index_size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+_ = apsw  # the connection's type comes from it
