@@ -212,7 +212,11 @@ def config_check(ctx: click.Context, config: Path | None, set_: tuple[str, ...])
 
 @config.command("docs")
 def config_docs() -> None:
-    """Print the table of all settings (docs/settings.md)."""
+    """Print the tables of all settings, in Markdown.
+
+    Every key with its default, what it may be, its unit and its meaning. docs/settings.md is this output; a test fails
+    when it is not current.
+    """
     from feedgen.core.config_text import document
     from feedgen.core.settings import Settings
 
@@ -221,7 +225,10 @@ def config_docs() -> None:
 
 @cli.command()
 def version() -> None:
-    """Print the versions of feedgen and of what it stands on."""
+    """Print the versions of feedgen and of what it stands on.
+
+    Worth adding to every report of a bug: the versions of Python, of the system and of the packages that matter most.
+    """
     import platform
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as version_of

@@ -58,9 +58,9 @@ class Problem:
     origin: str = "settings"
 
     def error(self, more: int = 0) -> SettingsError:
-        where = f"[{self.section}] {self.key}".rstrip() if self.section else self.key
+        where = " ".join(part for part in (self.section and f"[{self.section}]", self.key, self.found) if part)
         also = f" ({more} more: `feedgen config check` lists all)" if more else ""
-        return SettingsError(f"{self.origin}: {where} {self.found}", f"{self.allowed}{also}")
+        return SettingsError(f"{self.origin}: {where}", f"{self.allowed}{also}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def read_settings(
     origins = {f"{section}.{name}": "default" for section, name in fields}
     for (section, name), (value, origin) in raw.items():
         origins[f"{section}.{name}"] = origin
-        problem = _judge(fields[section, name], value, origin)
+        problem = judge(fields[section, name], value, origin)
         if problem is not None:
             problems.append(problem)
         else:
@@ -357,7 +357,7 @@ def _from_text(field: Field, text: str) -> object:
     return text
 
 
-def _judge(field: Field, value: Any, origin: str) -> Problem | None:
+def judge(field: Field, value: Any, origin: str) -> Problem | None:
     """Is this value of the right type, and possible?"""
 
     def wrong(found: str) -> Problem:

@@ -33,8 +33,8 @@ def document(root: type[msgspec.Struct]) -> str:
         "",
         "Made by `feedgen config docs` out of `feedgen/core/settings.py`.",
         "",
-        "One file, `feedgen.toml` (`--config`, else `./feedgen.toml`, else all defaults). Each key can also be given as",
-        "`FEEDGEN_<SECTION>_<KEY>` in the environment, which wins over the file (lists are comma-separated), and as",
+        "One file, `feedgen.toml` (`--config`, else `./feedgen.toml`, else all defaults). Each key can also be",
+        "given as `FEEDGEN_<SECTION>_<KEY>` in the environment, which wins over the file (a list with commas), and as",
         "`--set section.key=value`, which wins over both. `feedgen config show` prints all values and their origins,",
         "`feedgen config check` says what is wrong.",
     ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import sys
 import time
@@ -96,15 +97,15 @@ class JsonFormatter(logging.Formatter):
             "event": record.getMessage()[:MAX_LINE_CHARS],
         }
         for name, value in fields_of(record).items():
-            row[name if name not in row else f"{name}_"] = value if isinstance(value, int | float) else _short(value)
+            row[name if name not in row else f"{name}_"] = _jsonable(value)
         if record.exc_info:
             # The end of a traceback says the most.
             row["traceback"] = self.formatException(record.exc_info)[-MAX_LINE_CHARS:]
         return json.dumps(row)
 
 
-def _short(value: object) -> object:
-    if value is None or isinstance(value, bool):
+def _jsonable(value: object) -> object:
+    if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return str(value)[:MAX_LINE_CHARS]
 
