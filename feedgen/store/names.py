@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import apsw
 import numpy as np
 
 from feedgen.core.errors import StoreError
@@ -405,10 +404,3 @@ def _sum_of(values: U64, first: int) -> int:
 
 def _refill(slots: U32, rows: U64, seed: np.uint64, count: int) -> None:
     _insert(slots, rows, seed, 0, count)
-
-
-def index_size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-_ = apsw  # the connection's type comes from it

@@ -1,0 +1,271 @@
+"""Reading a day's file, in either form, as columns. A reader cannot write, and sees what was committed when a call began.
+
+The file may be open in another thread's or process's writer. Take a new reader after a day was sealed: its file has another name then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+import numpy as np
+
+from feedgen.core.errors import StoreError
+from feedgen.core.ids import NO_PERSON
+from feedgen.ingest.batch import Cursor
+from feedgen.store import rows as r
+from feedgen.store.rows import I64, U32, FollowRows, LogPart, Posts, Ratings, Records
+from feedgen.store.sqlite import open_reader, spoken
+
+CHUNK_BYTES: Final = 32 << 20  # of blobs decoded in one piece
+PEOPLE_CHUNK: Final = 20_000
+
+
+class DayReader:
+    def __init__(self, path: Path | str, vfs: str = "") -> None:
+        self.path = Path(path)
+        self._db = open_reader(self.path, vfs)
+        try:
+            self.day = int(self.meta("day", -1))
+            self.sealed = self.meta("form", "") == "sealed"
+        except BaseException:
+            self._db.close()
+            raise
+        if self.day < 0:
+            self._db.close()
+            raise StoreError(f"{self.path} is not a day's file", "move it out of the data folder")
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> DayReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @cached_property
+    def slot(self) -> int:
+        return self.day % 256
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """The newest cursor in this file."""
+        if self.sealed:
+            host = self.meta("host", None)
+            return None if host is None else Cursor(host, int(self.meta("seq", 0)), int(self.meta("time_us", 0)))
+        rows = self._all("SELECT host, seq, time_us FROM log WHERE host IS NOT NULL ORDER BY n DESC LIMIT 1")
+        return Cursor(*rows[0]) if rows else None
+
+    @property
+    def last_n(self) -> int:
+        """The number of the newest commit in this file; 0 if there is none."""
+        if self.sealed:
+            return int(self.meta("last_n", 0))
+        return int(self._all("SELECT coalesce(max(n), 0) FROM log")[0][0])
+
+    @property
+    def changes(self) -> int:
+        """Grows with every change to a sealed day, so that whoever derived something from it can tell whether it is stale."""
+        return int(self.meta("changes", 0))
+
+    def meta(self, name: str, default: Any) -> Any:
+        rows = self._all("SELECT value FROM meta WHERE name = ?", (name,))
+        return rows[0][0] if rows else default
+
+    def ratings(self, keys: bool = False) -> Ratings:
+        parts = list(self._sealed_ratings(keys) if self.sealed else self._open_ratings(keys))
+        return _joined(parts)
+
+    def posts(self) -> Posts:
+        if not self.sealed:
+            gone = np.frombuffer(self._blob("removed_posts"), "<u4")
+            posts = r.decode_posts(np.frombuffer(self._blob("posts"), r.POST))
+            return _without(posts, gone)
+        people, blobs = self._people("posts")
+        own = np.frombuffer(b"".join(blobs), r.OWN_POST)
+        author = np.repeat(people, [len(b) // r.OWN_POST.itemsize for b in blobs])
+        number = own["n0"].astype(np.uint32) | own["n1"].astype(np.uint32) << 16 | np.uint32(self.slot << 24)
+        columns = [own[name].copy() for name in ("key", "tick", "flags", "language", "about")]
+        return Posts(number, author, *columns)
+
+    def follows(self) -> FollowRows:
+        if self.sealed:
+            people, blobs = self._people("follows")
+            own = np.frombuffer(b"".join(blobs), r.FOLLOW)
+            actor = np.repeat(people, [len(b) // r.FOLLOW.itemsize for b in blobs])
+            return FollowRows(actor, own["key"].copy(), own["subject"].copy())
+        return self.log_since(0).follows
+
+    def log_since(self, first: int, limit_rows: int = 0) -> LogPart:
+        """Commits numbered `first` and up (at most `limit_rows` of them, if given) of an open day. Ask again with its `next`."""
+        sql = "SELECT n, ratings, wide, posts, follows, removed, removed_posts, removed_follows FROM log WHERE n >= ? ORDER BY n"
+        rows = self._all(sql + (f" LIMIT {int(limit_rows)}" if limit_rows else ""), (first,))
+        numbers = np.array([row[0] for row in rows], np.int64)
+
+        def records(i: int, dtype: Any) -> Records:
+            joined: Records = np.frombuffer(b"".join([row[i] or b"" for row in rows]), dtype)
+            return joined
+
+        near, wide = records(1, r.LOG_RATING).copy(), records(2, r.LOG_WIDE).copy()
+        removed = records(5, r.REMOVED)
+        earlier = removed[removed["n"] < first] if len(removed) else removed
+        near_starts = _starts([len(row[1] or b"") // r.LOG_RATING.itemsize for row in rows])
+        wide_starts = _starts([len(row[2] or b"") // r.LOG_WIDE.itemsize for row in rows])
+        _apply_removals(near, wide, removed[removed["n"] >= first], numbers, near_starts, wide_starts)
+        gone_posts = records(6, "<u4")
+        follows, gone_follows = _live_follows(rows)
+        return LogPart(
+            next=int(numbers[-1]) + 1 if len(rows) else first,
+            ratings=r.decode_ratings(self.day, near, wide),
+            posts=_without(r.decode_posts(records(3, r.POST)), gone_posts),
+            follows=follows,
+            removed_actor=earlier["actor"].copy(),
+            removed_post=earlier["post"].copy(),
+            removed_posts=gone_posts.copy(),
+            removed_follow_actor=gone_follows["actor"].copy(),
+            removed_follow_key=gone_follows["key"].copy(),
+        )
+
+    def actor_ratings(self, actor: int) -> Ratings:
+        """One person's, with keys. Quick on a sealed day; on an open one all of the log is looked through."""
+        if not self.sealed:
+            everything = self.ratings(keys=True)
+            mine = everything.actor == actor
+            return Ratings(*(getattr(everything, name)[mine] for name in ("actor", "post", "tick", "kind", "key")))
+        found = self._all("SELECT person, ratings, wide FROM people WHERE person = ?", (actor,))
+        return self._decode_people(found, keys=True)
+
+    def odd_key_text(self, key: int) -> str | None:
+        rows = self._all("SELECT text FROM odd_keys WHERE hash = ? LIMIT 1", (key,))
+        return rows[0][0] if rows else None
+
+    def _all(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with spoken(self.path):
+            return self._db.execute(sql, values).fetchall()
+
+    def _blob(self, column: str) -> bytes:
+        return b"".join([b for (b,) in self._all(f"SELECT {column} FROM log WHERE {column} IS NOT NULL ORDER BY n")])
+
+    def _people(self, column: str) -> tuple[U32, list[bytes]]:
+        rows = self._all(f"SELECT person, {column} FROM people WHERE {column} IS NOT NULL")
+        return np.array([row[0] for row in rows], np.uint32), [row[1] for row in rows]
+
+    def _open_ratings(self, keys: bool) -> Iterator[Ratings]:
+        rows = self._all("SELECT n, removed FROM log WHERE removed IS NOT NULL")
+        removed = np.frombuffer(b"".join([row[1] for row in rows]), r.REMOVED)
+        for numbers, near, near_starts, wide, wide_starts in self._log_chunks():
+            near, wide = near.copy(), wide.copy()
+            _apply_removals(near, wide, removed, numbers, near_starts, wide_starts)
+            yield r.decode_ratings(self.day, near, wide, keys)
+
+    def _log_chunks(self) -> Iterator[tuple[I64, Records, I64, Records, I64]]:
+        with spoken(self.path):
+            cursor: apsw.Cursor = self._db.execute("SELECT n, ratings, wide FROM log WHERE ratings IS NOT NULL OR wide IS NOT NULL ORDER BY n")
+            while True:
+                numbers, near, wide, size = [], [], [], 0
+                for n, a, b in cursor:
+                    numbers.append(n)
+                    near.append(a or b"")
+                    wide.append(b or b"")
+                    size += len(near[-1])
+                    if size >= CHUNK_BYTES:
+                        break
+                if not numbers:
+                    return
+                yield (
+                    np.array(numbers, np.int64),
+                    np.frombuffer(b"".join(near), r.LOG_RATING),
+                    _starts([len(b) // r.LOG_RATING.itemsize for b in near]),
+                    np.frombuffer(b"".join(wide), r.LOG_WIDE),
+                    _starts([len(b) // r.LOG_WIDE.itemsize for b in wide]),
+                )
+
+    def _sealed_ratings(self, keys: bool) -> Iterator[Ratings]:
+        first = 0
+        while True:  # in short transactions, so that a checkpoint need not wait for a long one
+            rows = self._all("SELECT person, ratings, wide FROM people WHERE person >= ? ORDER BY person LIMIT ?", (first, PEOPLE_CHUNK))
+            if not rows:
+                return
+            yield self._decode_people(rows, keys)
+            first = rows[-1][0] + 1
+
+    def _decode_people(self, rows: list[Any], keys: bool) -> Ratings:
+        people = np.array([row[0] for row in rows], np.uint32)
+        near_blobs, wide_blobs = [row[1] or b"" for row in rows], [row[2] or b"" for row in rows]
+        near = np.frombuffer(b"".join(near_blobs), r.RATING)
+        actor = np.repeat(people, [len(b) // r.RATING.itemsize for b in near_blobs])
+        key = r.full_keys(self.day, near) if keys else np.empty(0, np.int64)
+        part = Ratings(actor, near["post"].copy(), near["tick"].copy(), r.kinds(near), key)
+        wide = np.frombuffer(b"".join(wide_blobs), r.WIDE)
+        if not len(wide):
+            return part
+        far = Ratings(
+            np.repeat(people, [len(b) // r.WIDE.itemsize for b in wide_blobs]),
+            wide["post"],
+            wide["tick"],
+            wide["kind"],
+            wide["key"] if keys else np.empty(0, np.int64),
+        )
+        return _joined([part, far])
+
+
+class Reader:
+    """All days of a folder, for whoever wants a row that memory does not hold. Each call opens what it needs; use from any thread."""
+
+    def __init__(self, days_path: Path) -> None:
+        self.days_path = days_path
+
+    def odd_key_text(self, path: Path, key: int) -> str | None:
+        with DayReader(path) as day:
+            return day.odd_key_text(key)
+
+
+def _joined(parts: list[Ratings]) -> Ratings:
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return Ratings()
+    return Ratings(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("actor", "post", "tick", "kind", "key")))
+
+
+def _starts(counts: list[int]) -> I64:
+    starts = np.zeros(len(counts), np.int64)
+    np.cumsum(counts[:-1], out=starts[1:])
+    return starts
+
+
+def _apply_removals(near: Records, wide: Records, removed: Records, numbers: I64, near_starts: I64, wide_starts: I64) -> None:
+    """Make holes of the ratings of these rows that were removed later."""
+    if not len(removed) or not len(numbers):
+        return
+    row = np.searchsorted(numbers, removed["n"])
+    here = (row < len(numbers)) & (numbers[np.minimum(row, len(numbers) - 1)] == removed["n"])
+    row, removed = row[here], removed[here]
+    far = removed["at"] >= r.WIDE_AT
+    near["actor"][near_starts[row[~far]] + removed["at"][~far]] = NO_PERSON
+    wide["actor"][wide_starts[row[far]] + (removed["at"][far] - r.WIDE_AT)] = NO_PERSON
+
+
+def _without(posts: Posts, gone: U32) -> Posts:
+    if not len(gone):
+        return posts
+    keep = ~np.isin(posts.post, gone)
+    return Posts(*(getattr(posts, name)[keep] for name in ("post", "author", "key", "tick", "flags", "language", "about")))
+
+
+def _live_follows(rows: list[Any]) -> tuple[FollowRows, Records]:
+    """The follows of log rows without those removed in or after their commit, and all removals."""
+    gone = np.frombuffer(b"".join([row[7] or b"" for row in rows]), r.REMOVED_FOLLOW)
+    follows = np.frombuffer(b"".join([row[4] or b"" for row in rows]), r.LOG_FOLLOW)
+    if len(gone):
+        added_in = np.repeat([row[0] for row in rows], [len(row[4] or b"") // r.LOG_FOLLOW.itemsize for row in rows])
+        gone_in = np.repeat([row[0] for row in rows], [len(row[7] or b"") // r.REMOVED_FOLLOW.itemsize for row in rows])
+        last = {(int(a), int(k)): int(n) for (a, k), n in zip(gone, gone_in, strict=True)}
+        suspects = np.flatnonzero(np.isin(follows["key"], gone["key"]))
+        dead = [i for i in suspects.tolist() if last.get((int(follows["actor"][i]), int(follows["key"][i])), 0) >= added_in[i]]
+        follows = np.delete(follows, dead)
+    return r.decode_follows(follows), gone
