@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedgen.core.ids import US_PER_DAY, US_PER_S
+from feedgen.simnet import kernels, words
 from feedgen.simnet import posts as posts_module
-from feedgen.simnet import words
 from feedgen.simnet.columns import Keys, Rings, Table
+from feedgen.simnet.kernels import Around, Habits
 from feedgen.simnet.people import STYLES, People
 from feedgen.simnet.truth import Truth
 
@@ -47,7 +48,7 @@ NOTICED_US: Final = 8 * US_PER_S  # nobody likes a post sooner than this
 VIA_SHARE: Final = 0.45  # of the likes whose post was shared by somebody, so that about 17% of all carry one
 QUOTE_SHARE: Final = 0.08
 MAX_LAG_US: Final = 20 * US_PER_S  # between a client's clock and the network's
-CHANNELS: Final = (0.42, 0.68, 0.82)  # followed authors, liked by the followed, popular; the rest: by topic
+CHANNELS: Final = (0.33, 0.60, 0.68)  # followed authors, liked by the followed, popular; the rest: by topic
 
 # An account event: up to which throw, what state, and the chance to come back.
 LEAVING: Final = (
@@ -110,10 +111,12 @@ class Behaviour:
         self._by_author, self._liked = Rings(n, 32), Rings(n, 48)
         self._by_topic = Rings(len(words.TOPICS) * len(words.LANGUAGES), 128)
         self._seen_keys = Keys()  # post << 32 | person of every like there was
-        self._acceptance = 0.15  # likes a look, as measured so far
+        self._yield = 0.05  # likes a try, as measured so far
         self._returns: list[tuple[int, int]] = []  # (when, who)
         topic_sums = np.cumsum(people.taste.astype(np.float64) ** 3, axis=1)
         self._topic_sums = topic_sums / topic_sums[:, -1:]
+        at = (np.arange(64) + 0.5) / 64
+        self._topic_choice = (at[None, :, None] > self._topic_sums[:, None, :]).sum(axis=2).astype(np.int8)
         self._media_sums = np.cumsum(people.media, axis=1)
         rng = np.random.Generator(np.random.Philox(key=[seed & (1 << 64) - 1, 0xF0110]))
         self._follow_keys = people.first_follows(rng)
@@ -189,15 +192,13 @@ class Behaviour:
         wanted = int(rng.poisson(expected))
         if not self.posts.n or not wanted:
             return
-        who, what, us = self._look(rng, done, min(wanted / self._acceptance, 40.0 * wanted), sums)
-        looks = len(who)
+        tries = int(wanted / self._yield) + 1
+        who, what, us = self._look(rng, done, tries, sums)
         keys = what << 32 | who
-        liked = self.truth.throws(who, what) < self.truth.chances(who, what)
-        liked &= ~self._seen_keys.contains(keys)
-        first = np.sort(np.unique(keys[liked], return_index=True)[1])
-        rows = np.flatnonzero(liked)[first]
-        if looks:
-            self._acceptance = max(0.01, 0.8 * self._acceptance + 0.2 * len(rows) / looks)
+        fresh = np.flatnonzero(~self._seen_keys.contains(keys))
+        rows = fresh[np.unique(keys[fresh], return_index=True)[1]]
+        rows = rows[np.argsort(us[rows], kind="stable")]
+        self._yield = min(max(0.02, 0.7 * self._yield + 0.3 * len(rows) / tries), 0.5)
         who, what, us = who[rows], what[rows], us[rows]
         shared = self.posts["shared"][what]
         via = np.where(rng.random(len(rows)) < VIA_SHARE, shared, 0)
@@ -214,31 +215,21 @@ class Behaviour:
         self._seen_keys.drop_below(int(np.searchsorted(self.posts["us"], done.start_us - SEEN_WITHIN_US)) << 32)
         self._liked.add(who, what)
 
-    def _look(self, rng: np.random.Generator, done: Step, looks: float, sums: F64) -> tuple[I64, I64, I64]:
-        """Who looks at which post when, in order of time."""
-        n = max(1, int(looks * 2.2))  # more than half of the tries find nothing, or nothing fresh
-        who, us = _pick(rng, sums, n), _times(rng, done, n)
-        channel = np.searchsorted(CHANNELS, rng.random(n), side="right")
-        back = rng.exponential(4.0, n)
-        what = np.full(n, -1, np.int64)
-        friend = self._friend(rng, who)
-        rows = np.flatnonzero((channel == 0) & (friend >= 0))
-        what[rows] = self._by_author.pick(friend[rows], back[rows])
-        rows = np.flatnonzero((channel == 1) & (friend >= 0))
-        what[rows] = self._liked.pick(friend[rows], back[rows] * 3)
-        rows = np.flatnonzero(channel == 2)
-        if self.likes.n:
-            recent = min(self.likes.n, max(200, int(self._per_us * LIKES * US_PER_DAY / 3)))
-            what[rows] = self.likes["to"][self.likes.n - 1 - (recent * rng.random(len(rows)) ** 2).astype(np.int64)]
-        rows = np.flatnonzero(channel == 3)
-        topic = _choose(rng, self._topic_sums[who[rows]])
-        what[rows] = self._by_topic.pick(topic * len(words.LANGUAGES) + self.people.language[who[rows]], back[rows] * 8)
-        ok = what >= 0
-        who, what, us = who[ok], what[ok], us[ok]
-        age = us - self.posts["us"][what]
-        fresh = (age > NOTICED_US) & (rng.random(len(age)) < np.exp(-age / FRESH_US)) & (age < SEEN_WITHIN_US)
-        fresh &= self._showable(what, done.start_us)
-        return who[fresh], what[fresh], us[fresh]
+    def _look(self, rng: np.random.Generator, done: Step, tries: int, sums: F64) -> tuple[I64, I64, I64]:
+        """Who likes which post when, in no order. Of the tries, more than half find nothing, or nothing fresh."""
+        counts = rng.multinomial(tries, np.diff(sums, prepend=0.0) / sums[-1])
+        recent = min(self.likes.n, max(200, int(self._per_us * LIKES * US_PER_DAY / 3)))
+        around = Around(
+            self._follow_starts, self._follow_keys, self._by_author.values, self._by_author.counts,
+            self._liked.values, self._liked.counts, self._by_topic.values, self._by_topic.counts, self._topic_choice,
+            self.likes["to"][self.likes.n - recent :], self.active,
+        )  # fmt: skip
+        habits = Habits(CHANNELS, float(FRESH_US), NOTICED_US, SEEN_WITHIN_US, len(words.LANGUAGES))
+        dice = int(rng.integers(1 << 62))
+        truth = self.truth
+        return kernels.look(
+            truth.people, truth.posts(), around, habits, counts, done.start_us, done.end_us, dice, truth.throw_salt
+        )
 
     def _repost(self, rng: np.random.Generator, done: Step, expected: float) -> None:
         """Of what they liked just now, people share some."""
@@ -298,14 +289,15 @@ class Behaviour:
             (self.follows, "unfollow", UNFOLLOWS), (self.blocks, "unblock", UNBLOCKS),
         ):  # fmt: skip
             owner = table["author"] if table is self.posts else table["actor"]
+            made, gone = table["us"], table["gone"]
             reach = min(table.n, 20_000)
             for back, at in rng.random((int(rng.poisson(events * share)) if table.n else 0, 2)).tolist():
                 row = table.n - 1 - int(reach * back**3)
                 us = done.start_us + int(at * (done.end_us - done.start_us))
-                us = max(us, int(table["us"][row]) + 3 * US_PER_S)
-                if table["gone"][row] or not self.active[owner[row]] or us >= done.end_us:
+                us = max(us, int(made[row]) + int((3 + 600 * at * back) * US_PER_S))
+                if gone[row] or not self.active[owner[row]] or us >= done.end_us:
                     continue
-                table["gone"][row] = us
+                gone[row] = us
                 done.acts.append(Act(us, int(owner[row]), what, row))
                 self._forget(what, row)
 
@@ -410,13 +402,6 @@ class Behaviour:
 
     def _index_follows(self) -> None:
         self._follow_starts = np.searchsorted(self._follow_keys, np.arange(self.people.n + 1) << 32)
-
-    def _friend(self, rng: np.random.Generator, who: I64) -> I64:
-        """Somebody whom each of `who` follows, or -1."""
-        first, last = self._follow_starts[who], self._follow_starts[who + 1]
-        at = first + (rng.random(len(who)) * (last - first)).astype(np.int64)
-        friend: I64 = self._follow_keys[np.minimum(at, len(self._follow_keys) - 1)] & 0xFFFF_FFFF
-        return np.where(last > first, friend, -1)
 
 
 def _pick(rng: np.random.Generator, sums: F64, n: int) -> I64:

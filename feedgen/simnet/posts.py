@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ I64 = NDArray[np.int64]
 
 TEXT, IMAGE, VIDEO, LINK = 0, 1, 2, 3
 ADULT_LABELS: Final = ("porn", "sexual", "nudity", "graphic-media")
+MAX_REFS: Final = 100_000
 _SALT: Final = 41  # of posts among the hashes
 
 
@@ -33,6 +34,7 @@ class PostWriter:
 
     def __init__(self, people: People, posts: Table, seed: int) -> None:
         self._people, self._posts, self._salt = people, posts, seed * 31 + _SALT
+        self._refs: dict[int, tuple[str, str]] = {}
         self.odd_rkeys: dict[int, str] = {}  # the few whose record key is not a TID
         self.odd_created: dict[int, str] = {}  # the few that claim another time
 
@@ -51,10 +53,16 @@ class PostWriter:
     def cids(self, rows: I64) -> list[str]:
         return text.cids(text.mix(rows, self._salt))
 
-    def refs(self, rows: I64) -> dict[int, tuple[str, str]]:
-        """(cid, uri) of each distinct row."""
-        distinct = np.unique(rows)
-        return dict(zip(distinct.tolist(), zip(self.cids(distinct), self.uris(distinct), strict=True), strict=True))
+    def refs(self, rows: NDArray[np.signedinteger[Any]]) -> dict[int, tuple[str, str]]:
+        """(cid, uri) of at least these rows. Posts are liked again and again, so what was made is kept for a while."""
+        missing = np.array([row for row in set(rows.tolist()) if row not in self._refs], np.int64)
+        if len(missing):
+            if len(self._refs) > MAX_REFS:
+                self._refs.clear()
+                missing = np.unique(rows).astype(np.int64)
+            made = zip(self.cids(missing), self.uris(missing), strict=True)
+            self._refs.update(zip(missing.tolist(), made, strict=True))
+        return self._refs
 
     def records(self, rows: I64) -> list[bytes]:
         p = self._posts
@@ -65,16 +73,24 @@ class PostWriter:
         columns = (
             p[name][rows].tolist() for name in ("topic", "language", "media", "adult", "parent", "root", "quote")
         )
+        blobs = self._blobs(rows)
         return [
-            self._record(h, self.odd_created.get(row, when), *values, refs)
+            self._record(h, self.odd_created.get(row, when), *values, refs, blobs.get(row, ""))
             for row, h, when, *values in zip(rows.tolist(), hashes, created, *columns, strict=True)
         ]
+
+    def _blobs(self, rows: I64) -> dict[int, str]:
+        """CIDs of the pictures and videos of those that have one."""
+        media = self._posts["media"][rows]
+        pictured = rows[(media == IMAGE) | (media == VIDEO)]
+        return dict(zip(pictured.tolist(), text.cids(text.mix(pictured, self._salt + 2), "bafkrei"), strict=True))
 
     def _record(
         self, h: int, created: str, topic: int, language: int, media: int, adult: bool, parent: int, root: int, quote: int,
         refs: dict[int, tuple[str, str]],
+        blob: str,
     ) -> bytes:  # fmt: skip
-        embed = _embed(h, topic, language, media, refs.get(quote))
+        embed = _embed(h, topic, language, media, refs.get(quote), blob)
         labels = f',"labels":{records.self_labels((ADULT_LABELS[h >> 40 & 3],))}' if adult else ""
         reply = ""
         if parent >= 0:
@@ -100,12 +116,11 @@ def post_text(h: int, topic: int, language: int, reply: bool) -> str:
     return parts
 
 
-def _blob(h: int, mime: str, size: int) -> str:
-    cid = text.cids(np.array([h], np.uint64), "bafkrei")[0]
+def _blob(cid: str, mime: str, size: int) -> str:
     return f'{{"$type":"blob","mimeType":"{mime}","ref":{{"$link":"{cid}"}},"size":{size}}}'
 
 
-def _embed(h: int, topic: int, language: int, media: int, quote: tuple[str, str] | None) -> str:
+def _embed(h: int, topic: int, language: int, media: int, quote: tuple[str, str] | None, blob: str) -> str:
     if quote is not None:
         return f',"embed":{{"$type":"app.bsky.embed.record","record":{{"cid":"{quote[0]}","uri":"{quote[1]}"}}}}'
     wide, high = ((1600, 1200), (1080, 1350), (2000, 2000), (1280, 720))[h >> 22 & 3]
@@ -114,10 +129,10 @@ def _embed(h: int, topic: int, language: int, media: int, quote: tuple[str, str]
         alt = records.quoted(words.TOPICS[topic][2][language]) if h >> 24 & 1 else '""'
         return (
             f',"embed":{{"$type":"app.bsky.embed.images","images":[{{"alt":{alt},{ratio},'
-            f'"image":{_blob(h, "image/jpeg", 90_000 + h % 800_000)}}}]}}'
+            f'"image":{_blob(blob, "image/jpeg", 90_000 + h % 800_000)}}}]}}'
         )
     if media == VIDEO:
-        return f',"embed":{{"$type":"app.bsky.embed.video",{ratio},"video":{_blob(h, "video/mp4", 900_000 + h % 30_000_000)}}}'
+        return f',"embed":{{"$type":"app.bsky.embed.video",{ratio},"video":{_blob(blob, "video/mp4", 900_000 + h % 30_000_000)}}}'
     if media == LINK:
         tag = words.TOPICS[topic][0]
         return (

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedgen.core.ids import (
-    BLOCK_NSID, FOLLOW_NSID, LIKE_NSID, POST_NSID, PROFILE_NSID, REPOST_NSID, US_PER_S, VISIBILITY_NSID, make_tid,
+    BLOCK_NSID,
+    FOLLOW_NSID,
+    LIKE_NSID,
+    POST_NSID,
+    PROFILE_NSID,
+    REPOST_NSID,
+    US_PER_S,
+    VISIBILITY_NSID,
+    make_tid,
 )  # fmt: skip
 from feedgen.simnet import records, text
 from feedgen.simnet.behaviour import Act, Behaviour, Step

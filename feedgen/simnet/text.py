@@ -12,32 +12,28 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from feedgen.simnet.kernels import CID, ISO_MS, ISO_US, TID, WIDTHS, render
+
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
-_TID_CHARS: Final = np.frombuffer(b"234567abcdefghijklmnopqrstuvwxyz", np.uint8)
-_B32_CHARS: Final = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
-_TID_SHIFTS: Final = np.arange(60, -1, -5, dtype=np.int64)
-_CID_SHIFTS: Final = np.arange(0, 60, 5, dtype=np.uint64)
-_CID_RANDOM: Final = 52  # characters of a CID after its fixed seven
 _MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
+_GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
 
 
 def mix(values: Any, salt: int = 0) -> U64:
     """splitmix64 of each value: the dice of everything that must be the same when asked again."""
-    with np.errstate(over="ignore"):
-        x = np.asarray(values).astype(np.uint64) + np.uint64(
-            (salt * 0x9E37_79B9_7F4A_7C15 + 0x9E37_79B9_7F4A_7C15) & _MASK
-        )
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58_476D_1CE4_E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D0_49BB_1331_11EB)
-        mixed: U64 = x ^ (x >> np.uint64(31))
+    # Arrays of unsigned integers wrap around silently, which is what we want.
+    x = np.asarray(values).astype(np.uint64) + np.uint64((salt * _GOLDEN + _GOLDEN) & _MASK)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58_476D_1CE4_E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D0_49BB_1331_11EB)
+    mixed: U64 = x ^ (x >> np.uint64(31))
     return mixed
 
 
 def mix1(value: int, salt: int = 0) -> int:
     """`mix` of one value."""
-    x = (value + salt * 0x9E37_79B9_7F4A_7C15 + 0x9E37_79B9_7F4A_7C15) & _MASK
+    x = (value + salt * _GOLDEN + _GOLDEN) & _MASK
     x = ((x ^ x >> 30) * 0xBF58_476D_1CE4_E5B9) & _MASK
     x = ((x ^ x >> 27) * 0x94D0_49BB_1331_11EB) & _MASK
     return x ^ x >> 31
@@ -48,9 +44,9 @@ def unit(values: U64) -> NDArray[np.float64]:
     return (values >> np.uint64(11)).astype(np.float64) * (1.0 / (1 << 53))
 
 
-def _rows(matrix: NDArray[np.uint8], prefix: str = "") -> list[str]:
-    width = matrix.shape[1]
-    text = np.ascontiguousarray(matrix).tobytes().decode("ascii")
+def _rows(kind: int, values: Any, prefix: str = "") -> list[str]:
+    width = WIDTHS[kind]
+    text = render(kind, values.astype(np.int64, copy=False), width).tobytes().decode("ascii")
     if prefix:
         return [prefix + text[i : i + width] for i in range(0, len(text), width)]
     return [text[i : i + width] for i in range(0, len(text), width)]
@@ -58,29 +54,22 @@ def _rows(matrix: NDArray[np.uint8], prefix: str = "") -> list[str]:
 
 def tids(values: I64) -> list[str]:
     """TID values (microseconds << 10 | clock id) as text."""
-    return _rows(_TID_CHARS[(values[:, None] >> _TID_SHIFTS) & 31])
+    return _rows(TID, values)
 
 
-def cids(keys: U64, prefix: str = "bafyrei") -> list[str]:
+def cids(keys: Any, prefix: str = "bafyrei") -> list[str]:
     """A CIDv1 (sha256) of the right form for each key. It names the record, but is not its hash: nothing here checks blocks."""
-    words = np.stack([mix(keys, salt) for salt in range(1, 6)], axis=1)
-    digits = (
-        ((words[:, :, None] >> _CID_SHIFTS) & np.uint64(31)).astype(np.uint8).reshape(len(keys), 60)[:, :_CID_RANDOM]
-    )
-    digits[:, 0] &= 7  # two bits of the fixed header reach into this character
-    digits[:, -1] &= 28  # and the last one carries three bits only
-    return _rows(_B32_CHARS[digits], prefix)
+    return _rows(CID, keys, prefix)
 
 
 def iso_ms(us: I64) -> list[str]:
     """RFC 3339 with milliseconds, as clients write createdAt."""
-    times = np.datetime_as_string((us // 1000).astype("datetime64[ms]"))
-    return [t + "Z" for t in times.tolist()]
+    return _rows(ISO_MS, us)
 
 
 def iso_us(us: int) -> str:
     """RFC 3339 with microseconds, as Jetstream v2 writes its times."""
-    return str(np.datetime_as_string(np.datetime64(us, "us"))) + "Z"
+    return _rows(ISO_US, np.array([us], np.int64))[0]
 
 
 def plc(seed: int, index: int) -> str:

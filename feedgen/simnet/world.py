@@ -17,8 +17,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from numpy.typing import NDArray
 
 from feedgen.core.ids import (
-    BLOCK_NSID, FOLLOW_NSID, LIKE_NSID, POST_NSID, PROFILE_NSID, REPOST_NSID, US_PER_DAY, US_PER_S, VISIBILITY_NSID, is_tid,
-    make_tid, parse_at_uri, tid_to_int,
+    BLOCK_NSID,
+    FOLLOW_NSID,
+    LIKE_NSID,
+    POST_NSID,
+    PROFILE_NSID,
+    REPOST_NSID,
+    US_PER_DAY,
+    US_PER_S,
+    VISIBILITY_NSID,
+    is_tid,
+    make_tid,
+    parse_at_uri,
+    tid_to_int,
 )  # fmt: skip
 from feedgen.simnet import records, text, words
 from feedgen.simnet.behaviour import Behaviour, Step
