@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -302,9 +303,15 @@ def verify(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> No
     ctx.exit(imported("feedgen.store.verify:main")(Path(settings.store.dir)))
 
 
+def keep_machine_code() -> None:
+    """Lets every command of one environment share the kernels that `warm` compiled."""
+    if sys.prefix != sys.base_prefix and os.access(sys.prefix, os.W_OK):
+        os.environ.setdefault("NUMBA_CACHE_DIR", os.path.join(sys.prefix, "numba-cache"))
+
+
 def main() -> None:
     """The `feedgen` command."""
-    # With --debug, or for a bug of our own, the traceback is what helps.
+    keep_machine_code()
     sys.exit(cli.main(prog_name="feedgen"))
 
 

@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import grimp
 
 PATH = Path(__file__).parent.parent / "docs" / "imports.md"
-ROOT = "feedgen"
+PACKAGE = Path(__file__).parent.parent / "feedgen"
 HEAD = """\
 # Who imports whom
 
 Drawn by `scripts/imports` from the import graph that `scripts/check` judges; the rule itself is in `pyproject.toml`,
-and as a table in ARCHITECTURE.md. An arrow points from who imports to what is imported.
+and as a table in ARCHITECTURE.md. An arrow points from who imports to what is imported; a dotted one is a
+name that is imported when it is called.
 
 ```mermaid
 flowchart TD
@@ -25,13 +27,22 @@ flowchart TD
 
 def edges() -> set[tuple[str, str]]:
     """Imports between the parts directly under the package."""
-    graph = grimp.build_graph(ROOT)
+    graph = grimp.build_graph("feedgen")
     found = set()
     for module in graph.modules:
         for imported in graph.find_modules_directly_imported_by(module):
             pair = (part(module), part(imported))
             if "" not in pair and pair[0] != pair[1]:
                 found.add(pair)
+    return found
+
+
+def called_by_name() -> set[tuple[str, str]]:
+    """Commands and warmers name what they call as "feedgen.part.module:function", to import it only then."""
+    found = set()
+    for path in (PACKAGE / "cli.py", PACKAGE / "core" / "warm.py"):
+        caller = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        found |= {(caller, name) for name in re.findall(r'"feedgen\.(\w+)[\w.]*:\w+"', path.read_text())}
     return found
 
 
@@ -42,9 +53,10 @@ def part(module: str) -> str:
 
 def drawing() -> str:
     arrows = edges()
-    nodes = sorted({name for pair in arrows for name in pair})
+    nodes = sorted({name for pair in arrows | called_by_name() for name in pair})
     lines = [f"    {name}[{name}]" for name in nodes]
     lines += [f"    {above} --> {below}" for above, below in sorted(arrows)]
+    lines += [f"    {above} -.-> {below}" for above, below in sorted(called_by_name() - arrows)]
     return HEAD + "\n".join(lines) + "\n```\n"
 
 
