@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from feedgen.core.ids import US_PER_DAY
 from feedgen.ingest.events import Account, Delete, Event, Follow, Post, Rating
 
 MAX_EVENTS: Final = 20_000
@@ -52,7 +53,11 @@ class Follows:
 
 @dataclass(slots=True)
 class Batch:
-    """All events belong to one witnessed UTC day. `cursor` is the last event's."""
+    """All events belong to one witnessed UTC day. `cursor` is the last event's.
+
+    A day once left is not opened again: what comes later is counted to the open day, and the times in the columns are
+    then moved to its edge. `first_us`, `last_us` and the cursor are as witnessed.
+    """
 
     day: int = 0
     events: int = 0
@@ -64,6 +69,14 @@ class Batch:
     posts: Posts = field(default_factory=Posts)
     follows: Follows = field(default_factory=Follows)
     rare: list[Event] = field(default_factory=list)
+
+
+def _keep_to_day(batch: Batch) -> None:
+    first, last = batch.day * US_PER_DAY, (batch.day + 1) * US_PER_DAY - 1
+    if first <= batch.first_us and batch.last_us <= last:
+        return
+    for columns in (batch.ratings, batch.posts):
+        columns.times_us = [min(max(us, first), last) for us in columns.times_us]
 
 
 class BatchBuilder:
@@ -144,6 +157,7 @@ class BatchBuilder:
             batch.cursor = Cursor(self.host, last.seq, last.time_us)
             times = [*batch.ratings.times_us, *batch.posts.times_us, *(e.time_us for e in (*follows, *self._rare))]
             batch.first_us, batch.last_us = min(times), max(times)
+            _keep_to_day(batch)
         self._reset()
         return batch
 

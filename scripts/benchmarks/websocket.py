@@ -1,6 +1,6 @@
 """Which websocket library hears the network with the least CPU: picows or websockets, flat out and at a steady pace.
 
-The sender is a process of its own that writes ready-made frames (no masking, no compression), so it is never the bottleneck.
+The sender is a process of its own that writes ready-made frames (no masking, no compression): never the bottleneck.
 `coalesced` is what the client does: the socket is read every tenth of a second, so that a wake-up brings fifty
 messages instead of one.
 """
@@ -65,7 +65,7 @@ async def _picows(url: str, messages: int, read_every_s: float = 0.0) -> tuple[f
     start = time.perf_counter(), time.process_time()
     transport, _ = await picows.ws_connect(Listener, url)
     if read_every_s:
-        asyncio.ensure_future(_read_now_and_then(transport.underlying_transport, read_every_s, done))
+        await _read_now_and_then(transport.underlying_transport, read_every_s, done)
     await done
     spent = time.perf_counter() - start[0], time.process_time() - start[1]
     transport.disconnect(False)

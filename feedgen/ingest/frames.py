@@ -1,0 +1,111 @@
+"""From the socket's thread to the pipeline's: messages as they came, in bounded supply.
+
+The event loop only moves bytes; inflating and decoding them is the pipeline's work, so that pages need not wait for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import zstandard
+
+from feedgen.ingest.events import MAX_FRAME_BYTES
+
+MAX_WAITING_BYTES: Final = 16 << 20  # then the socket is not read any more
+SMALL_BYTES: Final = 8 << 10  # frames that do not say how large they are, are small
+MAX_WINDOW_BYTES: Final = 8 << 20
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Messages of one connection, in order. `connection` counts up: a new one may repeat what the last one brought."""
+
+    host: str
+    connection: int
+    messages: list[bytes]
+    dictionary: bytes | None = None  # what compressed messages were compressed with
+    same_host: bool = False  # it was resumed by sequence where the last one ended: hardly anything is repeated
+    bytes: int = field(default=0)
+
+
+class Inflater:
+    """Undoes one dictionary's compression; not for two threads at once. Anything that is not zstd passes unchanged."""
+
+    def __init__(self, dictionary: bytes) -> None:
+        self.dictionary = dictionary
+        self._inflate = zstandard.ZstdDecompressor(
+            dict_data=zstandard.ZstdCompressionDict(dictionary), max_window_size=MAX_WINDOW_BYTES
+        ).decompress
+
+    def __call__(self, message: bytes) -> bytes | None:
+        """None for what can't be read, or would be too large."""
+        if not message.startswith(_ZSTD_MAGIC):
+            return message
+        try:
+            # A frame may claim any size, and that much would be allocated.
+            size = zstandard.frame_content_size(message)
+            if size > MAX_FRAME_BYTES:
+                return None
+            if size >= 0:
+                return self._inflate(message)
+            return self._inflate_unsized(message)
+        except zstandard.ZstdError:
+            return None
+
+    def _inflate_unsized(self, message: bytes) -> bytes:
+        try:
+            return self._inflate(message, max_output_size=SMALL_BYTES)
+        except zstandard.ZstdError:
+            return self._inflate(message, max_output_size=MAX_FRAME_BYTES)
+
+
+class Inlet:
+    """The queue between the two threads, limited by bytes. One thread puts, one takes."""
+
+    def __init__(self, max_bytes: int = MAX_WAITING_BYTES) -> None:
+        self.max_bytes = max_bytes
+        self.waiting_bytes = 0
+        self.on_room: Callable[[], None] | None = None  # called in the taking thread when a full inlet has room again
+        self._queue: deque[Frames] = deque()
+        self._condition = threading.Condition()
+        self._full = False
+        self._awake = False
+
+    def put(self, frames: Frames) -> bool:
+        """Takes the frames in any case; False says that no more should come until `on_room`."""
+        with self._condition:
+            self._queue.append(frames)
+            self.waiting_bytes += frames.bytes
+            self._full = self.waiting_bytes >= self.max_bytes
+            self._condition.notify()
+            return not self._full
+
+    def take(self, timeout_s: float | None) -> Frames | None:
+        """The oldest frames; None after the time, or when somebody calls `wake`."""
+        with self._condition:
+            if not self._queue and not self._awake:
+                self._condition.wait(timeout_s)
+            self._awake = False
+            if not self._queue:
+                return None
+            frames = self._queue.popleft()
+            self.waiting_bytes -= frames.bytes
+            room = self._full and self.waiting_bytes <= self.max_bytes // 2
+            if room:
+                self._full = False
+        if room and self.on_room is not None:
+            self.on_room()
+        return frames
+
+    def wake(self) -> None:
+        with self._condition:
+            self._awake = True
+            self._condition.notify()
+
+    def __len__(self) -> int:
+        return len(self._queue)

@@ -1,0 +1,301 @@
+"""From frames to batches in the sink: one thread that inflates, decodes, gathers and hands over.
+
+The thread owns everything here; others read `status`. A bad event is dropped and counted; a full disk makes the thread
+wait with the batch in hand; anything else that goes wrong is our own bug, ends the thread and is raised in `run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import Counter as Tally
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from feedgen.core.clock import Clock
+from feedgen.core.errors import StoreFull
+from feedgen.core.ids import US_PER_S, day_of
+from feedgen.core.telemetry import Counter, Gauge, Histogram
+from feedgen.ingest.batch import MAX_EVENTS, Batch, BatchBuilder, Cursor
+from feedgen.ingest.events import Dropped, Event, decode
+from feedgen.ingest.frames import Frames, Inflater, Inlet
+
+log = logging.getLogger(__name__)
+
+BATCH_S: Final = 0.3  # an event waits at most this long for company
+BEHIND_BATCH_S: Final = 2.0  # and this long when it is old anyway: larger batches cost less
+BEHIND_US: Final = 30 * US_PER_S
+FUTURE_US: Final = 300 * US_PER_S  # how far ahead of our clock a host's may be
+REPEAT_US: Final = 120 * US_PER_S  # hosts witness an event at times that differ by less than this
+SAME_HOST_REPEAT_US: Final = 1 * US_PER_S
+FULL_BACKOFF_S: Final = 1.0
+MAX_FULL_BACKOFF_S: Final = 30.0
+
+EVENTS = Counter("feedgen_ingest_events_total", "Events handed to the store.")
+BATCHES = Counter("feedgen_ingest_batches_total", "Batches handed to the store.")
+DROPPED = Counter("feedgen_ingest_dropped_total", "Messages that are no event we keep, by reason.", "reason")
+UNBELIEVED = Counter("feedgen_ingest_future_total", "Events whose time lay beyond our own clock.")
+STORE_FULL = Counter("feedgen_ingest_store_full_total", "Times that the store had no room.")
+WAITING = Gauge("feedgen_ingest_waiting_bytes", "Received, but not decoded yet.")
+APPLY = Histogram("feedgen_ingest_apply_seconds", "How long the store takes for a batch.")
+
+
+class Sink(Protocol):
+    """Where batches go. Called from the pipeline's thread only."""
+
+    def apply(self, batch: Batch) -> None:
+        """All of the batch, and its cursor, durably; or StoreFull and nothing of it."""
+        ...
+
+    def cursor(self) -> Cursor | None:
+        """Where the last applied batch ended; None when there never was one."""
+        ...
+
+    def high_water_us(self) -> int:
+        """The newest witnessed time that was ever applied; 0 when nothing was."""
+        ...
+
+
+@dataclass(slots=True)
+class Progress:
+    """Numbers for others to read; written by the pipeline's thread alone."""
+
+    events: int = 0
+    batches: int = 0
+    dropped: int = 0
+    last_us: int = 0  # the newest event that was applied
+    waiting_for_room: bool = False
+
+
+class Pipeline:
+    """`start` and `stop` the thread, or `run` it: that returns when cancelled and raises what the thread died of."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        inlet: Inlet,
+        clock: Clock,
+        *,
+        batch_s: float = BATCH_S,
+        max_events: int = MAX_EVENTS,
+        full_backoff_s: float = FULL_BACKOFF_S,
+        on_end: Callable[[BaseException | None], None] | None = None,
+    ) -> None:
+        self.status = Progress()
+        self.failure: BaseException | None = None
+        self._sink, self._inlet, self._clock = sink, inlet, clock
+        self._batch_s, self._full_backoff_s = batch_s, full_backoff_s
+        self._on_end = on_end
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._builder = BatchBuilder(max_events=max_events)
+        self._batch_from_s = 0.0
+        self._days = _Days()
+        self._repeats = _Repeats()
+        self._inflater: Inflater | None = None
+        self._tally: Tally[str] = Tally()
+
+    def start(self) -> None:
+        if self._thread is not None:
+            raise RuntimeError("a pipeline starts once")
+        self._thread = threading.Thread(target=self._main, name="ingest", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 8.0) -> bool:
+        """Finish the batch in hand, then end. False if that took too long."""
+        self._stop.set()
+        self._inlet.wake()
+        if self._thread is None:
+            return True
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    async def run(self) -> None:
+        """Until cancelled. What the thread died of is raised here."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        before = self._on_end
+
+        def on_end(failure: BaseException | None) -> None:
+            if before is not None:
+                before(failure)
+            loop.call_soon_threadsafe(ended.set)
+
+        self._on_end = on_end
+        self.start()
+        try:
+            await ended.wait()
+        finally:
+            await asyncio.to_thread(self.stop)
+        if self.failure is not None:
+            raise self.failure
+
+    def _main(self) -> None:
+        try:
+            high_water_us = self._sink.high_water_us()
+            self._days.begin(high_water_us)
+            self._repeats.begin(high_water_us)
+            while not self._stop.is_set():
+                self._turn()
+            self._hand_over()
+        except BaseException as failure:
+            self.failure = failure
+            log.critical("ingest stopped", exc_info=failure)
+        finally:
+            if self._on_end is not None:
+                self._on_end(self.failure)
+
+    def _turn(self) -> None:
+        """One piece from the inlet, or a batch that has waited long enough."""
+        frames = self._inlet.take(self._patience_s())
+        if frames is not None:
+            self._digest(frames)
+        if self._builder.events and self._patience_s() == 0:
+            self._hand_over()
+
+    def _patience_s(self) -> float | None:
+        """How long the batch in hand may still wait; None: there is none."""
+        if not self._builder.events:
+            return None
+        behind = self._clock.now_us() - self._repeats.newest_us > BEHIND_US
+        limit_s = max(BEHIND_BATCH_S, self._batch_s) if behind and len(self._inlet) else self._batch_s
+        return max(0.0, self._batch_from_s + limit_s - self._clock.monotonic_s())
+
+    def _digest(self, frames: Frames) -> None:
+        builder = self._builder
+        if frames.connection != self._repeats.connection:
+            if builder.events:
+                self._hand_over()  # its cursor belongs to the host that gave it
+            builder.host = frames.host
+            self._repeats.connect(frames)
+        inflate = self._inflater_for(frames.dictionary)
+        horizon_us = self._clock.now_us() + FUTURE_US
+        for message in frames.messages:
+            plain = message if inflate is None else inflate(message)
+            if plain is None:
+                self._tally["not_zstd"] += 1
+                continue
+            event = decode(plain)
+            if isinstance(event, Event):
+                self._add(event, horizon_us)
+            elif isinstance(event, Dropped):
+                self._tally[event.reason] += 1
+        WAITING.set(self._inlet.waiting_bytes)
+
+    def _add(self, event: Event, horizon_us: int) -> None:
+        if event.time_us > horizon_us:
+            UNBELIEVED.add(1)
+            event = msgspec.structs.replace(event, time_us=max(self._repeats.newest_us, horizon_us - FUTURE_US))
+        day = self._days.of(event.time_us)
+        builder = self._builder
+        if not builder.events:
+            self._batch_from_s = self._clock.monotonic_s()
+        if not builder.add(event, day):
+            self._hand_over()
+            self._batch_from_s = self._clock.monotonic_s()
+            builder.add(event, day)
+        self._repeats.see(event)
+
+    def _inflater_for(self, dictionary: bytes | None) -> Inflater | None:
+        if dictionary is None:
+            return None
+        if self._inflater is None or self._inflater.dictionary is not dictionary:
+            self._inflater = Inflater(dictionary)
+        return self._inflater
+
+    def _hand_over(self) -> None:
+        self._count_dropped()
+        if not self._builder.events:
+            return
+        batch = self._builder.take()
+        batch.replayed = self._repeats.take()
+        if not self._apply(batch):
+            return
+        status = self.status
+        status.events += batch.events
+        status.batches += 1
+        status.last_us = max(status.last_us, batch.last_us)
+        EVENTS.add(batch.events)
+        BATCHES.add(1)
+
+    def _apply(self, batch: Batch) -> bool:
+        """False when we were told to stop while there was no room: the batch was not applied, nor was its cursor."""
+        pause_s = self._full_backoff_s
+        while True:
+            try:
+                start_s = self._clock.monotonic_s()
+                self._sink.apply(batch)
+            except StoreFull as full:
+                if not self.status.waiting_for_room:
+                    log.error("the store has no room; ingest waits", extra={"reason": full.message, "hint": full.hint})
+                    STORE_FULL.add(1)
+                self.status.waiting_for_room = True
+                if self._stop.wait(pause_s):
+                    return False
+                pause_s = min(pause_s * 2, MAX_FULL_BACKOFF_S)
+                continue
+            APPLY.observe(self._clock.monotonic_s() - start_s)
+            if self.status.waiting_for_room:
+                log.info("the store has room again; ingest goes on")
+                self.status.waiting_for_room = False
+            return True
+
+    def _count_dropped(self) -> None:
+        for reason, n in self._tally.items():
+            DROPPED.add(n, reason)
+            self.status.dropped += n
+        self._tally.clear()
+
+
+class _Days:
+    """Which day an event is recorded in: that of its witness, but a day that was left is never opened again."""
+
+    def __init__(self) -> None:
+        self.open = 0
+
+    def begin(self, high_water_us: int) -> None:
+        self.open = day_of(high_water_us) if high_water_us else 0
+
+    def of(self, time_us: int) -> int:
+        day = day_of(time_us)
+        if day > self.open:
+            self.open = day
+        return self.open
+
+
+class _Repeats:
+    """Whether what comes may have come before: after every new connection for a while, and whenever order goes back."""
+
+    def __init__(self) -> None:
+        self.connection = 0
+        self.newest_us = 0
+        self._until_us = 0
+        self._seq = 0
+        self._last_us = 0
+        self._repeated = False
+
+    def begin(self, high_water_us: int) -> None:
+        self.newest_us = high_water_us
+
+    def connect(self, frames: Frames) -> None:
+        self.connection = frames.connection
+        slack_us = SAME_HOST_REPEAT_US if frames.same_host else REPEAT_US
+        self._until_us = self.newest_us + slack_us if self.newest_us else 0
+        self._seq = self._last_us = 0
+
+    def see(self, event: Event) -> None:
+        time_us, seq = event.time_us, event.seq
+        if time_us <= self._until_us or (seq <= self._seq if seq else time_us <= self._last_us):
+            self._repeated = True
+        if time_us > self.newest_us:
+            self.newest_us = time_us
+        self._seq, self._last_us = max(seq, self._seq), max(time_us, self._last_us)
+
+    def take(self) -> bool:
+        """For the batch that ends here."""
+        repeated, self._repeated = self._repeated, False
+        return repeated
