@@ -14,7 +14,8 @@ export NUMBA_CACHE_DIR=$venv/numba-cache
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 
 say() { printf '%s\n' "$*" >&2; }
-die() { say "$@"; exit 1; }
+# die LINE...: the last words.
+die() { printf '%s\n' "$@" >&2; exit 1; }
 is_root() { [ "$(id -u)" = 0 ]; }
 
 # apt_install PACKAGE...: true when they are installed afterwards.
