@@ -32,8 +32,8 @@ class Unverifiable(Exception):
 
 
 class Verifier(Protocol):
-    async def verify(self, token: str, methods: frozenset[str]) -> str:
-        """The reader's DID. Raises TokenError or Unverifiable."""
+    async def verify(self, token: str, methods: frozenset[str], once: bool = False) -> str:
+        """The reader's DID. Raises TokenError or Unverifiable. With `once` a token is good for one call."""
         ...
 
 
@@ -50,7 +50,7 @@ class Door:
         """
         token = bearer_token(request)
         address = self._limits.addresses.of(request)
-        did = await self._verified(token, methods, address) if token is not None else None
+        did = await self._verified(token, methods, address, once=False) if token is not None else None
         if did is None:
             readers.add(1, "anonymous" if token is None else "unverifiable")
             self._limits.check_anonymous(address)
@@ -63,18 +63,18 @@ class Door:
         if token is None:
             self._limits.check_anonymous(address)
             raise XrpcError(401, "MissingJwt", "missing jwt")
-        did = await self._verified(token, methods, address)
+        did = await self._verified(token, methods, address, once=True)
         if did is None:
             readers.add(1, "unverifiable")
             self._limits.note_failure(address)
             raise XrpcError(502, "UpstreamFailure", "The issuer's key can't be had just now")
         return did
 
-    async def _verified(self, token: str, methods: frozenset[str], address: str) -> str | None:
+    async def _verified(self, token: str, methods: frozenset[str], address: str, once: bool) -> str | None:
         """None when nobody can say just now."""
         self._limits.check_may_fail(address)
         try:
-            did = await self._verifier.verify(token, methods)
+            did = await self._verifier.verify(token, methods, once)
         except TokenError as error:
             readers.add(1, "refused")
             self._limits.note_failure(address)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
@@ -22,7 +23,8 @@ from feedgen.core.telemetry import Counter, Gauge
 from feedgen.serve.xrpc import overloaded, rate_limited
 
 MAX_KEYS: Final = 50_000
-MAX_FORWARDED: Final = 20  # hops in X-Forwarded-For that are looked at
+MAX_FORWARDED: Final = 200  # characters at the end of X-Forwarded-For that are looked at
+MAX_CACHED: Final = 4096
 UNKNOWN_ADDRESS: Final = "unknown"
 
 refused = Counter("serve_refused", "Callers turned away, by limit", "limit")
@@ -143,24 +145,30 @@ class ClientAddresses:
     def __init__(self, trusted: Iterable[str] = ("127.0.0.0/8", "::1/128", "unix")) -> None:
         named = set(trusted)
         self._unix = "unix" in named
+        # The same few hops ask again and again.
+        self._resolved = lru_cache(MAX_CACHED)(self._resolve)
         self._networks = tuple(ip_network(name) for name in sorted(named - {"unix"}))
 
     def of(self, request: Request) -> str:
+        peer = request.client.host if request.client else "unix"
+        forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
+        return self._resolved(peer, forwarded[-MAX_FORWARDED:])
+
+    def _resolve(self, peer: str, forwarded: str) -> str:
         """Walk from the nearest hop outwards as long as the hops are ours."""
-        peer = _address(request.client.host) if request.client else None
-        if peer is None and not (self._unix and request.client is None):
+        nearest = _address(peer)
+        if nearest is None and not (peer == "unix" and self._unix):
             return UNKNOWN_ADDRESS
-        if peer is not None and not self._is_trusted(peer):
-            return _key(peer)
-        hops = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
-        for hop in reversed(hops[-MAX_FORWARDED:]):
+        if nearest is not None and not self._is_trusted(nearest):
+            return _key(nearest)
+        for hop in reversed(forwarded.split(",")):
             address = _address(hop.strip())
             if address is None:
                 break
-            peer = address
+            nearest = address
             if not self._is_trusted(address):
                 break
-        return _key(peer) if peer is not None else UNKNOWN_ADDRESS
+        return _key(nearest) if nearest is not None else UNKNOWN_ADDRESS
 
     def _is_trusted(self, address: IPv4Address | IPv6Address) -> bool:
         return any(address in network for network in self._networks)

@@ -50,7 +50,7 @@ class CountingFeed:
 class NamedVerifier:
     """A token that is a DID proves that DID; `down` can't be checked; anything else is bad."""
 
-    async def verify(self, token: str, methods: frozenset[str]) -> str:
+    async def verify(self, token: str, methods: frozenset[str], once: bool = False) -> str:
         if token == "down":
             raise Unverifiable("down")
         if not token.startswith("did:"):
