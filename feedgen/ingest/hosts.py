@@ -145,9 +145,11 @@ class Dictionaries:
 
 
 def dictionary_id(data: bytes) -> int:
-    """The number in the dictionary's head; 0 for anything that is no structured zstd dictionary."""
+    """The number in the dictionary's head; 0 for anything that nothing could be inflated with."""
     try:
-        return zstandard.ZstdCompressionDict(data, dict_type=zstandard.DICT_TYPE_FULLDICT).dict_id()
+        dictionary = zstandard.ZstdCompressionDict(data, dict_type=zstandard.DICT_TYPE_FULLDICT)
+        zstandard.ZstdDecompressor(dict_data=dictionary)
+        return dictionary.dict_id()
     except (zstandard.ZstdError, MemoryError, ValueError):
         return 0
 
