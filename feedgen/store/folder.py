@@ -71,7 +71,9 @@ class Folder:
             self.days_path.mkdir(parents=True, exist_ok=True)
             self._take_lock()
         except OSError as error:
-            raise StoreError(f"can't use the data folder {self.path}: {error.strerror}", "check its owner and rights") from error
+            raise StoreError(
+                f"can't use the data folder {self.path}: {error.strerror}", "check its owner and rights"
+            ) from error
         try:
             self._migrate(migrations)
             self._tidy()
@@ -87,7 +89,9 @@ class Folder:
     def __enter__(self) -> Folder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def open_path(self, day: int) -> Path:
@@ -135,7 +139,8 @@ class Folder:
             holder = os.pread(self._lock, 20, 0).decode("ascii", "replace").strip()
             self.close()
             raise StoreError(
-                f"another process (pid {holder or 'unknown'}) already uses {self.path}", "stop it first, or give this one another folder"
+                f"another process (pid {holder or 'unknown'}) already uses {self.path}",
+                "stop it first, or give this one another folder",
             ) from None
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
@@ -162,9 +167,13 @@ class Folder:
     def _check_readable(self, newest: int) -> None:
         version = self._version() if self.path.exists() else None
         if version is None:
-            raise StoreError(f"there is no data folder at {self.path}", "check the `data` setting, or start feedgen once")
+            raise StoreError(
+                f"there is no data folder at {self.path}", "check the `data` setting, or start feedgen once"
+            )
         if version != newest:
-            raise StoreError(f"{self.path} has format {version}, this program reads {newest}", "start feedgen once, or update it")
+            raise StoreError(
+                f"{self.path} has format {version}, this program reads {newest}", "start feedgen once, or update it"
+            )
 
     def _migrate(self, migrations: tuple[Callable[[Path], None], ...]) -> None:
         newest = len(migrations) + 1

@@ -26,7 +26,9 @@ from feedgen.store.uris import OTHER, PLC, VALID, Packed, pack_dids, unpack_plc
 
 MAX_PEOPLE: Final = NO_PERSON - 1
 MAX_LOAD: Final = 0.6  # of the slots in use
-SAVE_AFTER: Final = 100_000  # people that names.idx may lack, and an eighth of all; they are read from names.db at the next start
+SAVE_AFTER: Final = (
+    100_000  # people that names.idx may lack, and an eighth of all; they are read from names.db at the next start
+)
 _CHUNK: Final = 100_000
 _ODD: Final = 256  # in the database's flags only: this DID is not a plain did:plc, look at its text
 
@@ -60,7 +62,9 @@ class Names:
         self._stamp = 0
         self._sums = (0, 0)
         self._seed = secrets.randbits(63)
-        self._table = _Table(np.full(1024, NO_PERSON, np.uint32), np.zeros((512, 2), np.uint64), np.zeros(512, np.uint8))
+        self._table = _Table(
+            np.full(1024, NO_PERSON, np.uint32), np.zeros((512, 2), np.uint64), np.zeros(512, np.uint8)
+        )
         self._others: dict[str, int] = {}
         self._other_dids: dict[int, str] = {}
         self._new_flags: dict[int, int] = {}
@@ -107,7 +111,9 @@ class Names:
         out = np.full(len(packed), NO_PERSON, np.uint32)
         self._reserve(len(packed))
         table = self._table
-        self.count = _number(table.slots, table.rows, np.uint64(self._seed), packed.high, packed.low, packed.form, out, self.count)
+        self.count = _number(
+            table.slots, table.rows, np.uint64(self._seed), packed.high, packed.low, packed.form, out, self.count
+        )
         for i, did in packed.others.items():
             n = self._others.get(did)
             if n is None:
@@ -201,7 +207,9 @@ class Names:
         """Make room for new people, if all of these turn out to be new."""
         table, wanted = self._table, self.count + more
         if wanted > MAX_PEOPLE:
-            raise StoreError("there are more people than numbers", "this folder has seen 4 billion accounts; start a new one")
+            raise StoreError(
+                "there are more people than numbers", "this folder has seen 4 billion accounts; start a new one"
+            )
         slots, rows, flags = table.slots, table.rows, table.flags
         if wanted > len(rows):
             room = max(wanted, len(rows) + len(rows) // 4, 1 << 12)
@@ -237,7 +245,9 @@ class Names:
     def _load_people(self, first: int, end: int) -> None:
         rows = self._db.execute("SELECT n, did FROM people WHERE n >= ? AND n < ?", (first, end)).fetchall()
         if len(rows) != end - first:
-            raise StoreError(f"{self.folder.names_path} lacks numbers between {first} and {end}", "bring it back from a backup")
+            raise StoreError(
+                f"{self.folder.names_path} lacks numbers between {first} and {end}", "bring it back from a backup"
+            )
         table = self._table
         packed = pack_dids([did or "" for _, did in rows])
         plc = packed.form == PLC

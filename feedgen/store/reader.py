@@ -6,6 +6,7 @@ The file may be open in another thread's or process's writer. Take a new reader 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -82,7 +83,7 @@ class DayReader:
 
     def posts(self) -> Posts:
         if not self.sealed:
-            gone = np.frombuffer(self._blob("removed_posts"), "<u4")
+            gone = np.frombuffer(self._blob("removed_posts"), r.REMOVED_POST)["post"]
             posts = r.decode_posts(np.frombuffer(self._blob("posts"), r.POST))
             return _without(posts, gone)
         people, blobs = self._people("posts")
@@ -112,11 +113,11 @@ class DayReader:
 
         near, wide = records(1, r.LOG_RATING).copy(), records(2, r.LOG_WIDE).copy()
         removed = records(5, r.REMOVED)
-        earlier = removed[removed["n"] < first] if len(removed) else removed
+        earlier = removed[(removed["n"] < first) & (removed["actor"] != NO_PERSON)]
         near_starts = _starts([len(row[1] or b"") // r.LOG_RATING.itemsize for row in rows])
         wide_starts = _starts([len(row[2] or b"") // r.LOG_WIDE.itemsize for row in rows])
         _apply_removals(near, wide, removed[removed["n"] >= first], numbers, near_starts, wide_starts)
-        gone_posts = records(6, "<u4")
+        gone_posts = records(6, r.REMOVED_POST)["post"]
         follows, gone_follows = _live_follows(rows)
         return LogPart(
             next=int(numbers[-1]) + 1 if len(rows) else first,
@@ -143,6 +144,56 @@ class DayReader:
         rows = self._all("SELECT text FROM odd_keys WHERE hash = ? LIMIT 1", (key,))
         return rows[0][0] if rows else None
 
+    def odd_keys(self) -> list[tuple[int, int, str]]:
+        """(hash, person, text) of all keys that are not TIDs."""
+        return [tuple(row) for row in self._all("SELECT hash, person, text FROM odd_keys")]  # type: ignore[misc]
+
+    # --- for sealing: an open day's log, by slices of people
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read within sees one state of the file."""
+        with spoken(self.path):
+            self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+    @property
+    def high_us(self) -> int:
+        if self.sealed:
+            return int(self.meta("high_us", 0))
+        rows = self._all("SELECT high_us FROM log ORDER BY n DESC LIMIT 1")
+        return int(rows[0][0]) if rows else 0
+
+    def log_sample(self, step: int) -> tuple[int, U32]:
+        """How many near ratings there are, and the person of each `step`th."""
+        count, sample = 0, []
+        for _, near, _, _, _ in self._log_chunks():
+            count += len(near)
+            actors = near["actor"][::step]
+            sample.append(actors[actors != NO_PERSON])
+        return count, np.concatenate(sample) if sample else np.empty(0, np.uint32)
+
+    def log_records(self, low: int, high: int) -> tuple[Records, Records]:
+        """LOG_RATING and LOG_WIDE records of the people from `low` to before `high`, without removed ones, in order of time."""
+        removed = self._removed()
+        all_near, all_wide = [], []
+        for numbers, near, near_starts, wide, wide_starts in self._log_chunks():
+            near, wide = near.copy(), wide.copy()
+            _apply_removals(near, wide, removed, numbers, near_starts, wide_starts)
+            all_near.append(near[(near["actor"] >= low) & (near["actor"] < high)])
+            all_wide.append(wide[(wide["actor"] >= low) & (wide["actor"] < high)])
+        if not all_near:
+            return np.empty(0, r.LOG_RATING), np.empty(0, r.LOG_WIDE)
+        return np.concatenate(all_near), np.concatenate(all_wide)
+
+    def _removed(self) -> Records:
+        rows = self._all("SELECT removed FROM log WHERE removed IS NOT NULL")
+        removed: Records = np.frombuffer(b"".join([row[0] for row in rows]), r.REMOVED)
+        return removed
+
     def _all(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with spoken(self.path):
             return self._db.execute(sql, values).fetchall()
@@ -155,8 +206,7 @@ class DayReader:
         return np.array([row[0] for row in rows], np.uint32), [row[1] for row in rows]
 
     def _open_ratings(self, keys: bool) -> Iterator[Ratings]:
-        rows = self._all("SELECT n, removed FROM log WHERE removed IS NOT NULL")
-        removed = np.frombuffer(b"".join([row[1] for row in rows]), r.REMOVED)
+        removed = self._removed()
         for numbers, near, near_starts, wide, wide_starts in self._log_chunks():
             near, wide = near.copy(), wide.copy()
             _apply_removals(near, wide, removed, numbers, near_starts, wide_starts)
@@ -164,7 +214,9 @@ class DayReader:
 
     def _log_chunks(self) -> Iterator[tuple[I64, Records, I64, Records, I64]]:
         with spoken(self.path):
-            cursor: apsw.Cursor = self._db.execute("SELECT n, ratings, wide FROM log WHERE ratings IS NOT NULL OR wide IS NOT NULL ORDER BY n")
+            cursor: apsw.Cursor = self._db.execute(
+                "SELECT n, ratings, wide FROM log WHERE ratings IS NOT NULL OR wide IS NOT NULL ORDER BY n"
+            )
             while True:
                 numbers, near, wide, size = [], [], [], 0
                 for n, a, b in cursor:
@@ -187,7 +239,10 @@ class DayReader:
     def _sealed_ratings(self, keys: bool) -> Iterator[Ratings]:
         first = 0
         while True:  # in short transactions, so that a checkpoint need not wait for a long one
-            rows = self._all("SELECT person, ratings, wide FROM people WHERE person >= ? ORDER BY person LIMIT ?", (first, PEOPLE_CHUNK))
+            rows = self._all(
+                "SELECT person, ratings, wide FROM people WHERE person >= ? ORDER BY person LIMIT ?",
+                (first, PEOPLE_CHUNK),
+            )
             if not rows:
                 return
             yield self._decode_people(rows, keys)
@@ -213,23 +268,14 @@ class DayReader:
         return _joined([part, far])
 
 
-class Reader:
-    """All days of a folder, for whoever wants a row that memory does not hold. Each call opens what it needs; use from any thread."""
-
-    def __init__(self, days_path: Path) -> None:
-        self.days_path = days_path
-
-    def odd_key_text(self, path: Path, key: int) -> str | None:
-        with DayReader(path) as day:
-            return day.odd_key_text(key)
-
-
 def _joined(parts: list[Ratings]) -> Ratings:
     if len(parts) == 1:
         return parts[0]
     if not parts:
         return Ratings()
-    return Ratings(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("actor", "post", "tick", "kind", "key")))
+    return Ratings(
+        *(np.concatenate([getattr(p, name) for p in parts]) for name in ("actor", "post", "tick", "kind", "key"))
+    )
 
 
 def _starts(counts: list[int]) -> I64:
@@ -238,7 +284,9 @@ def _starts(counts: list[int]) -> I64:
     return starts
 
 
-def _apply_removals(near: Records, wide: Records, removed: Records, numbers: I64, near_starts: I64, wide_starts: I64) -> None:
+def _apply_removals(
+    near: Records, wide: Records, removed: Records, numbers: I64, near_starts: I64, wide_starts: I64
+) -> None:
     """Make holes of the ratings of these rows that were removed later."""
     if not len(removed) or not len(numbers):
         return
@@ -254,7 +302,9 @@ def _without(posts: Posts, gone: U32) -> Posts:
     if not len(gone):
         return posts
     keep = ~np.isin(posts.post, gone)
-    return Posts(*(getattr(posts, name)[keep] for name in ("post", "author", "key", "tick", "flags", "language", "about")))
+    return Posts(
+        *(getattr(posts, name)[keep] for name in ("post", "author", "key", "tick", "flags", "language", "about"))
+    )
 
 
 def _live_follows(rows: list[Any]) -> tuple[FollowRows, Records]:
@@ -266,6 +316,10 @@ def _live_follows(rows: list[Any]) -> tuple[FollowRows, Records]:
         gone_in = np.repeat([row[0] for row in rows], [len(row[7] or b"") // r.REMOVED_FOLLOW.itemsize for row in rows])
         last = {(int(a), int(k)): int(n) for (a, k), n in zip(gone, gone_in, strict=True)}
         suspects = np.flatnonzero(np.isin(follows["key"], gone["key"]))
-        dead = [i for i in suspects.tolist() if last.get((int(follows["actor"][i]), int(follows["key"][i])), 0) >= added_in[i]]
+        dead = [
+            i
+            for i in suspects.tolist()
+            if last.get((int(follows["actor"][i]), int(follows["key"][i])), 0) >= added_in[i]
+        ]
         follows = np.delete(follows, dead)
     return r.decode_follows(follows), gone

@@ -30,15 +30,32 @@ RATING: Final = np.dtype([("post", "<u4"), ("tick", "<u2"), ("low", "<u4"), ("hi
 LOG_WIDE: Final = np.dtype([("actor", "<u4"), ("key", "<i8"), ("kind", "u1"), ("post", "<u4"), ("tick", "<u2")])
 WIDE: Final = np.dtype([("key", "<i8"), ("kind", "u1"), ("post", "<u4"), ("tick", "<u2")])
 POST: Final = np.dtype(
-    [("post", "<u4"), ("author", "<u4"), ("key", "<i8"), ("tick", "<u2"), ("flags", "<u2"), ("language", "u1"), ("about", "<u4")]
+    [
+        ("post", "<u4"),
+        ("author", "<u4"),
+        ("key", "<i8"),
+        ("tick", "<u2"),
+        ("flags", "<u2"),
+        ("language", "u1"),
+        ("about", "<u4"),
+    ]
 )
 OWN_POST: Final = np.dtype(  # a post in its author's row of a sealed day; `n` is the low 24 bits of its number
-    [("n0", "<u2"), ("n1", "u1"), ("key", "<i8"), ("tick", "<u2"), ("flags", "<u2"), ("language", "u1"), ("about", "<u4")]
+    [
+        ("n0", "<u2"),
+        ("n1", "u1"),
+        ("key", "<i8"),
+        ("tick", "<u2"),
+        ("flags", "<u2"),
+        ("language", "u1"),
+        ("about", "<u4"),
+    ]
 )
 LOG_FOLLOW: Final = np.dtype([("actor", "<u4"), ("key", "<i8"), ("subject", "<u4")])
 FOLLOW: Final = np.dtype([("key", "<i8"), ("subject", "<u4")])
 # A rating of this log that is no more: where it stood (`at` with its top bit set: among the wide ones), and what it said.
 REMOVED: Final = np.dtype([("n", "<u4"), ("at", "<u4"), ("actor", "<u4"), ("post", "<u4")])
+REMOVED_POST: Final = np.dtype([("post", "<u4"), ("author", "<u4")])
 REMOVED_FOLLOW: Final = np.dtype([("actor", "<u4"), ("key", "<i8")])
 TOMBSTONE: Final = np.dtype([("actor", "<u4"), ("kind", "u1"), ("key", "<i8")])
 WIDE_AT: Final = 1 << 31

@@ -32,7 +32,9 @@ def spoken(path: Path) -> Iterator[None]:
     try:
         yield
     except _FULL as error:
-        raise StoreFull(f"can't write {path}: {error}", "free some room or look at the disk; nothing was half-written") from error
+        raise StoreFull(
+            f"can't write {path}: {error}", "free some room or look at the disk; nothing was half-written"
+        ) from error
     except _BROKEN as error:
         raise StoreError(
             f"{path} is damaged: {error}",

@@ -105,7 +105,9 @@ def _take_apart(texts: Sequence[str], uris: bool) -> tuple[U64, U64, U8, I64]:
     form, keys = np.zeros(n, np.uint8), np.zeros(n, np.int64)
     if n:
         joined = np.frombuffer("\n".join(texts).encode("utf-8", "replace"), np.uint8)
-        if not _parse(joined, _PREFIX_URI if uris else _PREFIX_DID, _MIDDLE, uris, _BASE32, _TID, high, low, form, keys):
+        if not _parse(
+            joined, _PREFIX_URI if uris else _PREFIX_DID, _MIDDLE, uris, _BASE32, _TID, high, low, form, keys
+        ):
             # Somebody put a line end into a text, so the lines don't count any more: take all the slow way.
             form[:] = BAD
     return high, low, form, keys

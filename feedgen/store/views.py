@@ -43,12 +43,12 @@ def _unrolled(table: str, blob: str, size: int, columns: str) -> str:
   ON i < length({blob}) / {size}"""
 
 
-_RATING_COLUMNS: Final = (
-    f"SELECT person, post, CASE kind WHEN 0 THEN 'like' ELSE 'repost' END AS kind, {_time('tick')} AS witnessed, {tid('key')} AS rkey, key, tick"
-)
+_RATING_COLUMNS: Final = f"SELECT person, post, CASE kind WHEN 0 THEN 'like' ELSE 'repost' END AS kind, {_time('tick')} AS witnessed, {tid('key')} AS rkey, key, tick"
 
 
-def _ratings(table: str, near_size: int, wide_size: int, shift: int, person_near: str, person_wide: str, extra: str) -> str:
+def _ratings(
+    table: str, near_size: int, wide_size: int, shift: int, person_near: str, person_wide: str, extra: str
+) -> str:
     near = _unrolled(
         table,
         "ratings",
@@ -67,12 +67,12 @@ def _ratings(table: str, near_size: int, wide_size: int, shift: int, person_near
     if extra:
         keep += " AND NOT EXISTS (SELECT 1 FROM removed_ratings r WHERE r.n = log_n AND r.at = x.at)"
     return f"""CREATE VIEW IF NOT EXISTS ratings_view AS
-{_RATING_COLUMNS} FROM (SELECT person, post, tick, packed & 1 AS kind, {_near_key('tick', 'packed')} AS key{', log_n, at' if extra else ''} FROM (
-{near}) UNION ALL SELECT person, post, tick, kind, key{', log_n, at' if extra else ''} FROM ({wide})) x {keep};
+{_RATING_COLUMNS} FROM (SELECT person, post, tick, packed & 1 AS kind, {_near_key("tick", "packed")} AS key{", log_n, at" if extra else ""} FROM (
+{near}) UNION ALL SELECT person, post, tick, kind, key{", log_n, at" if extra else ""} FROM ({wide})) x {keep};
 """
 
 
-_POST_COLUMNS: Final = f"""SELECT post, author, {tid('key')} AS rkey, {_time('tick')} AS witnessed, flags, flags & 1 AS known, flags >> 1 & 1 AS reply,
+_POST_COLUMNS: Final = f"""SELECT post, author, {tid("key")} AS rkey, {_time("tick")} AS witnessed, flags, flags & 1 AS known, flags >> 1 & 1 AS reply,
   flags >> 2 & 1 AS quote, flags >> 3 & 1 AS image, flags >> 4 & 1 AS video, flags >> 5 & 1 AS link, flags >> 6 & 1 AS adult, language, nullif(about, 4294967295) AS about,
   key, tick"""
 
@@ -83,7 +83,15 @@ OPEN: Final = (
     + f"""CREATE VIEW IF NOT EXISTS removed_ratings AS
 {_unrolled("log", "removed", 16, f"{_int('removed', 16, 0, 4)} AS n, {_int('removed', 16, 4, 4)} AS at")};
 """
-    + _ratings("log", LOG_RATING.itemsize, LOG_WIDE.itemsize, 4, _int("ratings", 15, 0, 4), _int("wide", 19, 0, 4), ", n AS log_n, i AS at")
+    + _ratings(
+        "log",
+        LOG_RATING.itemsize,
+        LOG_WIDE.itemsize,
+        4,
+        _int("ratings", 15, 0, 4),
+        _int("wide", 19, 0, 4),
+        ", n AS log_n, i AS at",
+    )
     + f"""CREATE VIEW IF NOT EXISTS posts_view AS
 WITH every AS MATERIALIZED ({
         _unrolled(
@@ -95,12 +103,17 @@ WITH every AS MATERIALIZED ({
         )
     }),
 newest AS MATERIALIZED (SELECT post, max(place) AS place FROM every GROUP BY post),
-gone AS MATERIALIZED ({_unrolled("log", "removed_posts", 4, f"{_int('removed_posts', 4, 0, 4)} AS post")})
+gone AS MATERIALIZED ({_unrolled("log", "removed_posts", 8, f"{_int('removed_posts', 8, 0, 4)} AS post")})
 {_POST_COLUMNS} FROM every JOIN newest USING (post, place)
 WHERE post <> 4294967295 AND post NOT IN (SELECT post FROM gone);
 CREATE VIEW IF NOT EXISTS follows_view AS
 WITH gone AS MATERIALIZED ({
-        _unrolled("log", "removed_follows", 12, f"{_int('removed_follows', 12, 0, 4)} AS person, {_int('removed_follows', 12, 4, 8)} AS key, n AS at")
+        _unrolled(
+            "log",
+            "removed_follows",
+            12,
+            f"{_int('removed_follows', 12, 0, 4)} AS person, {_int('removed_follows', 12, 4, 8)} AS key, n AS at",
+        )
     })
 SELECT person, subject, {tid("key")} AS rkey, key FROM ({
         _unrolled(
@@ -131,7 +144,12 @@ SEALED: Final = (
     });
 CREATE VIEW IF NOT EXISTS follows_view AS
 SELECT person, subject, {tid("key")} AS rkey, key FROM ({
-        _unrolled("people", "follows", FOLLOW.itemsize, f"person, {_int('follows', 12, 0, 8)} AS key, {_int('follows', 12, 8, 4)} AS subject")
+        _unrolled(
+            "people",
+            "follows",
+            FOLLOW.itemsize,
+            f"person, {_int('follows', 12, 0, 8)} AS key, {_int('follows', 12, 8, 4)} AS subject",
+        )
     });
 """
 )

@@ -1,0 +1,530 @@
+"""A day that is still being written: a log with one row a commit.
+
+Appending one row of blobs is what makes ingest cheap. The price is that a record must be looked for: a key says when it was made, so a small directory (in memory, by
+commit) leads to the few groups of commits that can hold it, and the newest groups that were looked into stay decoded. Keys that lie about their time ("wide") are few, and
+stay in memory for the whole day.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from feedgen.core.errors import StoreError
+from feedgen.core.ids import NO_PERSON, NO_POST
+from feedgen.ingest.batch import Cursor
+from feedgen.store import rows as r
+from feedgen.store import schema
+from feedgen.store.rows import I64, U64, Bool, FollowRows, PostRows, RatingRows, Records
+from feedgen.store.sqlite import checkpoint, open_writer, spoken
+
+GROUP_RATINGS: Final = 16_384
+GROUP_US: Final = 64_000_000
+MAX_GROUPS_IN_MEMORY: Final = 32
+SLACK_US: Final = 2_000_000  # more than a tick: a key is near its tick's start, a directory knows true times
+TOMBSTONE_US: Final = 3_600_000_000
+_SCAN_ROWS: Final = 2_000
+
+
+class Found(NamedTuple):
+    n: int
+    at: int
+    post: int
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What the next commit will append."""
+
+    near: list[Records] = field(default_factory=list)
+    wide: list[Records] = field(default_factory=list)
+    posts: list[Records] = field(default_factory=list)
+    follows: list[Records] = field(default_factory=list)
+    removed: list[tuple[int, int, int, int]] = field(default_factory=list)
+    removed_posts: list[tuple[int, int]] = field(default_factory=list)
+    removed_follows: list[tuple[int, int]] = field(default_factory=list)
+    tombstones: list[tuple[int, int, int]] = field(default_factory=list)
+    odd_keys: list[tuple[int, int, str]] = field(default_factory=list)
+    first_us: int = 1 << 62
+    last_us: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.near
+            or self.wide
+            or self.posts
+            or self.follows
+            or self.removed
+            or self.removed_posts
+            or self.removed_follows
+            or self.tombstones
+        )
+
+
+@dataclass(slots=True)
+class _Group:
+    """Neighbouring commits, decoded: what a search looks at. `row` and `at` say where a rating stands."""
+
+    near: Records
+    key: I64
+    row: I64
+    at: I64
+    follows: Records
+    follow_row: I64
+
+
+class OpenDay:
+    sealed: Final = False
+
+    def __init__(self, path: Path, day: int, vfs: str = "") -> None:
+        self.path, self.day = path, day
+        self._db = open_writer(path, vfs, cache_kb=8_000)
+        self._pending = _Pending()
+        self._groups: OrderedDict[int, _Group] = OrderedDict()
+        self._indexed = False
+        self._group_first_n: list[int] = []
+        self._group_last_n: list[int] = []
+        self._group_ratings: list[int] = []
+        self._group_times = np.zeros((0, 2), np.int64)
+        self._removed: dict[int, array[int]] = {}
+        self._gone_follows: dict[tuple[int, int], int] = {}  # (actor, key) -> the commit that removed it
+        self._wide = np.empty(0, r.LOG_WIDE)
+        self._wide_row = np.empty(0, np.int64)
+        self._wide_at = np.empty(0, np.int64)
+        self._far_follows: list[tuple[int, int, int, int]] = []  # actor, key, subject, n
+        try:
+            with spoken(path):
+                self._db.execute(schema.OPEN)
+                self._db.execute("INSERT OR IGNORE INTO meta VALUES ('day', ?), ('form', 'log')", (day,))
+                self.last_n: int = self._one("SELECT coalesce(max(n), 0) FROM log")
+                last = self._db.execute("SELECT high_us FROM log ORDER BY n DESC LIMIT 1").fetchall()
+                self.high_us = int(str(last[0][0])) if last else 0
+                if self._one("SELECT value FROM meta WHERE name = 'day'") != day:
+                    raise StoreError(f"{path} holds another day than its name says", "give it its right name back")
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self, fold: bool = True) -> None:
+        if fold:
+            checkpoint(self._db, truncate=True)
+        self._db.close()
+
+    def cursor(self) -> tuple[int, Cursor] | None:
+        """The newest cursor and the number of its commit."""
+        with spoken(self.path):
+            rows = self._db.execute(
+                "SELECT n, host, seq, time_us FROM log WHERE host IS NOT NULL ORDER BY n DESC LIMIT 1"
+            ).fetchall()
+        return (int(str(rows[0][0])), Cursor(*rows[0][1:])) if rows else None  # type: ignore[arg-type]
+
+    def tombstones(self) -> Iterable[tuple[int, int, int, int]]:
+        """(actor, kind, key, time_us) of the last hour's deletes that found nothing."""
+        with spoken(self.path):
+            for last_us, high_us, blob in self._db.execute(
+                "SELECT last_us, high_us, tombstones FROM log ORDER BY n DESC"
+            ):
+                if int(str(high_us)) < self.high_us - TOMBSTONE_US:
+                    return
+                for one in np.frombuffer(blob or b"", r.TOMBSTONE).tolist():  # type: ignore[arg-type]
+                    yield (*one, last_us or high_us)
+
+    # --- changes, until `commit` or `rollback`
+
+    def add_ratings(self, rows: RatingRows) -> None:
+        near, wide, _ = r.encode_ratings(self.day, rows)
+        if len(near):
+            self._pending.near.append(near)
+        if len(wide):
+            self._pending.wide.append(wide)
+        self._span(rows.time_us)
+
+    def put_posts(self, rows: PostRows) -> None:
+        self._pending.posts.append(r.encode_posts(self.day, rows))
+        self._span(rows.time_us)
+
+    def add_follows(self, rows: FollowRows) -> None:
+        self._pending.follows.append(r.encode_follows(rows))
+
+    def add_odd_keys(self, keys: list[tuple[int, int, str]]) -> None:
+        self._pending.odd_keys += keys
+
+    def add_tombstone(self, actor: int, kind: int, key: int) -> None:
+        self._pending.tombstones.append((actor, kind, key))
+
+    def remove_post(self, post: int, author: int) -> None:
+        self._pending.removed_posts.append((post, author))
+
+    def remove_rating(self, n: int, actor: int, kind: int, key: int, near: bool) -> int | None:
+        """The post whose rating this was. `near`: the key may be in its own time; otherwise only among the wide ones."""
+        found = self.find_rating(n, actor, kind, key, near)
+        if found is None:
+            return None
+        self._removed.setdefault(found.n, array("I")).append(found.at)
+        self._pending.removed.append((found.n, found.at, actor, found.post))
+        return found.post
+
+    def remove_follow(self, n: int, actor: int, key: int) -> int | None:
+        found = self._find_follow(n, actor, key)
+        if found is None:
+            return None
+        self._pending.removed_follows.append((actor, key))
+        self._gone_follows[actor, key] = n
+        return found
+
+    def rollback(self) -> None:
+        for n, at, _, _ in self._pending.removed:
+            self._removed[n].remove(at)
+        for actor, key in self._pending.removed_follows:
+            self._gone_follows.pop((actor, key), None)
+        self._pending = _Pending()
+        if self._db.in_transaction:
+            with spoken(self.path):
+                self._db.execute("ROLLBACK")
+
+    def commit(self, n: int, cursor: Cursor | None, high_us: int) -> None:
+        """Append the row. Without a cursor this day is not the one that moves on."""
+        p = self._pending
+        if cursor is None and not p:
+            return
+        blobs = [_joined(p.wide), _joined(p.follows), _joined(p.posts), _joined(p.near)]
+        removed = [
+            np.array(p.removed, r.REMOVED).tobytes() or None,
+            np.array(p.removed_posts, r.REMOVED_POST).tobytes() or None,
+            np.array(p.removed_follows, r.REMOVED_FOLLOW).tobytes() or None,
+            np.array(p.tombstones, r.TOMBSTONE).tobytes() or None,
+        ]
+        near = sum(map(len, p.near))
+        span = (p.first_us, p.last_us) if p.last_us else (None, None)
+        place = (cursor.host, cursor.seq, cursor.time_us) if cursor else (None, None, None)
+        with spoken(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.execute(
+                    f"INSERT INTO log VALUES ({', '.join('?' * 16)})",
+                    (n, *place, high_us, *span, near, *removed, *blobs),
+                )
+                if p.odd_keys:
+                    self._db.executemany(
+                        "INSERT OR IGNORE INTO odd_keys VALUES (?, ?, ?)",
+                        [(key, person, text) for person, key, text in p.odd_keys],
+                    )
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        if self._indexed:
+            self._index_row(n, span, near, blobs[3], blobs[0], blobs[1], live=True)
+        self.last_n, self.high_us = n, high_us
+        self._pending = _Pending()
+
+    # --- looking for records
+
+    def find_rating(self, n: int, actor: int, kind: int, key: int, near: bool = True) -> Found | None:
+        """`n` is the number that the pending commit will have."""
+        found = self._find_pending(n, actor, kind, key)
+        if found is None and near:
+            for i in self._groups_near(key):
+                group = self._group(i)
+                for at in np.flatnonzero(group.key == key).tolist():
+                    one = group.near[at]
+                    if (
+                        one["actor"] == actor
+                        and one["low"] & 1 == kind
+                        and not self._is_removed(int(group.row[at]), int(group.at[at]))
+                    ):
+                        return Found(int(group.row[at]), int(group.at[at]), int(one["post"]))
+        if found is None:
+            self._ensure_index()
+            for i in np.flatnonzero(self._wide["key"] == key).tolist():
+                one, row, at = self._wide[i], int(self._wide_row[i]), int(self._wide_at[i]) | r.WIDE_AT
+                if one["actor"] == actor and one["kind"] == kind and not self._is_removed(row, at):
+                    return Found(row, at, int(one["post"]))
+        return found
+
+    def have_ratings(self, n: int, rows: RatingRows, out: Bool) -> None:
+        """Mark the rows that this day already holds; many at once."""
+        self._ensure_index()
+        wanted = _identities(rows.actor, rows.kind, rows.key)
+        us = rows.key >> 10
+        for near in self._pending.near:
+            out |= np.isin(wanted, _identities(near["actor"], r.kinds(near), r.full_keys(self.day, near)))
+        wide = self._wide
+        for more in [wide, *self._pending.wide]:
+            if len(more):
+                maybe = np.flatnonzero(np.isin(wanted, _identities(more["actor"], more["kind"], more["key"])) & ~out)
+                for i in maybe.tolist():
+                    out[i] = (
+                        self.find_rating(n, int(rows.actor[i]), int(rows.kind[i]), int(rows.key[i]), near=False)
+                        is not None
+                    )
+        if not len(wanted):
+            return
+        times = self._group_times[: len(self._group_first_n)]
+        low, high = int(us.min()), int(us.max())
+        for g in np.flatnonzero(_overlap(times, low, high)).tolist():
+            first, last = times[g]
+            asked = np.flatnonzero(~out & (us >= first - r.NEAR_US - SLACK_US) & (us <= last + r.NEAR_US + SLACK_US))
+            if len(asked):
+                group = self._group(g)
+                held = _identities(group.near["actor"], r.kinds(group.near), group.key)
+                held = held[~self._removed_mask(group)]
+                out[asked] = np.isin(wanted[asked], held)
+
+    def has_other_rating(self, n: int, actor: int, post: int) -> bool:
+        """Whether the person has (still) rated the post on this day. Looks through the whole log: ask the live arrays first."""
+        for parts, flag in ((self._pending.near, 0), (self._pending.wide, r.WIDE_AT)):
+            start = 0
+            for part in parts:
+                for i in np.flatnonzero((part["actor"] == actor) & (part["post"] == post)).tolist():
+                    if not self._is_removed(n, start + i | flag):
+                        return True
+                start += len(part)
+        self._ensure_index()
+        for column, dtype, flag in (("ratings", r.LOG_RATING, 0), ("wide", r.LOG_WIDE, r.WIDE_AT)):
+            with spoken(self.path):
+                for row, blob in self._db.execute(f"SELECT n, {column} FROM log WHERE {column} IS NOT NULL"):
+                    records = np.frombuffer(blob, dtype)  # type: ignore[arg-type]
+                    for i in np.flatnonzero((records["actor"] == actor) & (records["post"] == post)).tolist():
+                        if not self._is_removed(int(str(row)), i | flag):
+                            return True
+        return False
+
+    def erase(self, people: Iterable[int]) -> None:
+        """Blank everything of these people, in place, in one transaction of its own."""
+        who = np.fromiter(people, np.uint32)
+        dtypes = {"ratings": r.LOG_RATING, "wide": r.LOG_WIDE, "posts": r.POST, "follows": r.LOG_FOLLOW}
+        dtypes |= {
+            "removed_posts": r.REMOVED_POST,
+            "removed": r.REMOVED,
+            "removed_follows": r.REMOVED_FOLLOW,
+            "tombstones": r.TOMBSTONE,
+        }
+        with spoken(self.path), self._db:
+            first = 0
+            while True:
+                rows = self._db.execute(
+                    f"SELECT n, {', '.join(dtypes)} FROM log WHERE n > ? ORDER BY n LIMIT {_SCAN_ROWS}", (first,)
+                ).fetchall()
+                if not rows:
+                    break
+                first = int(str(rows[-1][0]))
+                for column, dtype in enumerate(dtypes.values(), 1):
+                    self._blank_column(rows, column, list(dtypes)[column - 1], dtype, who)
+            self._db.executemany("DELETE FROM odd_keys WHERE person = ?", [(int(n),) for n in who])
+        checkpoint(self._db, truncate=True)
+        self._forget_index()
+
+    # --- inside
+
+    def _blank_column(self, rows: list[Any], column: int, name: str, dtype: Any, who: Any) -> None:
+        blobs = [row[column] or b"" for row in rows]
+        records = np.frombuffer(b"".join(blobs), dtype)
+        if not len(records):
+            return
+        owner = "author" if name in ("posts", "removed_posts") else "actor"
+        mine = np.isin(records[owner], who)
+        if not mine.any():
+            return
+        ends = np.cumsum([len(b) // dtype.itemsize for b in blobs])
+        for i in np.unique(np.searchsorted(ends, np.flatnonzero(mine), side="right")).tolist():
+            part = np.frombuffer(blobs[i], dtype).copy()
+            theirs = np.isin(part[owner], who)
+            if name == "removed":  # where it stood stays said: positions are not people
+                part["actor"][theirs], part["post"][theirs] = NO_PERSON, NO_POST
+            else:
+                r.blank(part, theirs)
+            self._db.execute(f"UPDATE log SET {name} = ? WHERE n = ?", (part.tobytes(), rows[i][0]))
+
+    def _one(self, sql: str) -> int:
+        return int(str(self._db.execute(sql).fetchall()[0][0]))
+
+    def _span(self, time_us: I64) -> None:
+        if len(time_us):
+            self._pending.first_us = min(self._pending.first_us, int(time_us.min()))
+            self._pending.last_us = max(self._pending.last_us, int(time_us.max()))
+
+    def _is_removed(self, n: int, at: int) -> bool:
+        marks = self._removed.get(n)
+        return marks is not None and at in marks
+
+    def _removed_mask(self, group: _Group) -> Bool:
+        mask = np.zeros(len(group.row), np.bool_)
+        for n in np.unique(group.row).tolist():
+            if n in self._removed:
+                mask |= (group.row == n) & np.isin(group.at, np.array(self._removed[n], np.int64))
+        return mask
+
+    def _find_pending(self, n: int, actor: int, kind: int, key: int) -> Found | None:
+        start = 0
+        for near in self._pending.near:
+            hits = np.flatnonzero((near["actor"] == actor) & (near["low"] & 1 == kind))
+            for i in hits[r.full_keys(self.day, near[hits]) == key].tolist():
+                if not self._is_removed(n, start + i):
+                    return Found(n, start + i, int(near["post"][i]))
+            start += len(near)
+        start = 0
+        for wide in self._pending.wide:
+            for i in np.flatnonzero((wide["actor"] == actor) & (wide["key"] == key) & (wide["kind"] == kind)).tolist():
+                if not self._is_removed(n, start + i | r.WIDE_AT):
+                    return Found(n, start + i | r.WIDE_AT, int(wide["post"][i]))
+            start += len(wide)
+        return None
+
+    def _find_follow(self, n: int, actor: int, key: int) -> int | None:
+        gone = self._gone_follows.get((actor, key), 0)
+        for part in reversed(self._pending.follows):
+            for i in np.flatnonzero((part["actor"] == actor) & (part["key"] == key)).tolist():
+                if gone < n:
+                    return int(part["subject"][i])
+        self._ensure_index()
+        for g in self._groups_near(key):
+            group = self._group(g)
+            for i in np.flatnonzero((group.follows["key"] == key) & (group.follows["actor"] == actor)).tolist():
+                if gone < int(group.follow_row[i]):
+                    return int(group.follows["subject"][i])
+        for who, its_key, subject, row in self._far_follows:
+            if its_key == key and who == actor and gone < row:
+                return subject
+        return None
+
+    def _groups_near(self, key: int) -> list[int]:
+        """Groups that can hold a key as a near one, the likeliest first."""
+        self._ensure_index()
+        if key < 0:
+            return []
+        us = key >> 10
+        times = self._group_times[: len(self._group_first_n)]
+        hits = np.flatnonzero(_overlap(times, us, us))
+        return [int(i) for i in hits[np.argsort(np.abs(times[hits, 0] - us), kind="stable")]]
+
+    def _group(self, i: int) -> _Group:
+        group = self._groups.get(i)
+        if group is None:
+            with spoken(self.path):
+                rows = self._db.execute(
+                    "SELECT n, ratings, follows FROM log WHERE n BETWEEN ? AND ? ORDER BY n",
+                    (self._group_first_n[i], self._group_last_n[i]),
+                ).fetchall()
+            group = self._groups[i] = _decode_group(self.day, rows)
+            if len(self._groups) > MAX_GROUPS_IN_MEMORY:
+                self._groups.popitem(last=False)
+        else:
+            self._groups.move_to_end(i)
+        return group
+
+    def _forget_index(self) -> None:
+        self._indexed = False
+        self._groups.clear()
+        self._group_first_n, self._group_last_n, self._group_ratings, self._far_follows = [], [], [], []
+        self._group_times = np.zeros((0, 2), np.int64)
+        self._removed, self._gone_follows = {}, {}
+        self._wide, self._wide_row, self._wide_at = (
+            np.empty(0, r.LOG_WIDE),
+            np.empty(0, np.int64),
+            np.empty(0, np.int64),
+        )
+
+    def _ensure_index(self) -> None:
+        """Made on first use: a start does not pay for it."""
+        if self._indexed:
+            return
+        self._removed = {}
+        gone_now = dict(self._gone_follows)
+        with spoken(self.path):
+            for n, first, last, near, removed, gone, wide, follows in self._db.execute(
+                "SELECT n, first_us, last_us, near, removed, removed_follows, wide, follows FROM log ORDER BY n"
+            ):
+                number = int(str(n))
+                self._index_row(number, (first, last), int(str(near)), None, wide, follows)  # type: ignore[arg-type]
+                for row, at, _, _ in np.frombuffer(removed or b"", r.REMOVED).tolist():  # type: ignore[arg-type]
+                    self._removed.setdefault(row, array("I")).append(at)
+                for actor, key in np.frombuffer(gone or b"", r.REMOVED_FOLLOW).tolist():  # type: ignore[arg-type]
+                    self._gone_follows[actor, key] = number
+        self._gone_follows |= gone_now
+        for row, at, _, _ in self._pending.removed:
+            self._removed.setdefault(row, array("I")).append(at)
+        self._indexed = True
+
+    def _index_row(
+        self,
+        n: int,
+        span: tuple[int | None, int | None],
+        near: int,
+        near_blob: bytes | None,
+        wide_blob: bytes | None,
+        follow_blob: bytes | None,
+        live: bool = False,
+    ) -> None:
+        """Enter a committed row into the directory."""
+        if wide_blob:
+            wide = np.frombuffer(wide_blob, r.LOG_WIDE)
+            self._wide = np.concatenate([self._wide, wide])
+            self._wide_row = np.concatenate([self._wide_row, np.full(len(wide), n)])
+            self._wide_at = np.concatenate([self._wide_at, np.arange(len(wide))])
+        first, last = span if span[0] is not None and span[1] is not None else (self.high_us, self.high_us)
+        if follow_blob:
+            follows = np.frombuffer(follow_blob, r.LOG_FOLLOW)
+            us = follows["key"] >> 10
+            far = (follows["key"] < 0) | (us < first - r.NEAR_US) | (us > last + r.NEAR_US)  # type: ignore[operator]
+            self._far_follows += [(a, k, s, n) for a, k, s in follows[far].tolist()]
+        elif not near:
+            return
+        i = len(self._group_first_n) - 1
+        if i < 0 or self._group_ratings[i] + near > GROUP_RATINGS or last - self._group_times[i, 0] > GROUP_US:  # type: ignore[operator]
+            i += 1
+            self._group_first_n.append(n)
+            self._group_last_n.append(n)
+            self._group_ratings.append(0)
+            if i >= len(self._group_times):
+                self._group_times = np.concatenate([self._group_times, np.zeros((max(64, i), 2), np.int64)])
+            self._group_times[i] = first, last
+        self._group_last_n[i] = n
+        self._group_ratings[i] += near
+        self._group_times[i, 0] = min(int(self._group_times[i, 0]), first)  # type: ignore[type-var]
+        self._group_times[i, 1] = max(int(self._group_times[i, 1]), last)  # type: ignore[type-var]
+        if live and i in self._groups:
+            more = _decode_group(self.day, [(n, near_blob, follow_blob)])
+            held = self._groups[i]
+            self._groups[i] = _Group(*(np.concatenate([getattr(held, f), getattr(more, f)]) for f in _Group.__slots__))
+
+
+def _decode_group(day: int, rows: list[Any]) -> _Group:
+    near_blobs, follow_blobs = [row[1] or b"" for row in rows], [row[2] or b"" for row in rows]
+    numbers = np.array([row[0] for row in rows], np.int64)
+    near: Records = np.frombuffer(b"".join(near_blobs), r.LOG_RATING)
+    counts = [len(b) // r.LOG_RATING.itemsize for b in near_blobs]
+    at = np.concatenate([np.arange(c) for c in counts]) if counts else np.empty(0, np.int64)
+    follows: Records = np.frombuffer(b"".join(follow_blobs), r.LOG_FOLLOW)
+    follow_row = np.repeat(numbers, [len(b) // r.LOG_FOLLOW.itemsize for b in follow_blobs])
+    return _Group(near, r.full_keys(day, near), np.repeat(numbers, counts), at, follows, follow_row)
+
+
+def _joined(parts: list[Records]) -> bytes | None:
+    if not parts:
+        return None
+    return (parts[0] if len(parts) == 1 else np.concatenate(parts)).tobytes() or None
+
+
+def _overlap(times: I64, low: int, high: int) -> Bool:
+    reach = r.NEAR_US + SLACK_US
+    hits: Bool = (times[:, 0] - reach <= high) & (times[:, 1] + reach >= low)
+    return hits
+
+
+def _identities(actor: Any, kind: Any, key: Any) -> U64:
+    """64 bits for (who, what, key); two different ones meet about never, and then a repeat check says "seen" for a new like."""
+    mixed = key.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + (
+        actor.astype(np.uint64) << np.uint64(1) | kind.astype(np.uint64)
+    )
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    result: U64 = mixed ^ mixed >> np.uint64(32)
+    return result

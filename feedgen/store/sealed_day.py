@@ -1,0 +1,184 @@
+"""A past day: one row a person with all that they did, packed. Changed seldom, by unlikes, deletions and vanished accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from feedgen.core.errors import StoreError
+from feedgen.core.ids import NO_PERSON
+from feedgen.ingest.batch import Cursor
+from feedgen.store import rows as r
+from feedgen.store.rows import Bool, PostRows, RatingRows, Records
+from feedgen.store.sqlite import checkpoint, open_writer, spoken
+
+_PARTS: Final = {"ratings": r.RATING, "wide": r.WIDE, "posts": r.OWN_POST, "follows": r.FOLLOW}
+
+
+class SealedDay:
+    sealed: Final = True
+
+    def __init__(self, path: Path, day: int, vfs: str = "") -> None:
+        self.path, self.day = path, day
+        self._db = open_writer(path, vfs, cache_kb=256)
+        try:
+            with spoken(path):
+                meta = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
+        except BaseException:
+            self._db.close()
+            raise
+        if meta.get("day") != day or meta.get("form") != "sealed":
+            self._db.close()
+            raise StoreError(f"{path} holds another day than its name says", "give it its right name back")
+        self.last_n = int(str(meta.get("last_n", 0)))
+        self.high_us = int(str(meta.get("high_us", 0)))
+        self._cursor = (
+            Cursor(str(meta["host"]), int(str(meta["seq"])), int(str(meta["time_us"])))
+            if meta.get("host") is not None
+            else None
+        )
+
+    def close(self, fold: bool = True) -> None:
+        if fold:
+            checkpoint(self._db, truncate=True)
+        self._db.close()
+
+    def cursor(self) -> tuple[int, Cursor] | None:
+        return (self.last_n, self._cursor) if self._cursor else None
+
+    # --- changes, until `commit` or `rollback`
+
+    def put_posts(self, rows: PostRows) -> None:
+        """Posts that this day numbered, and whose records came later."""
+        ticks = r.ticks_of(self.day, rows.time_us)
+        for i in range(len(rows)):
+            number, author = int(rows.post[i]), int(rows.author[i])
+            held = self._part(author, "posts")
+            kept = held[_numbers(held) != number & 0xFF_FFFF]
+            new = np.zeros(1, r.OWN_POST)
+            new["n0"], new["n1"] = number & 0xFFFF, number >> 16 & 0xFF
+            new["key"], new["tick"], new["flags"] = rows.key[i], ticks[i], rows.flags[i]
+            new["language"], new["about"] = rows.language[i], rows.about[i]
+            self._put(author, "posts", np.concatenate([kept, new]))
+
+    def add_odd_keys(self, keys: list[tuple[int, int, str]]) -> None:
+        if keys:
+            with self._change():
+                self._db.executemany(
+                    "INSERT OR IGNORE INTO odd_keys VALUES (?, ?, ?)",
+                    [(key, person, text) for person, key, text in keys],
+                )
+
+    def remove_post(self, post: int, author: int) -> None:
+        held = self._part(author, "posts")
+        mine = _numbers(held) == post & 0xFF_FFFF
+        if mine.any():
+            self._put(author, "posts", held[~mine])
+
+    def remove_rating(self, n: int, actor: int, kind: int, key: int, near: bool) -> int | None:
+        for name in ("ratings", "wide") if near else ("wide",):
+            held = self._part(actor, name)
+            mine = self._matches(held, name, kind, key)
+            if mine.any():
+                post = int(held["post"][mine][0])
+                self._put(actor, name, held[~mine])
+                return post
+        return None
+
+    def remove_follow(self, n: int, actor: int, key: int) -> int | None:
+        held = self._part(actor, "follows")
+        mine = held["key"] == key
+        if not mine.any():
+            return None
+        subject = int(held["subject"][mine][0])
+        self._put(actor, "follows", held[~mine])
+        return subject
+
+    def erase(self, people: Iterable[int]) -> None:
+        """Delete the rows of these people, in one transaction of its own."""
+        who = [(n,) for n in people]
+        with self._change():
+            before = self._db.total_changes()
+            self._db.executemany("DELETE FROM people WHERE person = ?", who)
+            self._db.executemany("DELETE FROM odd_keys WHERE person = ?", who)
+            erased = self._db.total_changes() - before
+        if erased:
+            self.commit()
+            checkpoint(self._db, truncate=True)
+        else:
+            self.rollback()
+
+    def rollback(self) -> None:
+        if self._db.in_transaction:
+            with spoken(self.path):
+                self._db.execute("ROLLBACK")
+
+    def commit(self) -> None:
+        if self._db.in_transaction:
+            with spoken(self.path):
+                self._db.execute("COMMIT")
+
+    # --- looking for records
+
+    def find_rating(self, n: int, actor: int, kind: int, key: int, near: bool = True) -> int | None:
+        for name in ("ratings", "wide") if near else ("wide",):
+            held = self._part(actor, name)
+            mine = self._matches(held, name, kind, key)
+            if mine.any():
+                return int(held["post"][mine][0])
+        return None
+
+    def have_ratings(self, n: int, rows: RatingRows, out: Bool) -> None:
+        for i in np.flatnonzero(~out).tolist():
+            out[i] = self.find_rating(n, int(rows.actor[i]), int(rows.kind[i]), int(rows.key[i])) is not None
+
+    def has_other_rating(self, n: int, actor: int, post: int) -> bool:
+        return any(bool((self._part(actor, name)["post"] == post).any()) for name in ("ratings", "wide"))
+
+    # --- inside
+
+    def _matches(self, held: Records, name: str, kind: int, key: int) -> Bool:
+        if name == "wide":
+            mine: Bool = (held["key"] == key) & (held["kind"] == kind)
+        else:
+            mine = (r.full_keys(self.day, held) == key) & (r.kinds(held) == kind)
+        return mine
+
+    def _part(self, person: int, name: str) -> Records:
+        with spoken(self.path):
+            rows: list[Any] = self._db.execute(f"SELECT {name} FROM people WHERE person = ?", (person,)).fetchall()
+        held: Records = np.frombuffer((rows[0][0] if rows else None) or b"", _PARTS[name])
+        return held
+
+    def _put(self, person: int, name: str, records: Records) -> None:
+        if person == NO_PERSON:
+            return
+        blob = records.tobytes() or None
+        with self._change():
+            if blob is None:
+                self._db.execute(f"UPDATE people SET {name} = NULL WHERE person = ?", (person,))
+                nothing = " AND ".join(f"{part} IS NULL" for part in _PARTS)
+                self._db.execute(f"DELETE FROM people WHERE person = ? AND {nothing}", (person,))
+            else:
+                self._db.execute(
+                    f"INSERT INTO people(person, {name}) VALUES (?, ?) ON CONFLICT(person) DO UPDATE SET {name} = excluded.{name}",
+                    (person, blob),
+                )
+
+    def _change(self) -> AbstractContextManager[None]:
+        """Within a transaction that stays open until the batch commits; its first change is counted."""
+        if not self._db.in_transaction:
+            with spoken(self.path):
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.execute(
+                    "INSERT INTO meta VALUES ('changes', 1) ON CONFLICT(name) DO UPDATE SET value = value + 1"
+                )
+        return spoken(self.path)
+
+
+def _numbers(held: Records) -> Any:
+    return held["n0"].astype(np.uint32) | held["n1"].astype(np.uint32) << 16

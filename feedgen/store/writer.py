@@ -1,0 +1,435 @@
+"""The one way in which the truth is changed. One thread calls it.
+
+A batch is: `begin(day)`, any number of adds and removals, `commit(cursor)`. Nothing of a batch is durable before `commit`, and all of it is after: names first, then
+the changes in other days (all can be repeated), then the day's row with the cursor. If the disk refuses (StoreFull, from any of these calls), the batch is forgotten as a whole and
+can be applied again from `begin` on; answers of removals that had already gone through are remembered for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+
+from feedgen.core.errors import StoreError, StoreFull
+from feedgen.core.ids import US_PER_DAY
+from feedgen.ingest.batch import Cursor
+from feedgen.store import crash
+from feedgen.store import rows as r
+from feedgen.store.folder import Folder, day_name, remove_database
+from feedgen.store.names import Names
+from feedgen.store.open_day import SLACK_US, TOMBSTONE_US, OpenDay
+from feedgen.store.rows import I64, U8, U32, Bool, PostRows, RatingRows, Rows
+from feedgen.store.seal import Draft
+from feedgen.store.sealed_day import SealedDay
+
+log = logging.getLogger(__name__)
+
+POST: Final = 2  # kinds of a record key, beside ids.LIKE and ids.REPOST
+FOLLOW: Final = 3
+MAX_OPEN_DAYS: Final = 128
+MAX_TOMBSTONES: Final = 65_536
+MAX_ERASING: Final = 4_096
+ERASE_AFTER_US: Final = 60_000_000
+MAX_SPAN_DAYS: Final = 240  # between the oldest and the newest day: slots (modulo 256) must not meet
+
+
+class Writer:
+    def __init__(self, folder: Folder, names: Names, erase_after_us: int = ERASE_AFTER_US) -> None:
+        self.folder, self.names = folder, names
+        self.erase_after_us = erase_after_us
+        self.day = -1
+        self._days: OrderedDict[int, OpenDay | SealedDay] = OrderedDict()
+        self._known: dict[int, bool] = {}  # day -> sealed
+        self._touched: set[int] = set()
+        self._again: dict[
+            tuple[int, int, int], list[tuple[int, int]]
+        ] = {}  # removals that went through in a batch that then failed
+        self._removed_now: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
+        self._tombstones: OrderedDict[tuple[int, int, int], int] = OrderedDict()
+        self._buried_now: list[tuple[int, int, int]] = []
+        self._sealing: dict[int, set[int]] = {}  # day -> people erased since its draft was begun
+        self._next_n = 1
+        self._cursor: Cursor | None = None
+        self._high_us = 0
+        self._erasing: set[int] = set()
+        self._erasing_since_us = 0
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for day in self._days.values():
+            day.rollback()
+            day.close()
+        self._days.clear()
+
+    def cursor(self) -> Cursor | None:
+        """Where ingest goes on: the cursor of the newest commit."""
+        return self._cursor
+
+    def high_water_us(self) -> int:
+        """The newest witnessed time that was ever committed: whatever is older may be a repeat."""
+        return self._high_us
+
+    def days(self) -> list[int]:
+        return sorted(self._known)
+
+    def is_sealed(self, day: int) -> bool:
+        return self._known[day]
+
+    def day_of_post(self, post: int) -> int | None:
+        """The day that numbered a post, if we still keep it."""
+        return next((day for day in self._known if day % 256 == post >> 24), None)
+
+    # --- a batch
+
+    def begin(self, day: int) -> int:
+        """The day that the batch goes to: the wanted one, or the next that is not sealed (or being sealed)."""
+        self.rollback()
+        while self._known.get(day) or day in self._sealing:
+            day += 1
+        if day not in self._known:
+            self._new_day(day)
+        self.day = day
+        self._day(day)
+        return day
+
+    def add(self, rows: Rows) -> None:
+        """Posts numbered by another day (a stub becomes known) go to that day."""
+        today = self._today()
+        odd: dict[int, list[tuple[int, int, str]]] = {}
+        if len(rows.ratings):
+            today.add_ratings(rows.ratings)
+        if len(rows.follows):
+            today.add_follows(rows.follows)
+        if len(rows.posts):
+            slots = rows.posts.post >> 24
+            for slot in np.unique(slots).tolist():
+                day = self.day_of_post(slot << 24)
+                if day is not None:
+                    part = _where(rows.posts, slots == slot)
+                    self._changed(day).put_posts(part)
+                    if day != self.day and rows.odd_keys and (part.key < 0).any():
+                        odd[day] = [k for k in rows.odd_keys if k[1] in set(part.key.tolist())]
+        if rows.odd_keys:
+            today.add_odd_keys(rows.odd_keys)
+        for day, keys in odd.items():
+            self._changed(day).add_odd_keys(keys)
+
+    def update_post(
+        self, post: int, author: int, key: int, time_us: int, flags: int, language: int, about: int
+    ) -> None:
+        """What is now known of a post that has its number already."""
+        one = PostRows(
+            np.array([post], np.uint32),
+            np.array([author], np.uint32),
+            np.array([key], np.int64),
+            np.array([time_us], np.int64),
+            np.array([flags], np.uint16),
+            np.array([language], np.uint8),
+            np.array([about], np.uint32),
+        )
+        self.add(Rows(posts=one))
+
+    def has_rating(self, actor: int, kind: int, key: int) -> bool:
+        rows = RatingRows(np.array([actor], np.uint32), np.array([kind], np.uint8), np.array([key], np.int64))
+        return bool(self.have_ratings(rows.actor, rows.kind, rows.key)[0])
+
+    def have_ratings(self, actor: U32, kind: U8, key: I64) -> Bool:
+        """Which of these records are kept already (by this day, the day before, or the days that the keys claim)."""
+        out = np.zeros(len(actor), np.bool_)
+        rows = RatingRows(actor, kind, key)
+        claimed = np.unique((key[key >= 0] >> 10) // US_PER_DAY).tolist()
+        for day in {self.day, self.day - 1, *claimed, *(d + 1 for d in claimed)} & set(self._known):
+            self._day(day).have_ratings(self._next_n, rows, out)
+        return out
+
+    def remove_rating(self, actor: int, kind: int, key: int) -> list[tuple[int, int]]:
+        """(day, post) of the record that this was. Nothing was found: it stays known as deleted for an hour."""
+        found: list[tuple[int, int]] = []
+        for day, near in self._days_of(key):
+            post = self._day(day).remove_rating(self._next_n, actor, kind, key, near)
+            if post is not None:
+                self._touched.add(day)
+                found = [(day, post)]
+                break
+        found = found or self._again.get((actor, kind, key), [])
+        if found:
+            self._removed_now[actor, kind, key] = found
+        else:
+            self.bury(actor, kind, key)
+        return found
+
+    def has_other_rating(self, day: int, actor: int, post: int) -> bool:
+        """Whether another record of this person on this post is left on that day. Quick for a sealed day, a pass over the log for an open one."""
+        return day in self._known and self._day(day).has_other_rating(self._next_n, actor, post)
+
+    def remove_post(self, author: int, key: int, post: int) -> None:
+        day = self.day_of_post(post)
+        if day is not None:
+            self._changed(day).remove_post(post, author)
+
+    def remove_follow(self, actor: int, key: int) -> int | None:
+        """The person who is no longer followed."""
+        subject = None
+        for day, _ in self._days_of(key):
+            subject = self._day(day).remove_follow(self._next_n, actor, key)
+            if subject is not None:
+                self._touched.add(day)
+                break
+        if subject is None and (actor, FOLLOW, key) in self._again:
+            subject = self._again[actor, FOLLOW, key][0][1]
+        if subject is None:
+            self.bury(actor, FOLLOW, key)
+        else:
+            self._removed_now[actor, FOLLOW, key] = [(self.day, subject)]
+        return subject
+
+    def bury(self, actor: int, kind: int, key: int) -> None:
+        """A record was deleted that we don't know. If its create comes within the hour, it comes too late."""
+        if key >= 0 and abs((key >> 10) - self._high_us) > TOMBSTONE_US and self._high_us:
+            return  # an old record, from before our time
+        self._tombstones[actor, kind, key] = self._high_us
+        self._buried_now.append((actor, kind, key))
+        self._today().add_tombstone(actor, kind, key)
+
+    def buried(self, actor: U32, kind: int | U8, key: I64) -> Bool | None:
+        """Which of these records were deleted before they came; None if none was."""
+        if not self._tombstones:
+            return None
+        keys = {k for _, _, k in self._tombstones}
+        maybe = np.flatnonzero(np.isin(key, np.fromiter(keys, np.int64)))
+        out = np.zeros(len(key), np.bool_)
+        for i in maybe.tolist():
+            its_kind = kind if isinstance(kind, int) else int(kind[i])
+            out[i] = (int(actor[i]), its_kind, int(key[i])) in self._tombstones
+        return out if out.any() else None
+
+    def erase_person(self, n: int) -> None:
+        """Forget a person. The DID goes with the next commit; the rows go soon after it (`sweep`), whatever happens in between."""
+        self.names.erase(n)
+        self._erasing.add(n)
+        if self._erasing_since_us == 0:
+            self._erasing_since_us = self._high_us
+
+    def commit(self, cursor: Cursor) -> None:
+        try:
+            self.names.flush()
+            high = max(self._high_us, cursor.time_us)
+            for day in sorted(self._touched - {self.day}):
+                self._commit_other(day, high)
+                crash.point("after_past_day")
+            crash.point("before_day_commit")
+            self._today().commit(self._next_n, cursor, high)
+            crash.point("after_day_commit")
+        except StoreFull:
+            self._again |= self._removed_now
+            self._next_n += 1  # other open days may have used this number already
+            self.rollback()
+            raise
+        self._next_n += 1
+        self._cursor, self._high_us = cursor, high
+        self._touched.clear()
+        self._again.clear()
+        self._removed_now.clear()
+        self._buried_now.clear()
+        self._age()
+        if self._erasing and (
+            high - self._erasing_since_us >= self.erase_after_us or len(self._erasing) >= MAX_ERASING
+        ):
+            self._sweep_if_possible()
+
+    def rollback(self) -> None:
+        """Forget what was begun and not committed."""
+        for day in self._touched | {self.day}:
+            if day in self._days:
+                self._days[day].rollback()
+        for mark in self._buried_now:
+            self._tombstones.pop(mark, None)
+        self._touched.clear()
+        self._buried_now.clear()
+        self._removed_now.clear()
+
+    # --- people who are gone
+
+    def sweep(self) -> None:
+        """Erase the rows of people whose DIDs are gone already. Between batches; a crash in it is made good by the next start."""
+        people = sorted(self._erasing)
+        if not people:
+            return
+        for day in self.days():
+            self._day(day).erase(people)
+            if day in self._sealing:
+                self._sealing[day].update(people)
+            crash.point("while_erasing")
+        self.names.erased(people)
+        self._erasing.clear()
+        self._erasing_since_us = 0
+
+    def _sweep_if_possible(self) -> None:
+        """The batch is committed, so a disk that refuses now must not look like a batch that failed."""
+        try:
+            self.sweep()
+        except StoreFull as error:
+            log.warning("rows of deleted accounts stay a while longer: %s", error)
+            self._erasing_since_us = self._high_us
+
+    # --- whole days
+
+    def seal(self, day: int) -> None:
+        """Seal a past day here and now."""
+        draft = self.begin_seal(day)
+        draft.write()
+        self.finish_seal(draft)
+
+    def begin_seal(self, day: int) -> Draft:
+        """From now on nothing is added to this day. Call `write` of what this gives in any thread (the long part), then `finish_seal` in
+        the writer's, or `abandon_seal`."""
+        if self._known.get(day) is not False or day == self.day:
+            raise StoreError(f"{day_name(day)} can't be sealed", "only a past day that is still a log can")
+        self._day(day).rollback()
+        self._sealing[day] = set()
+        return Draft(day, self.folder.open_path(day), self.folder.sealed_path(day), self.folder.vfs)
+
+    def finish_seal(self, draft: Draft) -> None:
+        """Bring the draft up to date with what changed meanwhile, and put it in place. Takes milliseconds; between batches."""
+        day = draft.day
+        erased = self._sealing.pop(day)
+        try:
+            draft.finish(erased)
+        except BaseException:
+            self._sealing[day] = erased
+            raise
+        old = self._days.pop(day, None)
+        if old is not None:
+            old.close(fold=False)
+        crash.point("after_seal_rename")
+        remove_database(draft.source)
+        self.folder.sync()
+        self._known[day] = True
+        self.names.save_index()
+
+    def abandon_seal(self, day: int) -> None:
+        """The draft could not be made (a full disk): the day stays a log, and can be sealed another time."""
+        self._sealing.pop(day, None)
+
+    def drop(self, day: int) -> None:
+        """Forget a whole day: its files are unlinked."""
+        self._sealing.pop(day, None)
+        held = self._days.pop(day, None)
+        if held is not None:
+            held.rollback()
+            held.close(fold=False)
+        self._known.pop(day, None)
+        if day == self.day:
+            self.day = -1
+        remove_database(self.folder.sealed_path(day))
+        crash.point("while_unlinking")
+        remove_database(self.folder.open_path(day))
+        self.folder.sync()
+
+    # --- inside
+
+    def _start(self) -> None:
+        for file in self.folder.days():
+            self._known[file.day] = file.sealed
+        newest = (-1, None)
+        recent = [day for day, sealed in self._known.items() if not sealed] + sorted(
+            d for d, sealed in self._known.items() if sealed
+        )[-2:]
+        for day in sorted(recent):
+            held = self._day(day)
+            self._next_n = max(self._next_n, held.last_n + 1)
+            self._high_us = max(self._high_us, held.high_us)
+            newest = max(newest, held.cursor() or (-1, None), key=lambda pair: pair[0])
+            if isinstance(held, OpenDay):
+                for actor, kind, key, time_us in held.tombstones():
+                    self._tombstones[actor, kind, key] = time_us
+        self._cursor = newest[1]
+        self._erasing = set(self.names.erasing())
+        self._sweep_if_possible()
+
+    def _new_day(self, day: int) -> None:
+        kept = self.days()
+        if kept and max(day, kept[-1]) - min(day, kept[0]) > MAX_SPAN_DAYS:
+            raise StoreError(
+                f"{day_name(day)} is too far from {day_name(kept[0])} and {day_name(kept[-1])}",
+                "is the clock right? Old days must be dropped before a day so far off can begin",
+            )
+        self._known[day] = False
+        try:
+            self._day(day)
+            self.folder.sync()
+        except BaseException:
+            self._known.pop(day, None)
+            raise
+        crash.point("between_days")
+
+    def _day(self, day: int) -> OpenDay | SealedDay:
+        held = self._days.get(day)
+        if held is None:
+            sealed = self._known[day]
+            held = (
+                SealedDay(self.folder.sealed_path(day), day, self.folder.vfs)
+                if sealed
+                else OpenDay(self.folder.open_path(day), day, self.folder.vfs)
+            )
+            self._days[day] = held
+            self._make_room()
+        self._days.move_to_end(day)
+        return held
+
+    def _make_room(self) -> None:
+        for day in list(self._days)[: max(0, len(self._days) - MAX_OPEN_DAYS)]:
+            if day not in self._touched and day != self.day:
+                self._days.pop(day).close()
+
+    def _today(self) -> OpenDay:
+        held = self._day(self.day) if self.day >= 0 else None
+        if not isinstance(held, OpenDay):
+            raise StoreError("no day was begun", "this is a mistake in the program: call begin first")
+        return held
+
+    def _changed(self, day: int) -> OpenDay | SealedDay:
+        self._touched.add(day)
+        return self._day(day)
+
+    def _commit_other(self, day: int, high_us: int) -> None:
+        held = self._day(day)
+        if isinstance(held, SealedDay):
+            held.commit()
+        else:
+            held.commit(self._next_n, None, high_us)
+
+    def _days_of(self, key: int) -> Iterable[tuple[int, bool]]:
+        """Where a record can be: first the days near its key's time, then all others (there it can only be a wide one)."""
+        near: list[int] = []
+        if key >= 0:
+            us, reach = key >> 10, r.NEAR_US + SLACK_US
+            near = [
+                d
+                for d in sorted({us // US_PER_DAY, (us - reach) // US_PER_DAY, (us + reach) // US_PER_DAY})
+                if d in self._known
+            ]
+        yield from ((day, True) for day in near)
+        others = sorted((d for d in self._known if d not in near), reverse=True)
+        yield from ((day, False) for day in others)
+
+    def _age(self) -> None:
+        while self._tombstones:
+            mark, time_us = next(iter(self._tombstones.items()))
+            if time_us >= self._high_us - TOMBSTONE_US and len(self._tombstones) <= MAX_TOMBSTONES:
+                break
+            del self._tombstones[mark]
+
+
+def _where(rows: PostRows, mask: Bool) -> PostRows:
+    if mask.all():
+        return rows
+    return PostRows(*(getattr(rows, name)[mask] for name in PostRows.__slots__))
