@@ -56,7 +56,7 @@ class Connection:
         self.reader = reader
         self.writer = writer
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes | memoryview) -> None:
         """Write, and wait while the other side is not reading."""
         self.writer.write(data)
         await self.writer.drain()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -24,6 +24,7 @@ from feedgen.simnet.subscriber import Subscriber
 
 Flavour = Literal["v2", "legacy"]
 SEQ_LIMIT: Final = 1_000_000_000_000_000  # a cursor from here on is a time in microseconds
+DICTIONARY_SAMPLES: Final = 4_000
 SUBPROTOCOL: Final = "xrpc.v1.json"
 LOOKBACK_S: Final = {"v2": 36 * 3600.0, "legacy": 24 * 3600.0}
 OUTBOX_EVENTS: Final = {"v2": 0, "legacy": 10_000}  # a v2 host lets a slow reader fall behind
@@ -43,13 +44,12 @@ class HostOptions:
 
 
 class Dictionary:
-    """The zstd dictionary of this network, trained on its first events when somebody first asks for it."""
+    """The zstd dictionary of this network, trained on some of its v2 frames when somebody first asks for it."""
 
     id: Final = wire.DICTIONARY_ID
-    samples: Final = 4_000
 
-    def __init__(self, history: History) -> None:
-        self._history = history
+    def __init__(self, samples: Callable[[], Awaitable[list[bytes]]]) -> None:
+        self._samples = samples
         self._training: asyncio.Future[bytes] | None = None
         self.compress: Callable[[bytes], bytes]
 
@@ -60,20 +60,31 @@ class Dictionary:
         return await asyncio.shield(self._training)
 
     async def _train(self) -> bytes:
-        history = self._history
-        if history.tip < history.floor + self.samples:
-            await history.complete.wait()
-        last = min(history.floor + self.samples, history.tip)
-        samples = [wire.v2(history.event(i)) for i in range(history.floor, last)]
+        samples = await self._samples()
         data = await asyncio.get_running_loop().run_in_executor(None, wire.train_dictionary, samples)
         self.compress = wire.Compressor(data)
         return data
 
 
-class Flood(Protocol):
-    """A source of ready-made frames that is not in any history: what the benchmarks drink from."""
+def first_frames(history: History, n: int = DICTIONARY_SAMPLES) -> Callable[[], Awaitable[list[bytes]]]:
+    """Samples for a dictionary: the oldest frames there are, so that it is the same in every run."""
 
-    def chunks(self, wire_name: str, cursor: int | None) -> AsyncIterator[bytes]: ...
+    async def frames() -> list[bytes]:
+        if history.tip < history.floor + n:
+            await history.complete.wait()
+        return [wire.v2(history.event(i)) for i in range(history.floor, min(history.floor + n, history.tip))]
+
+    return frames
+
+
+class Flood(Protocol):
+    """A source of ready-made frames that is not in any history: what benchmarks drink from. Filters do not apply."""
+
+    def chunks(
+        self, *, v2: bool, cursor_frames: bool, zstd: bool, cursor: int | None
+    ) -> AsyncIterator[tuple[int, memoryview]]:
+        """(events, bytes), forever or to its end."""
+        ...
 
 
 @dataclass(slots=True)
@@ -173,7 +184,7 @@ class JetstreamHost:
             raise BadRequest(f"invalid cursor {raw[:40]!r}") from None
         if cursor < 0:
             raise BadRequest(f"invalid cursor: negative value {cursor}")
-        if self.lookback_s <= 0:
+        if self.lookback_s <= 0 or self.flood is not None:
             return Start(tip)
         if self.v2 and cursor < SEQ_LIMIT:
             return self._resolve_seq(max(cursor, 1), v2_wire)
@@ -212,7 +223,7 @@ class JetstreamHost:
         return self.history.event(self.history.floor).time_us if self.history.tip > self.history.floor else 0
 
     def _sealed_us(self) -> int:
-        """The end of the newest sealed segment. v2 hosts look for a time there; a newer one replays the open segment."""
+        """The end of the newest sealed segment. v2 hosts find a time there; a newer one replays the open segment."""
         if not self.v2 or self.options.segment_s <= 0:
             return SEQ_LIMIT * 1000
         segment_us = round(self.options.segment_s * 1e6)
@@ -271,6 +282,7 @@ class JetstreamHost:
             return
         for reader in list(self.readers):
             if reader.live and self.history.tip - reader.position > self.outbox_events:
+                self.readers.discard(reader)
                 self.stats.slow_closes += 1
                 reader.cut()
 

@@ -60,6 +60,7 @@ class Subscriber:
     async def run(self, connection: Connection) -> None:
         self._connection = connection
         self.position = self.start.ordinal
+        self.live = not self.cursor and self.host.history.complete.is_set()
         if not self.hello:
             self._ready.set()
         host = self.host
@@ -282,10 +283,17 @@ class Subscriber:
         return frames
 
     async def _pour_flood(self, flood: Flood) -> None:
-        name = "v2z" if self.zstd else "v2" if self.v2 else "v1c" if self.host.v2 else "v1"
+        host = self.host
         cursor = int(self.cursor) if self.cursor else None
-        async for chunk in flood.chunks(name, cursor):
-            await self._connection.send(chunk)
+        async for events, data in flood.chunks(v2=self.v2, cursor_frames=host.v2, zstd=self.zstd, cursor=cursor):
+            await host.faults.hold(host.name)
+            if fault := host.faults.take("close", host.name):
+                await self._end(int(fault.option("code", 0)))
+            host.stats.events += events
+            host.stats.bytes += len(data)
+            await self._connection.send(data)
+            await self._pace(events, host.options.max_rate)
+        await asyncio.Event().wait()  # all was told; the stream stays open
 
 
 class _Options(msgspec.Struct):
