@@ -24,6 +24,7 @@ ENV_OTHERS: Final = frozenset({"FEEDGEN_PYTHON"})
 FILE_NAME: Final = "feedgen.toml"
 MAX_FILE_BYTES: Final = 1_000_000
 MAX_ITEMS: Final = 100
+MAX_SHOWN_CHARS: Final = 300
 
 Value = str | int | float | bool | tuple[str, ...]
 
@@ -59,6 +60,7 @@ class Problem:
 
     def error(self, more: int = 0) -> SettingsError:
         where = " ".join(part for part in (self.section and f"[{self.section}]", self.key, self.found) if part)
+        where = "".join(c if c.isprintable() else "?" for c in where[:MAX_SHOWN_CHARS])
         also = f" ({more} more: `feedgen config check` lists all)" if more else ""
         return SettingsError(f"{self.origin}: {where}", f"{self.allowed}{also}")
 
@@ -217,32 +219,31 @@ def _find_file(path: Path | None, folder: Path) -> tuple[Path | None, list[Probl
     return path, []
 
 
+def _parse_file(path: Path) -> dict[str, Any]:
+    """The file's tables; ValueError says why there are none."""
+    import tomllib
+
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ValueError(f"is larger than {MAX_FILE_BYTES} bytes")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"can't be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"is not TOML: {error}") from error
+    except RecursionError as error:
+        raise ValueError("is not TOML: nested too deep") from error
+
+
 def _read_file(
     path: Path, fields: dict[tuple[str, str], Field], raw: dict[tuple[str, str], tuple[Any, str]]
 ) -> list[Problem]:
-    import tomllib
-
     origin = str(path)
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            return [Problem("", "", f"is larger than {MAX_FILE_BYTES} bytes", "This is not a settings file.", origin)]
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        return [
-            Problem(
-                "", "", f"can't be read: {error}", "It must be a text file (UTF-8) that this user may read.", origin
-            )
-        ]
-    except tomllib.TOMLDecodeError as error:
-        return [
-            Problem(
-                "",
-                "",
-                f"is not TOML: {error}",
-                'A line looks like `retention_days = 90`; text stands in "quotes".',
-                origin,
-            )
-        ]
+        tables = _parse_file(path)
+    except ValueError as error:
+        example = 'A settings file is text (TOML) with lines like `retention_days = 90`; text stands in "quotes".'
+        return [Problem("", "", str(error), example, origin)]
     problems = []
     sections = {section for section, _ in fields}
     for section, table in tables.items():
@@ -290,7 +291,7 @@ def _unknown_key(section: str, name: str, fields: dict[tuple[str, str], Field], 
 def _nearest(name: str, known: Collection[str], form: str = "{}") -> str:
     import difflib
 
-    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name.lower()[:MAX_SHOWN_CHARS], known, n=1, cutoff=0.5)
     meant = f"Did you mean {form.format(close[0])}? " if close else ""
     return f"{meant}Known: {', '.join(form.format(k) for k in sorted(known))}."
 
@@ -314,7 +315,7 @@ def _read_env(
 def _unknown_variable(name: str, by_env: dict[str, Field]) -> Problem:
     import difflib
 
-    close = difflib.get_close_matches(name, by_env, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name[:MAX_SHOWN_CHARS], by_env, n=1, cutoff=0.5)
     meant = f"Did you mean {close[0]}? " if close else ""
     return Problem("", name, "is not a known setting", f"{meant}`feedgen config show` lists them all.", "environment")
 
@@ -394,7 +395,11 @@ def judge(field: Field, value: Any, origin: str) -> Problem | None:
 def _closest_choice(field: Field, value: object) -> str:
     import difflib
 
-    close = difflib.get_close_matches(value.lower(), field.key.choices, n=1) if isinstance(value, str) else []
+    close = (
+        difflib.get_close_matches(value.lower()[:MAX_SHOWN_CHARS], field.key.choices, n=1)
+        if isinstance(value, str)
+        else []
+    )
     return f' Did you mean "{close[0]}"?' if close else ""
 
 
@@ -409,9 +414,13 @@ def toml_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return msgspec.json.encode(value).decode()
+        # The environment may hold bytes that are no text; TOML wants DEL escaped, JSON does not.
+        whole = value.encode("utf-8", "backslashreplace")
+        return msgspec.json.encode(whole.decode()).decode().replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{...}"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a huge number"  # Python refuses to spell out thousands of digits
     return str(value)
