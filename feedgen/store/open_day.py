@@ -21,7 +21,7 @@ from feedgen.core.ids import NO_PERSON, NO_POST
 from feedgen.ingest.batch import Cursor
 from feedgen.store import rows as r
 from feedgen.store import schema
-from feedgen.store.rows import I64, U64, Bool, FollowRows, PostRows, RatingRows, Records
+from feedgen.store.rows import I64, U32, U64, Bool, FollowRows, PostRows, RatingRows, Records
 from feedgen.store.sqlite import checkpoint, open_writer, spoken
 
 GROUP_RATINGS: Final = 16_384
@@ -278,6 +278,21 @@ class OpenDay:
                 held = held[~self._removed_mask(group)]
                 out[asked] = np.isin(wanted[asked], held)
 
+    def have_follows(self, n: int, actor: U32, key: I64, out: Bool) -> None:
+        """Mark the follows that this day already holds."""
+        self._ensure_index()
+        wanted = _identities(actor, 0, key)
+        held = [_identities(part["actor"], 0, part["key"]) for part in self._pending.follows]
+        held.append(np.array([_identity(a, k) for a, k, _, _ in self._far_follows], np.uint64))
+        near = key[key >= 0] >> 10
+        if len(near):
+            times = self._group_times[: len(self._group_first_n)]
+            for g in np.flatnonzero(_overlap(times, int(near.min()), int(near.max()))).tolist():
+                follows = self._group(g).follows
+                held.append(_identities(follows["actor"], 0, follows["key"]))
+        for i in np.flatnonzero(np.isin(wanted, np.concatenate(held)) & ~out).tolist():
+            out[i] = self._find_follow(n, int(actor[i]), int(key[i])) is not None
+
     def has_other_rating(self, n: int, actor: int, post: int) -> bool:
         """Whether the person has (still) rated the post on this day. Looks through the whole log: ask the live arrays first."""
         for parts, flag in ((self._pending.near, 0), (self._pending.wide, r.WIDE_AT)):
@@ -496,6 +511,10 @@ class OpenDay:
             self._groups[i] = _Group(*(np.concatenate([getattr(held, f), getattr(more, f)]) for f in _Group.__slots__))
 
 
+def _identity(actor: int, key: int) -> int:
+    return int(_identities(np.array([actor], np.uint32), 0, np.array([key], np.int64))[0])
+
+
 def _decode_group(day: int, rows: list[Any]) -> _Group:
     near_blobs, follow_blobs = [row[1] or b"" for row in rows], [row[2] or b"" for row in rows]
     numbers = np.array([row[0] for row in rows], np.int64)
@@ -521,9 +540,8 @@ def _overlap(times: I64, low: int, high: int) -> Bool:
 
 def _identities(actor: Any, kind: Any, key: Any) -> U64:
     """64 bits for (who, what, key); two different ones meet about never, and then a repeat check says "seen" for a new like."""
-    mixed = key.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + (
-        actor.astype(np.uint64) << np.uint64(1) | kind.astype(np.uint64)
-    )
+    who = actor.astype(np.uint64) << np.uint64(1) | np.asarray(kind).astype(np.uint64)
+    mixed = key.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + who
     mixed ^= mixed >> np.uint64(29)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
     result: U64 = mixed ^ mixed >> np.uint64(32)

@@ -13,7 +13,7 @@ from feedgen.core.errors import StoreError
 from feedgen.core.ids import NO_PERSON
 from feedgen.ingest.batch import Cursor
 from feedgen.store import rows as r
-from feedgen.store.rows import Bool, PostRows, RatingRows, Records
+from feedgen.store.rows import I64, U32, Bool, PostRows, RatingRows, Records
 from feedgen.store.sqlite import checkpoint, open_writer, spoken
 
 _PARTS: Final = {"ratings": r.RATING, "wide": r.WIDE, "posts": r.OWN_POST, "follows": r.FOLLOW}
@@ -135,6 +135,10 @@ class SealedDay:
     def have_ratings(self, n: int, rows: RatingRows, out: Bool) -> None:
         for i in np.flatnonzero(~out).tolist():
             out[i] = self.find_rating(n, int(rows.actor[i]), int(rows.kind[i]), int(rows.key[i])) is not None
+
+    def have_follows(self, n: int, actor: U32, key: I64, out: Bool) -> None:
+        for i in np.flatnonzero(~out).tolist():
+            out[i] = bool((self._part(int(actor[i]), "follows")["key"] == key[i]).any())
 
     def has_other_rating(self, n: int, actor: int, post: int) -> bool:
         return any(bool((self._part(actor, name)["post"] == post).any()) for name in ("ratings", "wide"))

@@ -142,12 +142,21 @@ class Writer:
         return bool(self.have_ratings(rows.actor, rows.kind, rows.key)[0])
 
     def have_ratings(self, actor: U32, kind: U8, key: I64) -> Bool:
-        """Which of these records are kept already (by this day, the day before, or the days that the keys claim)."""
+        """Which of these records are kept already: by this day, the day before, or the days that the keys claim."""
         out = np.zeros(len(actor), np.bool_)
-        rows = RatingRows(actor, kind, key)
-        claimed = np.unique((key[key >= 0] >> 10) // US_PER_DAY).tolist()
-        for day in {self.day, self.day - 1, *claimed, *(d + 1 for d in claimed)} & set(self._known):
-            self._day(day).have_ratings(self._next_n, rows, out)
+        for day, asked in self._repeats_of(key):
+            part = out[asked]
+            self._day(day).have_ratings(self._next_n, RatingRows(actor[asked], kind[asked], key[asked]), part)
+            out[asked] = part
+        return out
+
+    def have_follows(self, actor: U32, key: I64) -> Bool:
+        """The same for follows."""
+        out = np.zeros(len(actor), np.bool_)
+        for day, asked in self._repeats_of(key):
+            part = out[asked]
+            self._day(day).have_follows(self._next_n, actor[asked], key[asked], part)
+            out[asked] = part
         return out
 
     def remove_rating(self, actor: int, kind: int, key: int) -> list[tuple[int, int]]:
@@ -406,6 +415,18 @@ class Writer:
             held.commit()
         else:
             held.commit(self._next_n, None, high_us)
+
+    def _repeats_of(self, key: I64) -> Iterable[tuple[int, I64]]:
+        """Which days to ask for which of these keys. A key that is no TID tells nothing, and such keys are few: all days are asked."""
+        if not len(key):
+            return
+        claimed = np.unique((key[key >= 0] >> 10) // US_PER_DAY).tolist()
+        near = {self.day, self.day - 1, *claimed, *(day + 1 for day in claimed)}
+        every, odd = np.arange(len(key)), np.flatnonzero(key < 0)
+        for day in self.days():
+            asked = every if day in near else odd
+            if len(asked):
+                yield day, asked
 
     def _days_of(self, key: int) -> Iterable[tuple[int, bool]]:
         """Where a record can be: first the days near its key's time, then all others (there it can only be a wide one)."""
