@@ -1,0 +1,230 @@
+"""From ranked posts to a list: who and what may be shown, and in which order it is pleasant to read.
+
+Rows come in the layout of `request.py` from several sources (personal, popular), each best first. Unseen posts come
+before seen ones, and personal before popular ones within that, so that nothing is shown again while there is something
+new, and nothing runs dry either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from pyroaring import BitMap
+
+from feedgen.core.ids import NO_POST
+from feedgen.core.jit import inline, njit
+from feedgen.graph.access import I64, U8, U32
+from feedgen.graph.view import View
+from feedgen.ingest.events import (
+    ADULT,
+    DELETED,
+    GONE,
+    HIDDEN,
+    INACTIVE,
+    KNOWN,
+    LATE,
+    NO_UNAUTHENTICATED,
+    OPTED_OUT,
+    PERSON_ADULT,
+    PERSON_HIDDEN,
+    QUOTE,
+    REPLY,
+)
+from feedgen.rank.params import MAX_LIST
+from feedgen.rank.parts import I32, wide
+from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_FLAGS, R_POST, RESULT_INTS
+
+MAX_ROWS: Final = 20_000  # that one list is made from
+MAX_WAITING: Final = 64  # posts put off because their author came just before
+
+# Where a listed post came from.
+PERSONAL: Final = 0
+POPULAR: Final = 1
+
+_NONE: Final = np.empty(0, np.uint32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListRules:
+    """What a feed, or its operator's settings, choose."""
+
+    size: int = MAX_LIST
+    author_max: int = 5  # posts by one author in a list; never two side by side
+    about_max: int = 2  # posts that quote or answer the same post, that post itself counted
+    replies: bool = False
+    quotes: bool = True
+    adult: bool = False
+    require: int = KNOWN
+
+    def forbidden(self) -> int:
+        """Flags of which a post must have none."""
+        flags = DELETED | HIDDEN | LATE
+        if not self.replies:
+            flags |= REPLY
+        if not self.quotes:
+            flags |= QUOTE
+        return flags if self.adult else flags | ADULT
+
+    def forbidden_people(self, logged_out: bool) -> int:
+        """Flags of which an author must have none, OPTED_OUT aside."""
+        flags = INACTIVE | GONE | PERSON_HIDDEN
+        if logged_out:
+            flags |= NO_UNAUTHENTICATED
+        return flags if self.adult else flags | PERSON_ADULT
+
+
+class Source(NamedTuple):
+    """Candidates of one kind, best first."""
+
+    kind: int
+    ints: I64
+
+
+class Listed(NamedTuple):
+    posts: U32
+    kinds: U8  # PERSONAL | POPULAR
+    rows: I32  # of its source
+
+
+class _Rules(NamedTuple):
+    """The same for compiled code. Arrays are ascending."""
+
+    person_flags: U8
+    forbid_people: int
+    require: int
+    forbid: int
+    author_max: int
+    about_max: int
+    follows: U32
+    hidden_posts: U32
+    hidden_authors: U32
+
+
+@inline
+def _holds(ascending: U32, value: int) -> bool:
+    i = np.searchsorted(ascending, np.uint32(value))
+    return bool(i < ascending.size and ascending[i] == value)
+
+
+@inline
+def _allowed(rule: _Rules, row: I64) -> bool:
+    """Whether the post may be shown to this reader at all."""
+    if row[R_FLAGS] & rule.require != rule.require or row[R_FLAGS] & rule.forbid != 0:
+        return False
+    author = row[R_AUTHOR]
+    if author >= rule.person_flags.size:
+        return False
+    of_author = wide(rule.person_flags[author])
+    if of_author & rule.forbid_people != 0 or (of_author & OPTED_OUT != 0 and not _holds(rule.follows, author)):
+        return False
+    hidden = _holds(rule.hidden_posts, row[R_POST]) or _holds(rule.hidden_posts, row[R_ABOUT])
+    return not hidden and not _holds(rule.hidden_authors, author)
+
+
+@inline
+def _count_of(keys: I64, kind: int, key: int) -> int:
+    """The slot where posts (0), authors (1) or what posts are about (2) are counted."""
+    wanted = wide(kind) << 32 | key
+    i: int = (wanted * -7046029254386353131 >> 20) & (keys.size - 1)
+    while keys[i] >= 0 and keys[i] != wanted:
+        i = (i + 1) & (keys.size - 1)
+    keys[i] = wanted
+    return i
+
+
+@inline
+def _next_waiting(ints: I64, waiting: I64, held: int, last: int) -> int:
+    """Which of those put off may follow the last author: the one that waits longest; -1: none."""
+    for w in range(held):
+        if ints[waiting[w], R_AUTHOR] != last:
+            return w
+    return -1
+
+
+@njit
+def _choose(ints: I64, order: I64, rule: _Rules, out: I64) -> int:
+    """Walks the candidates in order and takes what the rules allow, until `out` is full. Returns how many rows it
+    took."""
+    slots = 64
+    while slots < 6 * order.size:
+        slots *= 2
+    keys, counts = np.full(slots, -1, np.int64), np.zeros(slots, np.int32)
+    waiting = np.empty(MAX_WAITING, np.int64)
+    kept, held, i, last = 0, 0, 0, -1
+    while kept < out.size:
+        w = _next_waiting(ints, waiting, held, last)
+        if w >= 0:
+            row = waiting[w]
+            for k in range(w, held - 1):
+                waiting[k] = waiting[k + 1]
+            held -= 1
+        elif i < order.size:
+            row = order[i]
+            i += 1
+            if not _allowed(rule, ints[row]):
+                continue
+        else:
+            break
+        post, author, about = ints[row, R_POST], ints[row, R_AUTHOR], ints[row, R_ABOUT]
+        of_post, of_author = _count_of(keys, 0, post), _count_of(keys, 1, author)
+        of_about = _count_of(keys, 2, post if about == NO_POST else about)
+        if counts[of_post] > 0 or counts[of_author] >= rule.author_max or counts[of_about] >= rule.about_max:
+            continue
+        if author == last:
+            if held < MAX_WAITING:
+                waiting[held] = row
+                held += 1
+            continue
+        counts[of_post] += 1
+        counts[of_author] += 1
+        counts[of_about] += 1
+        out[kept] = row
+        kept += 1
+        last = author
+    return kept
+
+
+def make_list(
+    view: View,
+    sources: Sequence[Source],
+    rules: ListRules,
+    *,
+    seen: BitMap | None = None,
+    follows: U32 = _NONE,
+    hidden_posts: U32 = _NONE,
+    hidden_authors: U32 = _NONE,
+    logged_out: bool = False,
+) -> Listed:
+    """At most `rules.size` posts out of the sources. `follows`, `hidden_posts` and `hidden_authors` are ascending."""
+    ints = np.concatenate([source.ints for source in sources]) if sources else np.empty((0, RESULT_INTS), np.int64)
+    ints = ints[:MAX_ROWS]
+    kinds = np.concatenate([np.full(len(s.ints), s.kind, np.uint8) for s in sources] or [np.empty(0, np.uint8)])
+    rows = np.concatenate([np.arange(len(s.ints), dtype=np.int32) for s in sources] or [np.empty(0, np.int32)])
+    rule = _Rules(
+        person_flags=view.arrays.person_flags,
+        forbid_people=rules.forbidden_people(logged_out),
+        require=rules.require,
+        forbid=rules.forbidden(),
+        author_max=rules.author_max,
+        about_max=rules.about_max,
+        follows=follows,
+        hidden_posts=hidden_posts,
+        hidden_authors=hidden_authors,
+    )
+    out = np.empty(min(rules.size, MAX_LIST), np.int64)
+    taken = out[: _choose(ints, unseen_first(ints[:, R_POST], seen), rule, out)]
+    return Listed(ints[taken, R_POST].astype(np.uint32), kinds[taken], rows[taken])
+
+
+def unseen_first(posts: I64, seen: BitMap | None) -> I64:
+    """The order of rows: those that were not seen, then those that were."""
+    if not seen or not posts.size:
+        return np.arange(posts.size)
+    known = BitMap(posts.astype(np.uint32)) & seen
+    if not known:
+        return np.arange(posts.size)
+    was_seen = np.isin(posts, np.array(known, np.int64))
+    return np.concatenate([np.flatnonzero(~was_seen), np.flatnonzero(was_seen)])

@@ -1,0 +1,237 @@
+"""The formula again, in slow and obvious Python: what `kernel.py` must agree with to the last place.
+
+To agree to the last place it must add in the same order, so the order is part of the formula: people given by the
+request first, then seeds newest first, their likers newest first, co-likers by weight. Beyond that the two share only
+the tables, `power`, and how an edge's time is read.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from feedgen.core.ids import NO_PERSON, US_PER_DAY, tick_us
+from feedgen.core.jit import njit
+from feedgen.graph.access import U16, U32, Arrays, copy_likers, copy_likes
+from feedgen.graph.view import View
+from feedgen.rank.kernel import SILENT
+from feedgen.rank.params import DECAY_SHIFT, MAX_LIKERS_READ, Formula
+from feedgen.rank.parts import F64, power
+from feedgen.rank.request import Request
+
+_LIKERS: Final = 0
+_LIKES: Final = 1
+
+
+@njit
+def _copy(a: Arrays, which: int, d: int, key: int, limit: int, out: U32, ticks: U16) -> int:
+    return copy_likers(a, d, key, limit, out, ticks) if which == _LIKERS else copy_likes(a, d, key, limit, out, ticks)
+
+
+def _power(x: float, p: float) -> float:
+    plain: float = power.py_func(x, p)  # type: ignore[attr-defined]
+    return plain
+
+
+def _decay(coarse: F64, fine: F64, age_us: int) -> float:
+    age = max(age_us, 0) >> DECAY_SHIFT
+    return float(coarse[min(age // 256, len(coarse) - 1)]) * float(fine[age % 256])
+
+
+class Oracle:
+    """`rank()` gives (post, score) pairs, best first. One use."""
+
+    def __init__(self, view: View, f: Formula, q: Request) -> None:
+        self.view, self.a, self.f, self.q = view, view.arrays, f, q
+        self.days = [int(day) for day in view.arrays.day_numbers]
+        self.visited = 0
+        self.liked: dict[int, float] = {}  # in order of first sight
+        self.less: dict[int, float] = {}
+        self.given: dict[int, float] = {}
+
+    def rank(self) -> list[tuple[int, float]]:
+        self.ask_given_people()
+        self.ask_seeds()
+        colikers = self.choose_colikers()
+        raw, paths = self.ask_colikers(colikers)
+        return self.score(raw, paths)
+
+    def edges(self, which: int, d: int, key: int, limit: int) -> list[tuple[int, int]]:
+        """(person or post, time in us), newest first; each costs one of the budget."""
+        out, ticks = np.empty(max(limit, 1), np.uint32), np.empty(max(limit, 1), np.uint16)
+        n = _copy(self.a, which, d, key, limit, out, ticks)
+        self.visited += n
+        return [(int(v), tick_us(self.days[d], int(t))) for v, t in zip(out[:n], ticks[:n], strict=True)]
+
+    def rows_back_from(self, us: int) -> list[int]:
+        return [d for d in range(len(self.days) - 1, -1, -1) if self.days[d] <= us // US_PER_DAY]
+
+    def row_of(self, post: int) -> int:
+        facts = self.view.post(post)
+        return -1 if facts is None else self.days.index(facts.time_us // US_PER_DAY)
+
+    def speaks(self, person: int) -> bool:
+        a = self.a
+        silent = int(a.person_flags[person]) & SILENT or int(a.person_ratings[person]) > self.f.ratings_max
+        return person != self.q.reader and not silent
+
+    def ask_given_people(self) -> None:
+        for person, weight in zip(self.q.people.tolist(), self.q.people_weights.tolist(), strict=True):
+            if person < self.a.person_flags.size and self.speaks(person) and person not in self.given:
+                self.given[person] = weight
+                self.liked[person] = self.less[person] = 0.0
+
+    def seed_weight(self, post: int, factor: float) -> float:
+        facts = self.view.post(post)
+        return 0.0 if facts is None else factor / _power(float(max(facts.count, 1)), self.f.a)
+
+    def ask_seeds(self) -> None:
+        f, q = self.f, self.q
+        seeds = q.seeds.tolist()
+        weights = []
+        for i, post in enumerate(seeds):
+            along = i / (len(seeds) - 1) if len(seeds) > 1 else 0.0
+            curve = f.seed_newest + (f.seed_oldest - f.seed_newest) * along
+            weights.append(self.seed_weight(post, float(q.seed_factors[i]) * curve))
+        total = 0.0
+        for w in weights:  # `sum` may add with compensation
+            total += w
+        cap = f.seed_cap * total / max(len(seeds), 1)
+        for i, post in enumerate(seeds):
+            w = min(weights[i], cap)
+            if w > 0 and self.visited < f.edges // 2:
+                self.ask_seed(post, w, int(q.seed_times[i]), bool(q.seed_listed[i]))
+        for post, factor in zip(q.less.tolist(), q.less_factors.tolist(), strict=True):
+            w = self.seed_weight(post, factor)
+            if w > 0 and self.visited < f.edges // 2:
+                self.ask_unwanted(post, w)
+
+    def ask_seed(self, post: int, weight: float, rated_us: int, listed: bool) -> None:
+        f, q = self.f, self.q
+        until_us = min(rated_us + f.late_us, q.now_us)
+        left, done = f.seed_likers, set()
+        for d in self.rows_back_from(until_us):
+            if d < self.row_of(post) or left <= 0:
+                break
+            cut = until_us < q.now_us and self.days[d] == until_us // US_PER_DAY
+            own_day = self.days[d] == rated_us // US_PER_DAY
+            passed_reader = False
+            for person, at_us in self.edges(_LIKERS, d, post, MAX_LIKERS_READ if cut else left):
+                passed_reader |= person == q.reader
+                if at_us > until_us or left == 0:
+                    continue
+                left -= 1
+                if not self.speaks(person) or person in done:
+                    continue
+                done.add(person)
+                late = not passed_reader if own_day and listed else at_us > rated_us
+                self.liked.setdefault(person, 0.0)
+                self.less.setdefault(person, 0.0)
+                self.liked[person] += weight * f.late_factor if late else weight
+
+    def ask_unwanted(self, post: int, weight: float) -> None:
+        left, done = self.f.seed_likers, set()
+        for d in self.rows_back_from(self.q.now_us):
+            if d < self.row_of(post) or left <= 0:
+                break
+            for person, at_us in self.edges(_LIKERS, d, post, left):
+                if at_us > self.q.now_us:
+                    continue
+                left -= 1
+                if self.speaks(person) and person not in done:
+                    done.add(person)
+                    self.liked.setdefault(person, 0.0)
+                    self.less.setdefault(person, 0.0)
+                    self.less[person] += weight
+
+    def choose_colikers(self) -> list[tuple[int, float]]:
+        """(person, W), by how much they weigh either way."""
+        f, q = self.f, self.q
+        weights: dict[int, float] = {}
+        total = all_given = 0.0
+        for person, liked in self.liked.items():
+            ratings = _power(float(self.a.person_ratings[person]) + f.floor, f.b) or 1.0
+            w = _power(liked, f.e) / ratings
+            total += max(w, 0.0)
+            if self.less[person] > 0:
+                w -= f.less * _power(self.less[person], f.e) / ratings
+            weights[person] = w
+            all_given += self.given.get(person, 0.0)
+        if all_given > 0:
+            share = q.people_share / (1.0 - q.people_share) * total if total > 0 else 1.0
+            for person, given in self.given.items():
+                weights[person] += share * given / all_given
+        best = sorted((-abs(w), person) for person, w in weights.items() if w)[: f.colikers]
+        sum_of_best = 0.0
+        for w, _ in best:
+            sum_of_best += -w
+        cap = f.share * sum_of_best
+        return [(person, min(-w, cap) if weights[person] > 0 else -min(-w, cap)) for w, person in best]
+
+    def ask_colikers(self, colikers: list[tuple[int, float]]) -> tuple[dict[int, float], dict[int, int]]:
+        f, q = self.f, self.q
+        raw: dict[int, float] = {}
+        paths: dict[int, int] = {}
+        since_us = q.now_us - f.window_us
+        for person, w in colikers:
+            left = min(f.coliker_likes, f.edges - f.edges // 8 - self.visited)
+            done = set()
+            for d in self.rows_back_from(q.now_us):
+                if left <= 0 or (self.days[d] + 1) * US_PER_DAY <= since_us:
+                    break
+                likes = self.edges(_LIKES, d, person, left)
+                left -= len(likes)
+                for post, at_us in likes:
+                    if at_us < since_us:
+                        break
+                    if post in done or not self.may_come(post):
+                        continue
+                    done.add(post)
+                    raw[post] = raw.get(post, 0.0) + w * _decay(f.like_coarse, f.like_fine, q.now_us - at_us)
+                    paths[post] = paths.get(post, 0) + (w > 0)
+        return raw, paths
+
+    def may_come(self, post: int) -> bool:
+        return post not in self.q.excluded.tolist() and (not self.q.early or self.passes(post))
+
+    def passes(self, post: int) -> bool:
+        facts = self.view.post(post)
+        return facts is not None and facts.flags & self.q.require == self.q.require and not facts.flags & self.q.forbid
+
+    def score(self, raw: dict[int, float], paths: dict[int, int]) -> list[tuple[int, float]]:
+        f, q = self.f, self.q
+        pre = {post: raw[post] * float(f.paths[paths[post]]) for post in raw if paths[post]}
+        finalists = sorted((-s, post) for post, s in pre.items() if s > 0)[: f.finalists]
+        factors = dict(zip(q.authors.tolist(), q.author_factors.tolist(), strict=True))
+        out = []
+        for _, post in finalists:
+            facts = self.view.post(post)
+            if facts is None or not self.passes(post):
+                continue
+            of_author = factors.get(facts.author, 1.0)
+            if facts.author in (q.reader, NO_PERSON) or of_author <= 0:
+                continue
+            of_age = _decay(f.age_coarse, f.age_fine, q.now_us - facts.time_us)
+            of_popularity = 1.0 / _power(float(max(facts.count, 1)), f.d)
+            of_velocity = self.velocity(post)
+            score = raw[post] * float(f.paths[paths[post]]) * of_age * of_popularity * of_velocity * of_author
+            if score > 0:
+                out.append((post, score))
+        return sorted(out, key=lambda item: (-item[1], item[0]))
+
+    def velocity(self, post: int) -> float:
+        f, q = self.f, self.q
+        left = min(f.velocity_likers, f.edges - self.visited)
+        if f.g <= 0 or f.edges - self.visited <= 0:
+            return 1.0
+        total = 0.0
+        for d in self.rows_back_from(q.now_us):
+            if d < self.row_of(post) or left <= 0:
+                break
+            likers = self.edges(_LIKERS, d, post, left)
+            left -= len(likers)
+            for _, at_us in likers:
+                if at_us <= q.now_us:
+                    total += _decay(f.velocity_coarse, f.velocity_fine, q.now_us - at_us)
+        return _power(total + 0.001, f.g)

@@ -1,0 +1,158 @@
+"""What everybody likes just now, by language: one set of lists that all readers share.
+
+`refresh` is called in the background every minute or so; `rows` only picks from what it left. A post's score is its
+decayed count of ratings, so yesterday's hit makes room for today's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from feedgen.core.ids import NO_PERSON
+from feedgen.core.jit import njit
+from feedgen.graph.access import (
+    I64,
+    POSTS,
+    SLOT,
+    Arrays,
+    copy_likers,
+    post_about,
+    post_author,
+    post_count,
+    post_flags,
+    post_language,
+    post_tick,
+)
+from feedgen.graph.view import View
+from feedgen.graph.words import load_i64_acquire
+from feedgen.ingest.events import ADULT, DELETED, HIDDEN, KNOWN, LATE, REPLY
+from feedgen.rank.kernel import SILENT
+from feedgen.rank.params import decay_tables
+from feedgen.rank.parts import F64, decay, edge_us, last_row
+from feedgen.rank.request import (
+    R_ABOUT,
+    R_AUTHOR,
+    R_COUNT,
+    R_FLAGS,
+    R_LANGUAGE,
+    R_PATHS,
+    R_POST,
+    R_SEED,
+    R_TIME,
+    R_VIA,
+    RESULT_INTS,
+)
+
+PER_LANGUAGE: Final = 1000
+LANGUAGES: Final = 256
+BUCKETS: Final = 512  # of a quick score, eight to an octave
+WINDOW_L: Final = 8  # posts older than this many L are not popular now
+LIKERS_READ: Final = 500
+FORBID: Final = DELETED | HIDDEN | LATE | REPLY | ADULT
+
+
+class Decays(NamedTuple):
+    coarse: F64
+    fine: F64
+
+
+@njit
+def _quick(a: Arrays, d: int, post: int, now_us: int, t: Decays) -> int:
+    """The bucket of ratings x decay by age, or -1 for what may not be listed. Cheap enough for every post of the
+    window."""
+    flags = post_flags(a, d, post)
+    if flags & KNOWN == 0 or flags & FORBID != 0:
+        return -1
+    at_us = edge_us(a, d, post_tick(a, d, post))
+    likely = post_count(a, d, post) * decay(t.coarse, t.fine, now_us - at_us)
+    if likely < 2.0**-16 or at_us > now_us:
+        return -1
+    return min(int((np.log2(likely) + 16) * 8), BUCKETS - 1)
+
+
+@njit
+def _find_popular(a: Arrays, now_us: int, since_us: int, t: Decays, ints: I64, scores: F64) -> int:
+    """The most rated posts of each language, in no order. Two walks: count by bucket, then take the buckets on top."""
+    counts = np.zeros((LANGUAGES, BUCKETS), np.int64)
+    newest = last_row(a, now_us)
+    oldest = max(last_row(a, since_us), 0)
+    for d in range(oldest, newest + 1):
+        for i in range(load_i64_acquire(a.days[d, POSTS], 0)):
+            post = a.days[d, SLOT] << 24 | i
+            bucket = _quick(a, d, post, now_us, t)
+            if bucket >= 0:
+                counts[post_language(a, d, post), bucket] += 1
+    least = np.zeros(LANGUAGES, np.int64)
+    for language in range(LANGUAGES):
+        above, bucket = 0, BUCKETS
+        while bucket > 0 and above + counts[language, bucket - 1] <= PER_LANGUAGE:
+            bucket -= 1
+            above += counts[language, bucket]
+        least[language] = bucket
+    n = 0
+    for d in range(oldest, newest + 1):
+        for i in range(load_i64_acquire(a.days[d, POSTS], 0)):
+            post = a.days[d, SLOT] << 24 | i
+            bucket = _quick(a, d, post, now_us, t)
+            if n < scores.size and bucket >= 0 and bucket >= least[post_language(a, d, post)]:
+                n += _describe(a, d, post, now_us, t, ints[n], scores, n)
+    return n
+
+
+@njit
+def _describe(a: Arrays, d: int, post: int, now_us: int, t: Decays, row: I64, scores: F64, n: int) -> int:
+    """One popular post in full; 0 when it turns out to be none."""
+    people, ticks = np.empty(LIKERS_READ, np.uint32), np.empty(LIKERS_READ, np.uint16)
+    left, total = LIKERS_READ, 0.0
+    for day in range(last_row(a, now_us), d - 1, -1):
+        found = copy_likers(a, day, post, left, people, ticks)
+        left -= found
+        for k in range(found):
+            if a.person_flags[people[k]] & SILENT == 0:
+                total += decay(t.coarse, t.fine, now_us - edge_us(a, day, ticks[k]))
+    author = post_author(a, d, post)
+    if total <= 0.0 or author == NO_PERSON:
+        return 0
+    row[R_POST], row[R_AUTHOR], row[R_FLAGS] = post, author, post_flags(a, d, post)
+    row[R_LANGUAGE], row[R_ABOUT] = post_language(a, d, post), post_about(a, d, post)
+    row[R_COUNT], row[R_TIME] = post_count(a, d, post), edge_us(a, d, post_tick(a, d, post))
+    row[R_PATHS], row[R_VIA], row[R_SEED] = 0, NO_PERSON, -1
+    scores[n] = total
+    return 1
+
+
+class Popular:
+    """Lists by language, best first, replaced as a whole: readers see the old ones or the new ones."""
+
+    def __init__(self) -> None:
+        self._by_language: dict[int, tuple[I64, F64]] = {}
+        self._all: tuple[I64, F64] = (np.empty((0, RESULT_INTS), np.int64), np.empty(0))
+        self.refreshed_us = 0
+
+    def refresh(self, view: View, now_us: int, pace_us: int) -> None:
+        """Walk the newest posts. Without the GIL; for a background thread."""
+        room = LANGUAGES * PER_LANGUAGE
+        ints, scores = np.empty((room, RESULT_INTS), np.int64), np.empty(room)
+        t = Decays(*decay_tables(pace_us))
+        n = _find_popular(view.arrays, now_us, now_us - WINDOW_L * pace_us, t, ints, scores)
+        order = np.lexsort((ints[:n, R_POST], -scores[:n]))
+        ints, scores = ints[order], scores[order]
+        self._by_language = {
+            int(language): (ints[ints[:, R_LANGUAGE] == language], scores[ints[:, R_LANGUAGE] == language])
+            for language in np.unique(ints[:, R_LANGUAGE])
+        }
+        self._all = ints[:PER_LANGUAGE], scores[:PER_LANGUAGE]
+        self.refreshed_us = now_us
+
+    def rows(self, languages: Sequence[int] = ()) -> I64:
+        """Rows in the layout of `request.py`, best first: of these languages, then of any, so that no page is empty."""
+        found = [self._by_language[language] for language in dict.fromkeys(languages) if language in self._by_language]
+        if not found:
+            return self._all[0]
+        ints = np.concatenate([rows for rows, _ in found])
+        scores = np.concatenate([s for _, s in found])
+        best = ints[np.lexsort((ints[:, R_POST], -scores))][:PER_LANGUAGE]
+        return best if len(best) >= PER_LANGUAGE else np.concatenate([best, self._all[0]])
