@@ -1,11 +1,12 @@
 """What compiled code may ask of the arrays: a day's lists and posts, by row.
 
-`Arrays` is all that a kernel gets. Row `d` of `days` describes the day `day_numbers[d]`; rows ascend by day. A row holds addresses, and the
-`View` that made it keeps the memory alive. Rows have one layout for both forms of a day (`live.py`, `sealed.py`), so callers never ask which
-it is. Nothing here takes a lock: a live list is published by its head, and a removed edge becomes a hole that copies skip.
+`Arrays` is all that a kernel gets. Row `d` of `days` describes the day `day_numbers[d]`; rows ascend by day. A row
+holds addresses, and the `View` that made it keeps the memory alive. Rows have one layout for both forms of a day
+(`live.py`, `sealed.py`), so callers never ask which it is. Nothing here takes a lock: a live list is published by its
+head, and a removed edge becomes a hole that copies skip.
 
-Sealed days may be damaged until their checksums were verified in the background, so whatever is read from them is checked against the limits
-before it is used as an index: wrong bits may give a wrong answer, never a wrong address.
+Sealed days may be damaged until their checksums were verified in the background, so whatever is read from them is
+checked against the limits before it is used as an index: wrong bits may give a wrong answer, never a wrong address.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedgen.core.jit import inline
-from feedgen.graph.words import load_i64, load_i64_acquire, load_u8, load_u16, load_u32, load_u32_acquire
+from feedgen.graph.words import i64, load_i64, load_i64_acquire, load_u8, load_u16, load_u32, load_u32_acquire
 
 I64 = npt.NDArray[np.int64]
 I16 = npt.NDArray[np.int16]
@@ -47,7 +48,11 @@ FIND_SIZE: Final = 15  # entries in FIND
 OLD: Final = 16  # group: likers of posts of earlier days
 LIKES: Final = 24  # group: posts that a person rated
 FOLLOWS: Final = 32  # group: people whom a person followed
-FIELDS: Final = 40
+SUMS: Final = 40  # addresses of the checksums by section, 0 on a live day: what removals must keep right
+OWN_HOLES: Final = 41  # uint8: how many edges of a list were removed, stops at 255 | 0
+OLD_HOLES: Final = 42
+PEOPLE_HOLES: Final = 43
+FIELDS: Final = 48
 
 # Fields of a group, added to its number.
 KEYS: Final = 0  # sorted hashed keys | open addressing: (list + 1) << 32 | key
@@ -63,6 +68,7 @@ SEALED: Final = 0
 LIVE: Final = 1
 
 MIX: Final = 0x9E37_79B1  # odd, so that multiplying by it is a permutation of 32 bits
+UNMIX: Final = pow(MIX, -1, 1 << 32)
 FIRST_BLOCK: Final = 2
 LARGEST_BLOCK: Final = 128
 _DOUBLED: Final = 2 * LARGEST_BLOCK - FIRST_BLOCK  # entries in the blocks up to and with the first of the largest size
@@ -81,6 +87,11 @@ class Arrays(NamedTuple):
 def mix32(x: int) -> int:
     """A permutation of 32 bits whose high bits are well spread."""
     return (x * MIX) & 0xFFFF_FFFF
+
+
+@inline
+def unmix32(x: int) -> int:
+    return (x * UNMIX) & 0xFFFF_FFFF
 
 
 @inline
@@ -153,9 +164,7 @@ def _copy_sealed(
 
 
 @inline
-def _copy_live(
-    a: Arrays, d: int, group: int, head: int, bound: int, limit: int, out: U32, out_ticks: U16
-) -> int:
+def _copy_live(a: Arrays, d: int, group: int, head: int, bound: int, limit: int, out: U32, out_ticks: U16) -> int:
     length = head >> 32
     if length == 0:
         return 0
@@ -184,9 +193,7 @@ def _copy_live(
 
 
 @inline
-def _copy_group(
-    a: Arrays, d: int, group: int, key: int, bound: int, limit: int, out: U32, out_ticks: U16
-) -> int:
+def _copy_group(a: Arrays, d: int, group: int, key: int, bound: int, limit: int, out: U32, out_ticks: U16) -> int:
     """A list that is found by its key, newest first."""
     if a.days[d, KIND] == LIVE:
         i = table_find(a.days[d, group + KEYS], a.days[d, group + SHIFT], key)
@@ -203,8 +210,10 @@ def _copy_group(
 
 @inline
 def copy_likers(a: Arrays, d: int, post: int, limit: int, out_people: U32, out_ticks: U16) -> int:
-    """Who rated the post on that day, newest first; the number of them. On sealed days the order is exact and the tick is known to 5.6 minutes."""
-    post = np.int64(post)
+    """Who rated the post on that day, newest first; the number of them. On sealed days the order is exact and the tick
+    is known to 5.6 minutes.
+    """
+    post = i64(post)
     bound = a.person_flags.size
     if post >> 24 != a.days[d, SLOT]:
         return _copy_group(a, d, OLD, post, bound, limit, out_people, out_ticks)
@@ -215,29 +224,29 @@ def copy_likers(a: Arrays, d: int, post: int, limit: int, out_people: U32, out_t
         head = load_i64_acquire(a.days[d, OWN], n)
         return _copy_live(a, d, OLD, head, bound, limit, out_people, out_ticks)
     offsets = a.days[d, OWN]
-    return _copy_sealed(
-        a, d, OLD, load_u32(offsets, n), load_u32(offsets, n + 1), bound, limit, out_people, out_ticks
-    )
+    return _copy_sealed(a, d, OLD, load_u32(offsets, n), load_u32(offsets, n + 1), bound, limit, out_people, out_ticks)
 
 
 @inline
 def copy_likes(a: Arrays, d: int, person: int, limit: int, out_posts: U32, out_ticks: U16) -> int:
-    """What the person rated on that day, newest first; the number of them. On sealed days the order is exact and the tick is known to 5.6 minutes."""
-    return _copy_group(a, d, LIKES, np.int64(person), HOLE, limit, out_posts, out_ticks)
+    """What the person rated on that day, newest first; the number of them. On sealed days the order is exact and the
+    tick is known to 5.6 minutes.
+    """
+    return _copy_group(a, d, LIKES, i64(person), HOLE, limit, out_posts, out_ticks)
 
 
 @inline
 def copy_follows(a: Arrays, d: int, person: int, limit: int, out_people: U32) -> int:
     """Whom the person followed on that day, newest first; the number of them."""
     no_ticks = np.empty(0, np.uint16)
-    return _copy_group(a, d, FOLLOWS, np.int64(person), a.person_flags.size, limit, out_people, no_ticks)
+    return _copy_group(a, d, FOLLOWS, i64(person), a.person_flags.size, limit, out_people, no_ticks)
 
 
 @inline
 def post_row(a: Arrays, post: int) -> int:
     """The row of the day that knows the post, or -1."""
-    post = np.int64(post)
-    d = np.int64(a.slot_row[post >> 24])
+    post = i64(post)
+    d = i64(a.slot_row[post >> 24])
     if d < 0 or post & 0xFF_FFFF >= load_i64_acquire(a.days[d, POSTS], 0):
         return -1
     return d
@@ -246,66 +255,69 @@ def post_row(a: Arrays, post: int) -> int:
 @inline
 def post_author(a: Arrays, d: int, post: int) -> int:
     """NO_PERSON when the author was erased. `d` is the post's own row, here and below."""
-    return load_u32(a.days[d, AUTHOR], np.int64(post) & 0xFF_FFFF)
+    return load_u32(a.days[d, AUTHOR], i64(post) & 0xFF_FFFF)
 
 
 @inline
 def post_key(a: Arrays, d: int, post: int) -> int:
-    return load_i64(a.days[d, KEY], np.int64(post) & 0xFF_FFFF)
+    return load_i64(a.days[d, KEY], i64(post) & 0xFF_FFFF)
 
 
 @inline
 def post_tick(a: Arrays, d: int, post: int) -> int:
     """When the post was first witnessed or referred to, on its day; exact to 1.3 s on all days."""
-    return load_u16(a.days[d, TICK], np.int64(post) & 0xFF_FFFF)
+    return load_u16(a.days[d, TICK], i64(post) & 0xFF_FFFF)
 
 
 @inline
 def post_flags(a: Arrays, d: int, post: int) -> int:
-    return load_u16(a.days[d, FLAGS], np.int64(post) & 0xFF_FFFF)
+    return load_u16(a.days[d, FLAGS], i64(post) & 0xFF_FFFF)
 
 
 @inline
 def post_language(a: Arrays, d: int, post: int) -> int:
-    return load_u8(a.days[d, LANGUAGE], np.int64(post) & 0xFF_FFFF)
+    return load_u8(a.days[d, LANGUAGE], i64(post) & 0xFF_FFFF)
 
 
 @inline
 def post_about(a: Arrays, d: int, post: int) -> int:
     """The post that it quotes or replies to, or NO_POST."""
-    return load_u32(a.days[d, ABOUT], np.int64(post) & 0xFF_FFFF)
+    return load_u32(a.days[d, ABOUT], i64(post) & 0xFF_FFFF)
 
 
 @inline
 def post_count(a: Arrays, d: int, post: int) -> int:
     """Likes and reposts over all days, each person once a day; stops at 65,535."""
-    return load_u16(a.days[d, COUNT], np.int64(post) & 0xFF_FFFF)
+    return load_u16(a.days[d, COUNT], i64(post) & 0xFF_FFFF)
+
+
+@inline
+def _slot_is(a: Arrays, d: int, slot: int, author: int, key: int) -> bool:
+    """Whether a slot of a find table (8 bits of hash, 24 of number plus one) stands for that post."""
+    n = (slot & 0xFF_FFFF) - 1
+    if slot >> 24 != mix_key(author, key) & 0xFF or n < 0 or n >= load_i64_acquire(a.days[d, POSTS], 0):
+        return False
+    return load_i64(a.days[d, KEY], n) == key and load_u32(a.days[d, AUTHOR], n) == author
 
 
 @inline
 def find_on_day(a: Arrays, d: int, author: int, key: int) -> int:
     """The post with that author and key, if it was numbered on that day; or -1."""
-    tag = mix_key(author, key) & 0xFF
-    table = a.days[d, FIND]
-    posts = load_i64_acquire(a.days[d, POSTS], 0)
+    table, shift = a.days[d, FIND], a.days[d, FIND_SHIFT]
     if a.days[d, KIND] == LIVE:
-        shift = a.days[d, FIND_SHIFT]
-        mask = (1 << (32 - shift)) - 1
-        i, end = mix_key(author, key) >> shift, -1
-    else:
-        bucket = mix32(author) >> a.days[d, FIND_SHIFT]
-        i = load_u32(a.days[d, FIND_BUCKETS], bucket)
-        end = min(load_u32(a.days[d, FIND_BUCKETS], bucket + 1), a.days[d, FIND_SIZE])
-        mask = -1
-    while i != end and (end < 0 or i < end):
+        i = mix_key(author, key) >> shift
         slot = load_u32_acquire(table, i)
-        if slot == 0 and end < 0:
-            return -1
-        n = (slot & 0xFF_FFFF) - 1
-        if slot >> 24 == tag and 0 <= n < max(posts, load_i64_acquire(a.days[d, POSTS], 0)):
-            if load_i64(a.days[d, KEY], n) == key and load_u32(a.days[d, AUTHOR], n) == author:
-                return a.days[d, SLOT] << 24 | n
-        i = (i + 1) & mask
+        while slot != 0:
+            if _slot_is(a, d, slot, author, key):
+                return a.days[d, SLOT] << 24 | ((slot & 0xFF_FFFF) - 1)
+            i = (i + 1) & ((1 << (32 - shift)) - 1)
+            slot = load_u32_acquire(table, i)
+        return -1
+    bucket, starts = mix32(author) >> shift, a.days[d, FIND_BUCKETS]
+    for i in range(load_u32(starts, bucket), min(load_u32(starts, bucket + 1), a.days[d, FIND_SIZE])):
+        slot = load_u32(table, i)
+        if _slot_is(a, d, slot, author, key):
+            return a.days[d, SLOT] << 24 | ((slot & 0xFF_FFFF) - 1)
     return -1
 
 
@@ -314,7 +326,7 @@ def _find_ahead(a: Arrays, author: int, key: int) -> int:
     mask = a.ahead.size - 1
     i = mix_key(author, key) & mask
     while a.ahead[i] != HOLE:
-        post = np.int64(a.ahead[i])
+        post = i64(a.ahead[i])
         d = post_row(a, post)
         if d >= 0 and post_key(a, d, post) == key and post_author(a, d, post) == author:
             return post
@@ -326,10 +338,11 @@ def _find_ahead(a: Arrays, author: int, key: int) -> int:
 def find_post(a: Arrays, author: int, key: int) -> int:
     """The number of a post, or -1.
 
-    A post is numbered on the day it was first witnessed or referred to, so not before the day that its TID claims: that day and the next come
-    first, then the later ones, newest last. Keys that claim a day still to come have a table of their own. Odd keys claim nothing: all days.
+    A post is numbered on the day it was first witnessed or referred to, so not before the day that its TID claims:
+    that day and the next come first, then the later ones, newest last. Keys that claim a day still to come have a
+    table of their own. Odd keys claim nothing: all days.
     """
-    author, key = np.int64(author), np.int64(key)
+    author, key = i64(author), i64(key)
     rows = a.day_numbers.size
     first = 0
     if key >= 0:

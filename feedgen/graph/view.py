@@ -1,7 +1,7 @@
 """An immutable look at the arrays: which days there are and where their memory is, kept alive while someone looks.
 
-A `View` is a handful of references. The open day goes on growing under it, and removals show at once; only a day that is added, sealed or dropped
-needs a new one. So take a View for each request and let it go afterwards.
+A `View` is a handful of references. The open day goes on growing under it, and removals show at once; only a day that
+is added, sealed or dropped needs a new one. So take a View for each request and let it go afterwards.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from feedgen.graph.access import (
     post_row,
     post_tick,
 )
+from feedgen.graph.memory import own_array
+from feedgen.graph.words import i64
 
 MAX_LIST: Final = 1_000_000  # what one call may gather
 _LIKES, _LIKERS, _FOLLOWS = 0, 1, 2
@@ -56,7 +58,7 @@ def _gather(a: Arrays, which: int, key: int, limit: int, out: U32, rows: I64, ti
             found = copy_follows(a, d, key, limit, day_out)
         for i in range(found):
             value = day_out[i]
-            slot = (np.int64(value) * 0x9E37_79B1 & 0xFFFF_FFFF) >> (32 - bits)
+            slot = (i64(value) * 0x9E37_79B1 & 0xFFFF_FFFF) >> (32 - bits)
             while seen[slot] != HOLE and seen[slot] != value:
                 slot = (slot + 1) & ((1 << bits) - 1)
             if seen[slot] == value:
@@ -73,6 +75,13 @@ def _gather(a: Arrays, which: int, key: int, limit: int, out: U32, rows: I64, ti
 def _find_posts(a: Arrays, authors: U32, keys: I64, out: U32) -> None:
     for i in range(authors.size):
         out[i] = find_post(a, authors[i], keys[i])
+
+
+@njit
+def _post_flags(a: Arrays, posts: U32, out: U16) -> None:
+    for i in range(posts.size):
+        d = post_row(a, posts[i])
+        out[i] = post_flags(a, d, posts[i]) if d >= 0 else 0
 
 
 @njit
@@ -101,9 +110,13 @@ class View:
 
     __slots__ = ("__weakref__", "_keep", "arrays")
 
-    def __init__(self, arrays: Arrays, keep: tuple[object, ...]) -> None:
+    def __init__(self, arrays: Arrays, keep: tuple[tuple[object, ...], ...]) -> None:
         self.arrays = arrays
         self._keep = keep
+
+    def days(self) -> list[object]:
+        """The days whose memory this View keeps."""
+        return [day[0] for day in self._keep]
 
     def likes_of(self, person: int, limit: int) -> tuple[U32, I64]:
         """(posts, times in us) that the person rated, newest first, a post once."""
@@ -119,9 +132,16 @@ class View:
 
     def find_posts(self, authors: npt.ArrayLike, keys: npt.ArrayLike) -> U32:
         """The numbers of posts; NO_POST where unknown."""
-        who, which = np.ascontiguousarray(authors, np.uint32), np.ascontiguousarray(keys, np.int64)
+        who, which = own_array(authors, np.uint32), own_array(keys, np.int64)
         out = np.empty(who.size, np.uint32)
         _find_posts(self.arrays, who, which, out)
+        return out
+
+    def post_flags(self, posts: npt.ArrayLike) -> U16:
+        """Flags by post; 0 for what is unknown."""
+        numbers = own_array(posts, np.uint32)
+        out = np.empty(numbers.size, np.uint16)
+        _post_flags(self.arrays, numbers, out)
         return out
 
     def post(self, post: int) -> PostFacts | None:

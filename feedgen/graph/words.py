@@ -1,8 +1,8 @@
 """Single words of memory by address, for compiled code: what a day's arrays are made of.
 
-A list of days of different shapes can't be handed to compiled code as numpy arrays, so a day is a row of addresses. Every load widens to
-int64, because numba turns arithmetic that mixes uint64 and int64 into floats. The `acquire` and `release` forms order the words around them on
-any processor: data first, then the word that publishes it.
+A list of days of different shapes can't be handed to compiled code as numpy arrays, so a day is a row of addresses.
+Every load widens to int64, because numba turns arithmetic that mixes uint64 and int64 into floats. The `acquire` and
+`release` forms order the words around them on any processor: data first, then the word that publishes it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from feedgen.core.jit import inline
+
 _Load = Callable[[int, int], int]
+_Convert = Callable[[Any], int]
 _Store = Callable[[int, int, int], None]
-_Convert = Callable[[int], int]
+
+
+@inline
+def _i64(x: Any) -> Any:
+    return np.int64(x)
+
+
+# Any integer as int64: before arithmetic, so that it stays an integer.
+i64: Final = cast(_Convert, _i64)
 
 
 def _loader(bits: int, ordering: str) -> _Load:
@@ -46,7 +58,8 @@ def _storer(bits: int, ordering: str) -> _Store:
     return cast(_Store, intrinsic(store))
 
 
-# "monotonic" costs nothing on the processors we know; it says that the word is read once and whole, though another thread may write it.
+# "monotonic" costs nothing on the processors we know; it says that the word is read once and whole, though another
+# thread may write it.
 load_u8: Final = _loader(8, "monotonic")
 load_u16: Final = _loader(16, "monotonic")
 load_u32: Final = _loader(32, "monotonic")

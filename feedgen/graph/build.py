@@ -1,0 +1,451 @@
+"""A day's truth, sorted into a sidecar.
+
+Two radix sorts put the edges into person order and into post order; the second walk drops repeats (a person who rated
+a post twice) by a stamp per person. Everything heavy is compiled and runs without the GIL, straight into the mapped
+file, which appears under its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import mmap
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from feedgen.core.ids import NO_PERSON, NO_POST
+from feedgen.core.jit import inline, njit
+from feedgen.graph.access import I64, U8, U16, U32, US_PER_DAY, mix32, mix_key
+from feedgen.graph.layout import (
+    ALIGN,
+    FORMAT,
+    HEADER_BYTES,
+    PAGE,
+    SECTIONS,
+    hash_word,
+)
+from feedgen.graph.live import MAX_POSTS
+from feedgen.graph.memory import own_array
+from feedgen.graph.people import MAX_PEOPLE
+from feedgen.graph.source import DaySource
+from feedgen.graph.words import i64
+from feedgen.ingest.events import DELETED
+
+U64 = npt.NDArray[np.uint64]
+KEYS_PER_BUCKET: Final = 4
+POSTS_PER_BUCKET: Final = 8
+_RADIX_BITS: Final = 11
+
+
+@njit
+def _pairs(keys: U32, hashed: bool) -> I64:
+    """key << 32 | index, with the key hashed or not."""
+    out = np.empty(keys.size, np.int64)
+    for i in range(keys.size):
+        key = i64(keys[i])
+        out[i] = (mix32(key) if hashed else key) << 32 | i
+    return out
+
+
+@njit
+def _split_by_post(posts: U32, slot: int, out: I64) -> int:
+    """Pairs of the day's own posts by number, then of older posts by hash; how many are own."""
+    own = 0
+    for i in range(posts.size):
+        own += posts[i] >> 24 == slot
+    a, b = 0, own
+    for i in range(posts.size):
+        post = i64(posts[i])
+        if post >> 24 == slot:
+            out[a] = (post & 0xFF_FFFF) << 32 | i
+            a += 1
+        else:
+            out[b] = mix32(post) << 32 | i
+            b += 1
+    return own
+
+
+@njit
+def _sort(pairs: I64) -> None:
+    """Stable, by the upper 32 bits."""
+    source, target = pairs, np.empty_like(pairs)
+    starts = np.empty(1 << _RADIX_BITS, np.int64)
+    for step in range(3):
+        shift = 32 + step * _RADIX_BITS
+        starts[:] = 0
+        for pair in source:
+            starts[(pair >> shift) & ((1 << _RADIX_BITS) - 1)] += 1
+        total = 0
+        for i in range(starts.size):
+            count = starts[i]
+            starts[i] = total
+            total += count
+        for pair in source:
+            digit = (pair >> shift) & ((1 << _RADIX_BITS) - 1)
+            target[starts[digit]] = pair
+            starts[digit] += 1
+        source, target = target, source
+    pairs[:] = source
+
+
+@njit
+def _ascends(ticks: U16) -> bool:
+    for i in range(1, ticks.size):
+        if ticks[i] < ticks[i - 1]:
+            return False
+    return True
+
+
+@njit
+def _count_groups(pairs: I64) -> int:
+    groups = 0
+    for i in range(pairs.size):
+        groups += i == 0 or (pairs[i] >> 32) & 0xFFFF_FFFF != (pairs[i - 1] >> 32) & 0xFFFF_FFFF
+    return groups
+
+
+@njit
+def _mark_repeats(by_actor: I64, by_value: I64, repeats: U8, local: U32, groups: int) -> int:
+    """Mark all but the first of equal edges; how many there are."""
+    group = -1
+    for i in range(by_actor.size):
+        if i == 0 or by_actor[i] >> 32 != by_actor[i - 1] >> 32:
+            group += 1
+        local[by_actor[i] & 0xFFFF_FFFF] = group
+    stamps = np.zeros(groups, np.uint32)
+    stamp, found = 0, 0
+    for i in range(by_value.size):
+        # Own and older posts have keys of different kinds, but never the same stamp: a new group starts
+        # whenever the key changes.
+        if i == 0 or by_value[i] >> 32 != by_value[i - 1] >> 32:
+            stamp += 1
+        edge = by_value[i] & 0xFFFF_FFFF
+        if stamps[local[edge]] == stamp:
+            repeats[edge] = 1
+            found += 1
+        stamps[local[edge]] = stamp
+    return found
+
+
+@njit
+def _fill_keyed(
+    pairs: I64, repeats: U8, values: U32, ticks: U16, start: int, keys: U32, offsets: U32, out: U32, out_ticks: U8
+) -> int:
+    """Lists by sorted keys: keys, offsets (with an end), values and coarse ticks from `start` on."""
+    group, at = -1, start
+    for i in range(pairs.size):
+        key = (pairs[i] >> 32) & 0xFFFF_FFFF
+        if i == 0 or key != (pairs[i - 1] >> 32) & 0xFFFF_FFFF:
+            group += 1
+            keys[group] = key
+            offsets[group] = at
+        edge = pairs[i] & 0xFFFF_FFFF
+        if repeats[edge]:
+            continue
+        out[at] = values[edge]
+        if out_ticks.size:
+            out_ticks[at] = ticks[edge] >> 8
+        at += 1
+    offsets[group + 1] = at
+    return at
+
+
+@njit
+def _fill_own(pairs: I64, repeats: U8, values: U32, ticks: U16, offsets: U32, out: U32, out_ticks: U8) -> int:
+    """Lists of the day's own posts: an offset for every number."""
+    at, n = 0, 0
+    for i in range(pairs.size):
+        number = pairs[i] >> 32
+        while n <= number:
+            offsets[n] = at
+            n += 1
+        edge = pairs[i] & 0xFFFF_FFFF
+        if repeats[edge]:
+            continue
+        out[at] = values[edge]
+        out_ticks[at] = ticks[edge] >> 8
+        at += 1
+    while n < offsets.size:
+        offsets[n] = at
+        n += 1
+    return at
+
+
+@njit
+def _fill_buckets(keys: U32, shift: int, buckets: U32) -> None:
+    b = 0
+    for i in range(keys.size):
+        while b <= i64(keys[i]) >> shift:
+            buckets[b] = i
+            b += 1
+    while b < buckets.size:
+        buckets[b] = keys.size
+        b += 1
+
+
+@njit
+def _fill_find(authors: U32, keys: I64, shift: int, starts: U32, find: U32) -> None:
+    """Posts in buckets by author; a slot is 8 bits of hash of the key and the number plus one."""
+    starts[:] = 0
+    for n in range(authors.size):
+        if authors[n] != NO_PERSON:
+            starts[(mix32(i64(authors[n])) >> shift) + 1] += 1
+    for b in range(1, starts.size):
+        starts[b] += starts[b - 1]
+    for n in range(authors.size):
+        if authors[n] != NO_PERSON:
+            author = i64(authors[n])
+            bucket = mix32(author) >> shift
+            find[starts[bucket]] = (mix_key(author, keys[n]) & 0xFF) << 24 | (n + 1)
+            starts[bucket] += 1
+    for b in range(starts.size - 1, 0, -1):
+        starts[b] = starts[b - 1]
+    starts[0] = 0
+
+
+@njit
+def sum_words(words: I64, first: int) -> int:
+    """The checksum of some words of a section, the first of which has that index."""
+    total = 0
+    for i in range(words.size):
+        total += hash_word(first + i, words[i])
+    return total
+
+
+@inline
+def claims_later_day(key: int, day: int) -> bool:
+    return key >= 0 and (key >> 10) // US_PER_DAY > day
+
+
+@njit
+def find_ahead(keys: I64, day: int, out: U32) -> int:
+    """Numbers of posts whose key claims a later day; how many. `out` may be empty, to count."""
+    n = 0
+    for i in range(keys.size):
+        if claims_later_day(keys[i], day):
+            if n < out.size:
+                out[n] = i
+            n += 1
+    return n
+
+
+def bucket_shift(items: int, per_bucket: int) -> int:
+    bits = 0
+    while items > per_bucket << bits:
+        bits += 1
+    return 32 - bits
+
+
+class _Edges:
+    """One direction-free set of edges, sorted both ways."""
+
+    def __init__(self, source: DaySource) -> None:
+        actor, post, tick = source.ratings()
+        self.actor, self.post = own_array(actor, np.uint32), own_array(post, np.uint32)
+        self.tick = own_array(tick, np.uint16)
+        good = (self.actor < MAX_PEOPLE) & (self.post & 0xFF_FFFF < MAX_POSTS)
+        if not good.all():  # numbers that nobody gave
+            self.actor, self.post, self.tick = self.actor[good], self.post[good], self.tick[good]
+        if not _ascends(self.tick):  # a day's file may be in another order than time
+            order = np.argsort(self.tick, kind="stable")
+            self.actor, self.post, self.tick = self.actor[order], self.post[order], self.tick[order]
+        self.by_person = _pairs(self.actor, True)
+        _sort(self.by_person)
+        self.by_post = np.empty(self.actor.size, np.int64)
+        self.own = int(_split_by_post(self.post, source.day % 256, self.by_post))
+        _sort(self.by_post[: self.own])
+        _sort(self.by_post[self.own :])
+        self.people = int(_count_groups(self.by_person))
+        self.old = int(_count_groups(self.by_post[self.own :]))
+        self.repeats = np.zeros(self.actor.size, np.uint8)
+        local = np.empty(self.actor.size, np.uint32)
+        repeated = 0
+        for part in (self.by_post[: self.own], self.by_post[self.own :]):
+            repeated += int(_mark_repeats(self.by_person, part, self.repeats, local, self.people))
+        self.count = self.actor.size - repeated
+
+
+class _Posts:
+    """The posts of a day by number, gaps blank."""
+
+    def __init__(self, source: DaySource, edges: _Edges) -> None:
+        post, author, key, tick, flags, language, about = source.posts()
+        slot = source.day % 256
+        own = edges.post[edges.post >> 24 == slot]
+        self.size = max((int(part.max()) & 0xFF_FFFF) + 1 if part.size else 0 for part in (post, own))
+        n = post & 0xFF_FFFF
+        self.columns: dict[str, npt.NDArray[Any]] = {}
+        blanks = {"authors": NO_PERSON, "flags": DELETED, "abouts": NO_POST}
+        given = {"authors": author, "keys": key, "ticks": tick, "flags": flags, "languages": language, "abouts": about}
+        types = dict(SECTIONS)
+        for name, values in given.items():
+            column = np.full(self.size, blanks.get(name, 0), types[name])
+            column[n] = values
+            self.columns[name] = column
+
+
+def build(path: Path, source: DaySource, identity: int) -> None:
+    """Write the sidecar of a day. The file is complete and on the disk before it has its name."""
+    edges = _Edges(source)
+    posts = _Posts(source, edges)
+    follower, followed = source.follows()
+    good = (follower < MAX_PEOPLE) & (followed < MAX_PEOPLE)
+    follower, followed = own_array(follower[good], np.uint32), own_array(followed[good], np.uint32)
+    follows = _pairs(follower, True)
+    _sort(follows)
+    followers = int(_count_groups(follows))
+    repeats, kept = _follow_repeats(follows, followed)
+    ahead = np.empty(find_ahead(posts.columns["keys"], source.day, np.empty(0, np.uint32)), np.uint32)
+    find_ahead(posts.columns["keys"], source.day, ahead)
+    written = int(np.count_nonzero(posts.columns["authors"] != NO_PERSON))
+    shifts = {
+        "old": bucket_shift(edges.old, KEYS_PER_BUCKET),
+        "people": bucket_shift(edges.people, KEYS_PER_BUCKET),
+        "follow": bucket_shift(followers, KEYS_PER_BUCKET),
+        "find": bucket_shift(written, POSTS_PER_BUCKET),
+    }
+    lengths = {
+        "own_offsets": posts.size + 1, "likers": edges.count, "liker_ticks": edges.count, "own_holes": posts.size,
+        "old_keys": edges.old, "old_offsets": edges.old + 1, "old_buckets": _buckets(shifts["old"]),
+        "old_holes": edges.old,
+        "people_keys": edges.people, "people_offsets": edges.people + 1, "people_buckets": _buckets(shifts["people"]),
+        "people_holes": edges.people, "likes": edges.count, "like_ticks": edges.count,
+        "follow_keys": followers, "follow_offsets": followers + 1, "follow_buckets": _buckets(shifts["follow"]),
+        "follows": kept,
+        "find": written, "find_buckets": _buckets(shifts["find"]), "ahead": ahead.size,
+        **{name: posts.size for name in posts.columns},
+    }  # fmt: skip
+    draft = path.with_suffix(".tmp")
+    try:
+        with _File(draft, source.day, identity, lengths, shifts) as file:
+            file.sections["ahead"][:] = ahead
+            for name, column in posts.columns.items():
+                file.sections[name][:] = column
+            _fill_find(
+                posts.columns["authors"],
+                posts.columns["keys"],
+                shifts["find"],
+                file.sections["find_buckets"],
+                file.sections["find"],
+            )
+            _fill_edges(file.sections, edges)
+            no_ticks = np.empty(0, np.uint8)
+            _fill_keyed(
+                follows, repeats, followed, np.empty(0, np.uint16), 0,
+                file.sections["follow_keys"], file.sections["follow_offsets"], file.sections["follows"], no_ticks,
+            )  # fmt: skip
+            for group in ("old", "people", "follow"):
+                _fill_buckets(file.sections[f"{group}_keys"], shifts[group], file.sections[f"{group}_buckets"])
+            file.finish()
+        os.replace(draft, path)
+        _sync_folder(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _fill_edges(sections: dict[str, npt.NDArray[Any]], edges: _Edges) -> None:
+    own, old = edges.by_post[: edges.own], edges.by_post[edges.own :]
+    at = _fill_own(
+        own,
+        edges.repeats,
+        edges.actor,
+        edges.tick,
+        sections["own_offsets"],
+        sections["likers"],
+        sections["liker_ticks"],
+    )
+    _fill_keyed(
+        old, edges.repeats, edges.actor, edges.tick, at,
+        sections["old_keys"], sections["old_offsets"], sections["likers"], sections["liker_ticks"],
+    )  # fmt: skip
+    sections["old_offsets"][-1] = edges.count
+    _fill_keyed(
+        edges.by_person, edges.repeats, edges.post, edges.tick, 0,
+        sections["people_keys"], sections["people_offsets"], sections["likes"], sections["like_ticks"],
+    )  # fmt: skip
+
+
+def _follow_repeats(pairs: I64, followed: U32) -> tuple[U8, int]:
+    """Mark all but the first of equal follows; how many are left."""
+    by_subject = _pairs(followed, True)
+    _sort(by_subject)
+    repeats, local = np.zeros(followed.size, np.uint8), np.empty(followed.size, np.uint32)
+    repeated = int(_mark_repeats(pairs, by_subject, repeats, local, int(_count_groups(pairs))))
+    return repeats, followed.size - repeated
+
+
+def _buckets(shift: int) -> int:
+    return (1 << (32 - shift)) + 1
+
+
+class _File:
+    """A sidecar in the making: room for all sections is taken first, so that a full disk is an error here and not a
+    fault in a mapped page.
+    """
+
+    def __init__(self, path: Path, day: int, identity: int, lengths: dict[str, int], shifts: dict[str, int]) -> None:
+        self._places: dict[str, tuple[int, int]] = {}
+        at = HEADER_BYTES
+        for name, dtype in SECTIONS:
+            self._places[name] = (at, lengths[name])
+            at += -(-lengths[name] * np.dtype(dtype).itemsize // ALIGN) * ALIGN
+        header = {
+            "format": FORMAT, "day": day, "identity": identity, "bytes": at,
+            "shifts": shifts, "sections": self._places,
+        }  # fmt: skip
+        text = json.dumps(header, separators=(",", ":"))
+        self._line = f"{text}\n{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}\n".encode()
+        if len(self._line) > PAGE:
+            raise AssertionError("the header outgrew its page")
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(self._fd, 0, at)
+            self._map = mmap.mmap(self._fd, at)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        whole = np.frombuffer(self._map, np.uint8)
+        self._whole = whole
+        self.sections: dict[str, npt.NDArray[Any]] = {}
+        for name, dtype in SECTIONS:
+            start, length = self._places[name]
+            self.sections[name] = whole[start : start + length * np.dtype(dtype).itemsize].view(dtype)
+
+    def __enter__(self) -> _File:
+        return self
+
+    def finish(self) -> None:
+        """Checksums, header, and all of it on the disk."""
+        sums = self._whole[PAGE : PAGE + 8 * len(SECTIONS)].view(np.int64)
+        for i, (name, dtype) in enumerate(SECTIONS):
+            sums[i] = sum_words(section_words(self._whole, *self._places[name], np.dtype(dtype).itemsize), 0)
+        self._whole[: len(self._line)] = np.frombuffer(self._line, np.uint8)
+        os.fsync(self._fd)  # writes mapped pages too, and lets other threads run meanwhile
+
+    def __exit__(self, *_: object) -> None:
+        self.sections.clear()
+        del self._whole
+        with contextlib.suppress(
+            BufferError
+        ):  # an error's traceback may still hold a section: then the last of them unmaps
+            self._map.close()
+        os.close(self._fd)
+
+
+def section_words(whole: U8, start: int, length: int, itemsize: int) -> I64:
+    """A section as 8-byte words; sections are padded with zeros."""
+    words: I64 = whole[start : start + -(-length * itemsize // 8) * 8].view(np.int64)
+    return words
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

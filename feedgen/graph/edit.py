@@ -1,0 +1,438 @@
+"""Changes to edges and posts that exist already, on days of either form: removals, late records, flags.
+
+An edge is removed in place: its word becomes a hole, in both directions. On a sealed day each changed word is first
+taken out of its section's checksum and then added again, so the file is consistent without being written anew.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from feedgen.core.jit import inline, njit
+from feedgen.graph.access import (
+    ABOUT,
+    AUTHOR,
+    COUNT,
+    FIND,
+    FIND_BUCKETS,
+    FIND_SHIFT,
+    FIND_SIZE,
+    FLAGS,
+    FOLLOWS,
+    HEADS,
+    HOLE,
+    I64,
+    KEY,
+    KEYS,
+    KIND,
+    LANGUAGE,
+    LENGTH,
+    LIKES,
+    LIVE,
+    OLD,
+    OLD_HOLES,
+    OWN,
+    OWN_HOLES,
+    PEOPLE_HOLES,
+    POSTS,
+    SHIFT,
+    SIZE,
+    SLOT,
+    SUMS,
+    TICK,
+    U8,
+    U16,
+    U32,
+    VALUES,
+    Arrays,
+    block_of,
+    keys_find,
+    mix32,
+    post_row,
+    table_find,
+    unmix32,
+)
+from feedgen.graph.layout import (
+    ABOUTS_SECTION,
+    AUTHORS_SECTION,
+    FIND_SECTION,
+    FLAGS_SECTION,
+    FOLLOW_KEYS_SECTION,
+    FOLLOWS_SECTION,
+    KEYS_SECTION,
+    LANGUAGES_SECTION,
+    LIKERS_SECTION,
+    LIKES_SECTION,
+    OLD_HOLES_SECTION,
+    OWN_HOLES_SECTION,
+    PEOPLE_HOLES_SECTION,
+    PEOPLE_KEYS_SECTION,
+    TICKS_SECTION,
+    hash_word,
+)
+from feedgen.graph.words import (
+    i64,
+    load_i64,
+    load_i64_acquire,
+    load_u8,
+    load_u16,
+    load_u32,
+    store_i64,
+    store_u8,
+    store_u16,
+    store_u32,
+)
+from feedgen.ingest.events import DELETED
+
+MAX_COUNT: Final = 0xFFFF
+MAX_HOLES: Final = 0xFF
+
+
+@inline
+def _resum(a: Arrays, d: int, section: int, address: int, word: int, before: int) -> None:
+    sums = a.days[d, SUMS]
+    after = load_i64(address, word)
+    store_i64(sums, section, load_i64(sums, section) - hash_word(word, before) + hash_word(word, after))
+
+
+@inline
+def _poke_u8(a: Arrays, d: int, section: int, address: int, index: int, value: int) -> None:
+    if a.days[d, SUMS] == 0:
+        store_u8(address, index, value)
+        return
+    before = load_i64(address, index >> 3)
+    store_u8(address, index, value)
+    _resum(a, d, section, address, index >> 3, before)
+
+
+@inline
+def _poke_u16(a: Arrays, d: int, section: int, address: int, index: int, value: int) -> None:
+    if a.days[d, SUMS] == 0:
+        store_u16(address, index, value)
+        return
+    before = load_i64(address, index >> 2)
+    store_u16(address, index, value)
+    _resum(a, d, section, address, index >> 2, before)
+
+
+@inline
+def _poke_u32(a: Arrays, d: int, section: int, address: int, index: int, value: int) -> None:
+    if a.days[d, SUMS] == 0:
+        store_u32(address, index, value)
+        return
+    before = load_i64(address, index >> 1)
+    store_u32(address, index, value)
+    _resum(a, d, section, address, index >> 1, before)
+
+
+@inline
+def _poke_i64(a: Arrays, d: int, section: int, address: int, index: int, value: int) -> None:
+    before = load_i64(address, index)
+    store_i64(address, index, value)
+    if a.days[d, SUMS] != 0:
+        _resum(a, d, section, address, index, before)
+
+
+@inline
+def _one_more_hole(a: Arrays, d: int, field: int, section: int, i: int) -> None:
+    if a.days[d, SUMS] != 0:
+        holes = load_u8(a.days[d, field], i)
+        if holes < MAX_HOLES:
+            _poke_u8(a, d, section, a.days[d, field], i, holes + 1)
+
+
+@inline
+def add_count(a: Arrays, post: int, change: int) -> None:
+    """A post's count stops at its largest value, and stays there."""
+    d = post_row(a, post)
+    if d >= 0:
+        n = i64(post) & 0xFF_FFFF
+        count = load_u16(a.days[d, COUNT], n)
+        if count < MAX_COUNT:
+            store_u16(a.days[d, COUNT], n, min(max(count + change, 0), MAX_COUNT))
+
+
+@inline
+def add_person_ratings(a: Arrays, person: int, change: int) -> None:
+    if person < a.person_ratings.size:
+        a.person_ratings[person] = max(i64(a.person_ratings[person]) + change, 0)
+
+
+@inline
+def find_in_block_list(a: Arrays, d: int, group: int, head: int, value: int) -> int:
+    """Where in VALUES a live list has a value, newest first, or -1."""
+    length = head >> 32
+    block = head & 0xFFFF_FFFF
+    values = a.days[d, group + VALUES]
+    while length > 0:
+        _, used = block_of(length)
+        for i in range(block + used, block, -1):
+            if load_u32(values, i) == value:
+                return i
+        length -= used
+        block = load_u32(values, block)
+    return -1
+
+
+@inline
+def _find_in_range(a: Arrays, d: int, group: int, start: int, end: int, value: int) -> int:
+    values = a.days[d, group + VALUES]
+    for i in range(min(end, a.days[d, group + LENGTH]) - 1, start - 1, -1):
+        if load_u32(values, i) == value:
+            return i
+    return -1
+
+
+@inline
+def _edge(a: Arrays, d: int, group: int, key: int, value: int) -> tuple[int, int]:
+    """(which list of the group, where in VALUES); -1 for what is not there."""
+    if a.days[d, KIND] == LIVE:
+        i = table_find(a.days[d, group + KEYS], a.days[d, group + SHIFT], key)
+        if i < 0:
+            return -1, -1
+        return i, find_in_block_list(a, d, group, load_i64_acquire(a.days[d, group + HEADS], i), value)
+    i = keys_find(a, d, group, mix32(key))
+    if i < 0:
+        return -1, -1
+    offsets = a.days[d, group + HEADS]
+    return i, _find_in_range(a, d, group, load_u32(offsets, i), load_u32(offsets, i + 1), value)
+
+
+@inline
+def _own_edge(a: Arrays, d: int, n: int, person: int) -> int:
+    """Where in VALUES a person is among the likers of the day's own post, or -1."""
+    if n >= load_i64_acquire(a.days[d, POSTS], 0):
+        return -1
+    if a.days[d, KIND] == LIVE:
+        return find_in_block_list(a, d, OLD, load_i64_acquire(a.days[d, OWN], n), person)
+    offsets = a.days[d, OWN]
+    return _find_in_range(a, d, OLD, load_u32(offsets, n), load_u32(offsets, n + 1), person)
+
+
+@inline
+def _remove_liker(a: Arrays, d: int, post: int, person: int) -> bool:
+    if post >> 24 == a.days[d, SLOT]:
+        i = post & 0xFF_FFFF
+        at = _own_edge(a, d, i, person)
+        field, section = OWN_HOLES, OWN_HOLES_SECTION
+    else:
+        i, at = _edge(a, d, OLD, post, person)
+        field, section = OLD_HOLES, OLD_HOLES_SECTION
+    if at < 0:
+        return False
+    _poke_u32(a, d, LIKERS_SECTION, a.days[d, OLD + VALUES], at, HOLE)
+    _one_more_hole(a, d, field, section, i)
+    return True
+
+
+@njit
+def remove_rating(a: Arrays, d: int, actor: int, post: int, counted: bool) -> bool:
+    """Both directions of an edge become holes. `counted` says whether the counts know the edge."""
+    i, at = _edge(a, d, LIKES, actor, post)
+    removed = _remove_liker(a, d, post, actor)
+    if at >= 0:
+        _poke_u32(a, d, LIKES_SECTION, a.days[d, LIKES + VALUES], at, HOLE)
+        _one_more_hole(a, d, PEOPLE_HOLES, PEOPLE_HOLES_SECTION, i)
+    if removed and counted:
+        add_count(a, post, -1)
+        add_person_ratings(a, actor, -1)
+    return removed
+
+
+@njit
+def remove_follow(a: Arrays, d: int, actor: int, subject: int) -> bool:
+    _, at = _edge(a, d, FOLLOWS, actor, subject)
+    if at >= 0:
+        _poke_u32(a, d, FOLLOWS_SECTION, a.days[d, FOLLOWS + VALUES], at, HOLE)
+    return at >= 0
+
+
+@inline
+def _places(a: Arrays, d: int, group: int, key: int) -> tuple[int, I64]:
+    """(which list, every place of it in VALUES)."""
+    if a.days[d, KIND] == LIVE:
+        i = table_find(a.days[d, group + KEYS], a.days[d, group + SHIFT], key)
+        head = load_i64_acquire(a.days[d, group + HEADS], i) if i >= 0 else 0
+        length, block = head >> 32, head & 0xFFFF_FFFF
+        places = np.empty(length, np.int64)
+        n = 0
+        while length > 0:
+            _, used = block_of(length)
+            for at in range(block + used, block, -1):
+                places[n] = at
+                n += 1
+            length -= used
+            block = load_u32(a.days[d, group + VALUES], block)
+        return i, places
+    i = keys_find(a, d, group, mix32(key))
+    if i < 0:
+        return -1, np.empty(0, np.int64)
+    offsets = a.days[d, group + HEADS]
+    end = min(load_u32(offsets, i + 1), a.days[d, group + LENGTH])
+    return i, np.arange(min(load_u32(offsets, i), end), end)
+
+
+@inline
+def _forget_key(a: Arrays, d: int, group: int, section: int, i: int) -> None:
+    """A sealed group forgets whose list this was: it gets the key of the list before, which searches find first."""
+    if i < 0 or a.days[d, SUMS] == 0:
+        return
+    keys = a.days[d, group + KEYS]
+    before = load_u32(keys, i - 1) if i > 0 else 0
+    key = load_u32(keys, i)
+    while i < a.days[d, group + SIZE] and load_u32(keys, i) == key:
+        _poke_u32(a, d, section, keys, i, before)
+        i += 1
+
+
+@inline
+def _blank_post(a: Arrays, d: int, n: int) -> None:
+    _poke_u32(a, d, AUTHORS_SECTION, a.days[d, AUTHOR], n, HOLE)
+    _poke_i64(a, d, KEYS_SECTION, a.days[d, KEY], n, 0)
+    _poke_u16(a, d, TICKS_SECTION, a.days[d, TICK], n, 0)
+    _poke_u16(a, d, FLAGS_SECTION, a.days[d, FLAGS], n, DELETED)
+    _poke_u8(a, d, LANGUAGES_SECTION, a.days[d, LANGUAGE], n, 0)
+    _poke_u32(a, d, ABOUTS_SECTION, a.days[d, ABOUT], n, HOLE)
+
+
+@inline
+def _blank_posts_of(a: Arrays, d: int, person: int) -> int:
+    blanked = 0
+    if a.days[d, KIND] == LIVE:
+        for n in range(load_i64_acquire(a.days[d, POSTS], 0)):
+            if load_u32(a.days[d, AUTHOR], n) == person:
+                _blank_post(a, d, n)
+                blanked += 1
+        return blanked
+    bucket = mix32(person) >> a.days[d, FIND_SHIFT]
+    end = min(load_u32(a.days[d, FIND_BUCKETS], bucket + 1), a.days[d, FIND_SIZE])
+    for i in range(load_u32(a.days[d, FIND_BUCKETS], bucket), end):
+        n = (load_u32(a.days[d, FIND], i) & 0xFF_FFFF) - 1
+        if 0 <= n < load_i64(a.days[d, POSTS], 0) and load_u32(a.days[d, AUTHOR], n) == person:
+            _blank_post(a, d, n)
+            _poke_u32(a, d, FIND_SECTION, a.days[d, FIND], i, 0)
+            blanked += 1
+    return blanked
+
+
+@njit
+def erase_person(a: Arrays, d: int, person: int, counted: bool) -> int:
+    """What the person rated, followed and wrote on that day; the number of words that changed."""
+    i, places = _places(a, d, LIKES, person)
+    changed = 0
+    for at in places:
+        post = load_u32(a.days[d, LIKES + VALUES], at)
+        if post == HOLE:
+            continue
+        _remove_liker(a, d, post, person)
+        _poke_u32(a, d, LIKES_SECTION, a.days[d, LIKES + VALUES], at, HOLE)
+        _one_more_hole(a, d, PEOPLE_HOLES, PEOPLE_HOLES_SECTION, i)
+        changed += 1
+        if counted:
+            add_count(a, post, -1)
+            add_person_ratings(a, person, -1)
+    _forget_key(a, d, LIKES, PEOPLE_KEYS_SECTION, i)
+    i, places = _places(a, d, FOLLOWS, person)
+    for at in places:
+        _poke_u32(a, d, FOLLOWS_SECTION, a.days[d, FOLLOWS + VALUES], at, HOLE)
+        changed += 1
+    _forget_key(a, d, FOLLOWS, FOLLOW_KEYS_SECTION, i)
+    return changed + _blank_posts_of(a, d, person)
+
+
+@njit
+def update_posts(a: Arrays, d: int, posts: U32, flags: U16, languages: U8, abouts: U32) -> None:
+    """The records of posts of that day arrived: a stub becomes known, or a post is written again."""
+    for i in range(posts.size):
+        n = i64(posts[i]) & 0xFF_FFFF
+        if n < load_i64_acquire(a.days[d, POSTS], 0):
+            _poke_u16(a, d, FLAGS_SECTION, a.days[d, FLAGS], n, flags[i])
+            _poke_u8(a, d, LANGUAGES_SECTION, a.days[d, LANGUAGE], n, languages[i])
+            _poke_u32(a, d, ABOUTS_SECTION, a.days[d, ABOUT], n, abouts[i])
+
+
+@njit
+def mark_posts(a: Arrays, d: int, posts: U32, flags: int, on: bool) -> None:
+    """Set or clear some flags of posts of that day."""
+    for i in range(posts.size):
+        n = i64(posts[i]) & 0xFF_FFFF
+        if n < load_i64_acquire(a.days[d, POSTS], 0):
+            before = load_u16(a.days[d, FLAGS], n)
+            _poke_u16(a, d, FLAGS_SECTION, a.days[d, FLAGS], n, before | flags if on else before & ~flags)
+
+
+@inline
+def _alive(a: Arrays, d: int, group: int, holes_field: int, start: int, end: int, i: int) -> int:
+    """How many edges a sealed list still has."""
+    end = min(end, a.days[d, group + LENGTH])
+    holes = load_u8(a.days[d, holes_field], i)
+    if holes < MAX_HOLES:
+        return max(end - start - holes, 0)
+    alive = 0
+    for at in range(start, end):
+        alive += load_u32(a.days[d, group + VALUES], at) != HOLE
+    return alive
+
+
+@njit
+def count_people(a: Arrays, d: int, sign: int) -> None:
+    """Add a day's ratings to the people's counts, or take them out again."""
+    if a.days[d, KIND] == LIVE:
+        slots = a.days[d, LIKES + KEYS]
+        for i in range(1 << (32 - a.days[d, LIKES + SHIFT])):
+            slot = load_i64(slots, i)
+            if slot != 0:
+                alive = _alive_places(a, d, LIKES, slot & 0xFFFF_FFFF)
+                add_person_ratings(a, slot & 0xFFFF_FFFF, sign * alive)
+        return
+    offsets = a.days[d, LIKES + HEADS]
+    for i in range(a.days[d, LIKES + SIZE]):
+        alive = _alive(a, d, LIKES, PEOPLE_HOLES, load_u32(offsets, i), load_u32(offsets, i + 1), i)
+        add_person_ratings(a, unmix32(load_u32(a.days[d, LIKES + KEYS], i)), sign * alive)
+
+
+@inline
+def _alive_places(a: Arrays, d: int, group: int, key: int) -> int:
+    _, places = _places(a, d, group, key)
+    alive = 0
+    for at in places:
+        alive += load_u32(a.days[d, group + VALUES], at) != HOLE
+    return alive
+
+
+@inline
+def _alive_blocks(a: Arrays, d: int, head: int) -> int:
+    length, block, alive = head >> 32, head & 0xFFFF_FFFF, 0
+    while length > 0:
+        _, used = block_of(length)
+        for at in range(block + used, block, -1):
+            alive += load_u32(a.days[d, OLD + VALUES], at) != HOLE
+        length -= used
+        block = load_u32(a.days[d, OLD + VALUES], block)
+    return alive
+
+
+@njit
+def count_posts(a: Arrays, d: int) -> None:
+    """Add a day's ratings to the posts' counts."""
+    if a.days[d, KIND] == LIVE:
+        for n in range(load_i64(a.days[d, POSTS], 0)):
+            add_count(a, a.days[d, SLOT] << 24 | n, _alive_blocks(a, d, load_i64_acquire(a.days[d, OWN], n)))
+        slots = a.days[d, OLD + KEYS]
+        for i in range(1 << (32 - a.days[d, OLD + SHIFT])):
+            slot = load_i64(slots, i)
+            if slot != 0:
+                head = load_i64_acquire(a.days[d, OLD + HEADS], (slot >> 32) - 1)
+                add_count(a, slot & 0xFFFF_FFFF, _alive_blocks(a, d, head))
+        return
+    offsets = a.days[d, OWN]
+    for n in range(load_i64(a.days[d, POSTS], 0)):
+        alive = _alive(a, d, OLD, OWN_HOLES, load_u32(offsets, n), load_u32(offsets, n + 1), n)
+        if alive:
+            add_count(a, a.days[d, SLOT] << 24 | n, alive)
+    offsets = a.days[d, OLD + HEADS]
+    for i in range(a.days[d, OLD + SIZE]):
+        alive = _alive(a, d, OLD, OLD_HOLES, load_u32(offsets, i), load_u32(offsets, i + 1), i)
+        add_count(a, unmix32(load_u32(a.days[d, OLD + KEYS], i)), alive)

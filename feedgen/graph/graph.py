@@ -1,0 +1,529 @@
+"""All the arrays as one thing: the days, the people, and the order in which they change.
+
+One thread writes (`add_*`, `remove_*`, ...); a lock is shared only with the background threads that swap a finished
+day in, and never taken by readers. Readers take `view()`. A day that ended goes on answering from its live arrays
+while its sidecar is built from the truth; what is removed meanwhile is kept in a list and done again on the sidecar
+before it takes over.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from feedgen.core.errors import StoreError
+from feedgen.core.telemetry import Counter
+from feedgen.graph import edit
+from feedgen.graph.access import FIELDS, I64, U8, U16, U32, US_PER_DAY, Arrays
+from feedgen.graph.ahead import Ahead
+from feedgen.graph.build import build
+from feedgen.graph.counting import count_day, recount
+from feedgen.graph.live import MAX_POSTS, LiveDay
+from feedgen.graph.memory import own_array
+from feedgen.graph.people import MAX_PEOPLE, People
+from feedgen.graph.sealed import Damaged, SealedDay
+from feedgen.graph.source import DaySource
+from feedgen.graph.view import View
+from feedgen.ingest.events import GONE
+
+log = logging.getLogger(__name__)
+
+MAX_DAYS: Final = 200  # slots come around after 256 days; old numbers must be gone from all lists by then
+MAX_PENDING: Final = 200_000  # changes to a day while its sidecar is built; beyond, the build starts again
+REPLAY_ROWS: Final = 1 << 18  # rows between two moments in which a background thread may take the lock
+RETIRE_POLL_S: Final = 0.2
+VERIFY_PAUSE: Final = 3.0  # idle seconds per busy second while checksums are verified
+
+_refused = Counter("graph_refused_total", "Edges that the arrays could not keep: a full arena, or a number nobody gave")
+_rebuilt = Counter(
+    "graph_rebuilt_total", "Sidecars that were missing, damaged, foreign or doubtful, and were built anew"
+)
+
+Change = Callable[[Arrays, int, bool], int | None]  # (arrays, row, whether the counts know the edge)
+Day = LiveDay | SealedDay
+
+
+class DayFull(StoreError):
+    """A day has no more post numbers."""
+
+
+@dataclass(slots=True)
+class LoadReport:
+    """What `load` found: days mapped as they were, and days that were built anew, with the reason."""
+
+    mapped: list[int] = field(default_factory=list)
+    rebuilt: dict[int, str] = field(default_factory=dict)
+    doubtful: list[int] = field(default_factory=list)  # answer already, and are rebuilt in the background
+
+
+class Graph:
+    """`identity` says which data folder the sidecars belong to; a sidecar with another one is foreign."""
+
+    def __init__(self, folder: Path, identity: int = 0) -> None:
+        self.folder, self.identity = folder, identity
+        self._lock = threading.RLock()
+        self._days: dict[int, Day] = {}
+        self._open: LiveDay | None = None
+        self._people = People()
+        self._ahead = Ahead()
+        self._pending: dict[int, list[Change]] = {}
+        self._spoiled: set[int] = set()
+        self._views: weakref.WeakSet[View] = weakref.WeakSet()
+        self._retired: list[Day] = []
+        self._closing = threading.Event()
+        self._builder = ThreadPoolExecutor(1, "graph-build")
+        self._minder = ThreadPoolExecutor(1, "graph-mind")
+        self._janitor: threading.Thread | None = None
+        self._view = self._make_view()
+
+    # Reading
+
+    def view(self) -> View:
+        return self._view
+
+    @property
+    def days(self) -> list[int]:
+        return sorted(self._days)
+
+    @property
+    def open_day(self) -> int | None:
+        return self._open.day if self._open else None
+
+    def find_posts(self, authors: npt.ArrayLike, keys: npt.ArrayLike) -> U32:
+        """The numbers of posts; NO_POST where unknown. Any thread may ask."""
+        return self._view.find_posts(authors, keys)
+
+    def has_edges(self, actors: npt.ArrayLike, posts: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Which of these are already rated today, or stand earlier in the same arrays. The writing thread asks."""
+        day = self._the_open_day()
+        return day.has_edges(
+            self._arrays, self._row(day.day), own_array(actors, np.uint32), own_array(posts, np.uint32)
+        )
+
+    def post_flags(self, posts: npt.ArrayLike) -> U16:
+        """Flags by post; 0 for what is unknown. Any thread may ask."""
+        return self._view.post_flags(posts)
+
+    def has_double(self, day: int, actor: int, post: int) -> bool:
+        """Whether a second record may say the same as this edge. Only a live day knows for sure; a sealed one says
+        yes.
+        """
+        live = self._days.get(day)
+        return not isinstance(live, LiveDay) or live.has_double(actor, post)
+
+    # Writing today
+
+    def start_day(self, day: int) -> None:
+        """From now on, new edges and posts are of this day. Nothing happens when it is open already."""
+        with self._lock:
+            if self._open is not None and self._open.day == day:
+                return
+            if self._days and day <= max(self._days):
+                raise ValueError(f"day {day} does not come after {max(self._days)}")
+            if self._days and day - min(self._days) >= MAX_DAYS:
+                raise ValueError(f"day {min(self._days)} must be dropped before day {day} starts")
+            self._open = self._days[day] = LiveDay(day)
+            self._publish()
+
+    def next_posts(self, count: int) -> int:
+        """The first of so many post numbers in a row. They are taken when `add_posts` uses them, so a failed commit
+        loses none.
+        """
+        day = self._the_open_day()
+        if day.posts + count > MAX_POSTS:
+            raise DayFull(f"day {day.day} has no more post numbers", "New posts are left out until midnight UTC.")
+        return day.slot << 24 | day.posts
+
+    def add_posts(
+        self,
+        posts: npt.ArrayLike,
+        authors: npt.ArrayLike,
+        keys: npt.ArrayLike,
+        ticks: npt.ArrayLike,
+        flags: npt.ArrayLike,
+        languages: npt.ArrayLike,
+        abouts: npt.ArrayLike,
+    ) -> None:
+        """Posts and stubs that have numbers of the open day and are not in the arrays yet."""
+        with self._lock:
+            day = self._the_open_day()
+            numbers, who, which = own_array(posts, np.uint32), own_array(authors, np.uint32), own_array(keys, np.int64)
+            if numbers.size and (int((numbers >> 24 != day.slot).sum()) or int(numbers.max()) & 0xFF_FFFF >= MAX_POSTS):
+                raise ValueError("a post's number is not of the open day")
+            if day.grow_for_posts(self._arrays, self._row(day.day), numbers.size):
+                self._publish()
+            day.add_posts(
+                self._arrays, self._row(day.day), numbers, who, which,
+                own_array(ticks, np.uint16), own_array(flags, np.uint16),
+                own_array(languages, np.uint8), own_array(abouts, np.uint32),
+            )  # fmt: skip
+            early = (which >> 10) // US_PER_DAY > day.day  # odd keys are negative
+            if early.any() and self._ahead.add(who[early], which[early], numbers[early], self._arrays):
+                self._publish()
+
+    def add_ratings(self, actors: npt.ArrayLike, posts: npt.ArrayLike, ticks: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Which edges are new today; the others were there, or could not be kept (counted)."""
+        with self._lock:
+            day = self._the_open_day()
+            who, which = own_array(actors, np.uint32), own_array(posts, np.uint32)
+            if day.grow_for_ratings(who.size):
+                self._publish()
+            added, refused = day.add_ratings(self._arrays, self._row(day.day), who, which, own_array(ticks, np.uint16))
+            if refused:
+                _refused.add(refused)
+            return added
+
+    def add_follows(self, actors: npt.ArrayLike, subjects: npt.ArrayLike) -> None:
+        with self._lock:
+            day = self._the_open_day()
+            who, whom = own_array(actors, np.uint32), own_array(subjects, np.uint32)
+            if day.grow_for_follows(who.size):
+                self._publish()
+            refused = day.add_follows(self._arrays, self._row(day.day), who, whom)
+            if refused:
+                _refused.add(refused)
+
+    # Changing any day
+
+    def remove_rating(self, day: int, actor: int, post: int) -> bool:
+        """The edge of that day goes, in both directions, at once. False when it was not there."""
+        return bool(self._change(day, lambda a, d, counted: edit.remove_rating(a, d, actor, post, counted)))
+
+    def remove_follow(self, actor: int, subject: int) -> bool:
+        """The follow goes from every day. False when it was on none."""
+        with self._lock:
+            return any(
+                [self._change(day, lambda a, d, counted: edit.remove_follow(a, d, actor, subject)) for day in self.days]
+            )
+
+    def update_posts(
+        self, posts: npt.ArrayLike, flags: npt.ArrayLike, languages: npt.ArrayLike, abouts: npt.ArrayLike
+    ) -> None:
+        """Records of known numbers, of any days: flags, language and about become these."""
+        numbers = own_array(posts, np.uint32)
+        columns = own_array(flags, np.uint16), own_array(languages, np.uint8), own_array(abouts, np.uint32)
+        for day, here in self._by_day(numbers):
+            self._change(day, _update(numbers[here], columns[0][here], columns[1][here], columns[2][here]))
+
+    def mark_posts(self, posts: npt.ArrayLike, flags: int, on: bool) -> None:
+        """Set (or clear) these bits of some posts: DELETED, HIDDEN, ADULT, ..."""
+        numbers = own_array(posts, np.uint32)
+        for day, here in self._by_day(numbers):
+            self._change(day, _mark(numbers[here], flags, on))
+
+    def erase_person(self, person: int) -> int:
+        """Nothing that the person did is left in any day. How many words changed; erasing again changes none."""
+        with self._lock:
+            self._people.flags[person] |= GONE
+            return sum(
+                self._change(day, lambda a, d, counted: edit.erase_person(a, d, person, counted)) for day in self.days
+            )
+
+    def set_person_flags(self, people: npt.ArrayLike, flags: npt.ArrayLike) -> None:
+        """Flags of some people become these."""
+        self._people.flags[np.asarray(people, np.int64)] = np.asarray(flags, np.uint8)
+
+    # The life of a day
+
+    def seal(self, day: int, source: DaySource) -> Future[None]:
+        """Build the day's sidecar in the background and let it take over.
+
+        An error (a full disk) leaves the day as it is, and is the Future's: seal it again later.
+        """
+        return self._builder.submit(self._seal, day, source)
+
+    def drop(self, day: int) -> None:
+        """The day and its sidecar go."""
+        with self._lock:
+            gone = self._days.pop(day, None)
+            if gone is not None:
+                if gone.counted:
+                    edit.count_people(self._arrays, self._row(day), -1)
+                if gone is self._open:
+                    self._open = None
+                self._publish()
+                self._ahead.forget_gone(self._arrays)
+                self._publish()
+                self._retire(gone)
+            self.path_of(day).unlink(missing_ok=True)
+
+    def load(self, sources: Iterable[DaySource], open_source: DaySource | None) -> LoadReport:
+        """Boot: map the sidecars, build those that can't be used, replay the open day. Views answer as soon as days
+        are mapped.
+        """
+        by_day = {source.day: source for source in sources}
+        report = LoadReport()
+        for day in sorted(by_day, reverse=True):
+            self._map(day, report)
+        with self._lock:
+            self._publish()
+        for day, reason in report.rebuilt.items():
+            self._report(day, reason)
+            build(self.path_of(day), by_day[day], self.identity)
+            with self._lock:
+                self._days[day] = SealedDay(self.path_of(day), day, self.identity)
+                self._publish()
+        with self._lock:
+            for sealed in self._days.values():
+                if isinstance(sealed, SealedDay):
+                    base = np.uint32(sealed.slot << 24)
+                    self._ahead.add_numbers(sealed.ahead | base, self._arrays)
+            self._publish()
+        self._minder.submit(self._mind, by_day)
+        for day in report.doubtful:
+            self._report(day, "the machine stopped while changes were on their way to the disk")
+            self._builder.submit(self._rebuild, day, by_day[day])
+        if open_source is not None:
+            self._replay(open_source)
+        return report
+
+    def flush(self) -> None:
+        """Changes to sealed days reach the disk. Now and then, from any thread; saves rebuilding after a power cut."""
+        for day in self.days:
+            with self._lock:
+                sealed = self._days.get(day)
+                if isinstance(sealed, SealedDay):
+                    sealed.flush()
+
+    def close(self) -> None:
+        """Stop the background work and flush. Views that are still held stay right."""
+        self._closing.set()
+        self._builder.shutdown(wait=True, cancel_futures=True)
+        self._minder.shutdown(wait=True, cancel_futures=True)
+        self.flush()
+        if self._janitor is not None:
+            self._janitor.join()
+
+    def wait(self) -> None:
+        """Until what is under way in the background is done. For tests and tools."""
+        self._minder.submit(lambda: None).result()
+        self._builder.submit(lambda: None).result()
+
+    def path_of(self, day: int) -> Path:
+        return self.folder / f"{datetime.date(1970, 1, 1) + datetime.timedelta(days=day)}.idx"
+
+    # Inside
+
+    @property
+    def _arrays(self) -> Arrays:
+        return self._view.arrays
+
+    def _the_open_day(self) -> LiveDay:
+        if self._open is None:
+            raise StoreError("no day is open")
+        return self._open
+
+    def _row(self, day: int) -> int:
+        return int(self._arrays.slot_row[day % 256])
+
+    def _make_view(self, instead: SealedDay | None = None) -> View:
+        """A View of all days as they are; `instead` stands in for the day that it is to replace."""
+        days = [self._days[day] for day in sorted(self._days)]
+        if instead is not None:
+            days = [instead if day.day == instead.day else day for day in days]
+        rows = np.zeros((len(days), FIELDS), np.int64)
+        slot_row = np.full(256, -1, np.int16)
+        for d, day in enumerate(days):
+            rows[d] = day.row()
+            slot_row[day.slot] = d
+        numbers: I64 = np.array([day.day for day in days], np.int64)
+        arrays = Arrays(rows, numbers, slot_row, self._people.flags, self._people.ratings, self._ahead.table)
+        return View(arrays, tuple(day.keep() for day in days))
+
+    def _publish(self) -> None:
+        self._view = self._make_view()
+        self._views.add(self._view)
+
+    def _change(self, day: int, change: Change) -> int:
+        with self._lock:
+            changed = self._days.get(day)
+            if changed is None:
+                return 0
+            if day in self._pending:
+                if len(self._pending[day]) >= MAX_PENDING:
+                    self._pending[day].clear()
+                    self._spoiled.add(day)
+                self._pending[day].append(change)
+            with _writing(changed):
+                return change(self._arrays, self._row(day), changed.counted) or 0
+
+    def _by_day(self, numbers: U32) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
+        """(day, which of the numbers are its own), for the days that we have."""
+        slots = numbers >> 24
+        for slot in np.unique(slots).tolist():
+            d = int(self._arrays.slot_row[slot])
+            if d >= 0:
+                yield int(self._arrays.day_numbers[d]), np.flatnonzero(slots == slot)
+
+    def _seal(self, day: int, source: DaySource) -> None:
+        """Runs in the building thread, also for a sealed day that has to be built anew."""
+        while True:
+            with self._lock:
+                if day not in self._days or self._closing.is_set():
+                    return
+                self._pending[day] = []
+                self._spoiled.discard(day)
+            try:
+                build(self.path_of(day), source, self.identity)
+                if self._swap(day):
+                    return
+            except BaseException:
+                with self._lock:
+                    self._pending.pop(day, None)
+                raise
+
+    def _swap(self, day: int) -> bool:
+        """The new sidecar takes over, after what changed meanwhile was done to it. False when too much changed: build
+        again.
+        """
+        with self._lock:
+            changes = self._pending.pop(day)
+            before = self._days.get(day)
+            if before is None:  # dropped meanwhile
+                self.path_of(day).unlink(missing_ok=True)
+                return True
+            if day in self._spoiled:
+                return False
+            sealed = SealedDay(self.path_of(day), day, self.identity, before.counts)
+            sealed.counted = before.counted
+            arrays = self._make_view(sealed).arrays
+            for change in changes:
+                with _writing(sealed):
+                    change(arrays, int(arrays.slot_row[sealed.slot]), False)
+            self._days[day] = sealed
+            if before is self._open:
+                self._open = None
+            self._publish()
+            self._retire(before)
+            return True
+
+    def _map(self, day: int, report: LoadReport) -> None:
+        try:
+            sealed = SealedDay(self.path_of(day), day, self.identity)
+        except Damaged as e:
+            report.rebuilt[day] = e.message
+            return
+        self._days[day] = sealed
+        report.mapped.append(day)
+        if sealed.stamped_before():
+            report.doubtful.append(day)
+
+    def _report(self, day: int, reason: str) -> None:
+        _rebuilt.add()
+        log.warning("a day's arrays are built anew", extra={"day": self.path_of(day).stem, "reason": reason})
+
+    def _replay(self, source: DaySource) -> None:
+        """The open day from the truth, a piece at a time."""
+        self.start_day(source.day)
+        day = self._the_open_day()
+        actor, post, tick = source.ratings()
+        columns = source.posts()
+        order = np.argsort(columns[0], kind="stable")
+        for at in range(0, order.size, REPLAY_ROWS):
+            here = order[at : at + REPLAY_ROWS]
+            self.add_posts(*(column[here] for column in columns))
+        own = post[(post >> 24) == day.slot]
+        with self._lock:
+            end = min(int(own.max() & 0xFF_FFFF) + 1 if own.size else 0, MAX_POSTS)
+            day.skip_posts(self._arrays, self._row(day.day), end)
+        for at in range(0, actor.size, REPLAY_ROWS):
+            end = at + REPLAY_ROWS
+            self.add_ratings(actor[at:end], post[at:end], tick[at:end])
+        follower, followed = source.follows()
+        for at in range(0, follower.size, REPLAY_ROWS):
+            self.add_follows(follower[at : at + REPLAY_ROWS], followed[at : at + REPLAY_ROWS])
+
+    def _mind(self, by_day: dict[int, DaySource]) -> None:
+        """After the boot: count, newest days first; then verify what was mapped without a look."""
+        for day in sorted(by_day, reverse=True):
+            if self._closing.is_set():
+                return
+            self._count(day)
+        for day in sorted(by_day, reverse=True):
+            sealed = self._days.get(day)
+            if self._closing.is_set():
+                return
+            if isinstance(sealed, SealedDay):
+                wrong = sealed.verify(VERIFY_PAUSE)
+                if wrong and self._days.get(day) is sealed:
+                    self._report(day, f"wrong checksum: {', '.join(wrong)}")
+                    self._builder.submit(self._rebuild, day, by_day[day])
+
+    def _count(self, day: int) -> None:
+        with self._lock:
+            sealed = self._days.get(day)
+            if sealed is not None and not sealed.counted:
+                count_day(self._arrays, self._row(day))
+                sealed.counted = True
+
+    def _rebuild(self, day: int, source: DaySource) -> None:
+        """A mapped day can't be trusted: build it again, and count everything again, since it was counted with its
+        faults.
+        """
+        try:
+            self._seal(day, source)
+            with self._lock:
+                days = [self._days[number] for number in self.days]
+                recount(self._arrays, [each.posts for each in days])
+                for each in days:
+                    each.counted = True
+        except Exception:
+            log.exception("a day's arrays could not be built anew", extra={"day": self.path_of(day).stem})
+
+    def _retire(self, day: Day) -> None:
+        """Free a day's memory when the last View of it is gone: in a thread of its own, because unmapping takes its
+        time.
+        """
+        self._retired.append(day)
+        if self._janitor is None or not self._janitor.is_alive():
+            self._janitor = threading.Thread(target=self._free, name="graph-free", daemon=True)
+            self._janitor.start()
+
+    def _free(self) -> None:
+        while True:
+            with self._lock:
+                seen = {id(day) for view in self._views for day in view.days()}
+                free = [day for day in self._retired if id(day) not in seen]
+                self._retired = [day for day in self._retired if id(day) in seen]
+                if not self._retired or self._closing.is_set():
+                    self._janitor = None
+            while free:
+                free.pop().close()
+            if self._janitor is None:
+                return
+            self._closing.wait(RETIRE_POLL_S)
+
+
+def _update(posts: U32, flags: U16, languages: U8, abouts: U32) -> Change:
+    return lambda a, d, counted: edit.update_posts(a, d, posts, flags, languages, abouts)
+
+
+def _mark(posts: U32, flags: int, on: bool) -> Change:
+    return lambda a, d, counted: edit.mark_posts(a, d, posts, flags, on)
+
+
+@contextmanager
+def _writing(day: Day) -> Iterator[None]:
+    """Around every change to a day that may be mapped from a file."""
+    if isinstance(day, SealedDay):
+        day.before_change()
+        try:
+            yield
+        finally:
+            day.after_change()
+    else:
+        yield
+
+
+__all__ = ["MAX_PEOPLE", "DayFull", "Graph", "LoadReport"]

@@ -1,0 +1,91 @@
+"""The form of a sidecar: its sections, its checksums, its two pages of header.
+
+The first page is a line of JSON (format, day, identity, sections, and a hash of itself) and never changes. The second
+page changes when an edge is removed: a checksum for each section, and a stamp that says under which boot of the
+machine the file was last changed without being flushed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from feedgen.core.jit import inline
+
+FORMAT: Final = 1
+PAGE: Final = 4096
+HEADER_BYTES: Final = 2 * PAGE
+ALIGN: Final = 64
+STAMP_AT: Final = PAGE + 2048
+STAMP_BYTES: Final = 36  # a boot id, as the kernel spells it
+
+OWN_OFFSETS_SECTION: Final = 0
+LIKERS_SECTION: Final = 1
+LIKER_TICKS_SECTION: Final = 2
+OWN_HOLES_SECTION: Final = 3
+OLD_KEYS_SECTION: Final = 4
+OLD_OFFSETS_SECTION: Final = 5
+OLD_BUCKETS_SECTION: Final = 6
+OLD_HOLES_SECTION: Final = 7
+PEOPLE_KEYS_SECTION: Final = 8
+PEOPLE_OFFSETS_SECTION: Final = 9
+PEOPLE_BUCKETS_SECTION: Final = 10
+PEOPLE_HOLES_SECTION: Final = 11
+LIKES_SECTION: Final = 12
+LIKE_TICKS_SECTION: Final = 13
+FOLLOW_KEYS_SECTION: Final = 14
+FOLLOW_OFFSETS_SECTION: Final = 15
+FOLLOW_BUCKETS_SECTION: Final = 16
+FOLLOWS_SECTION: Final = 17
+AUTHORS_SECTION: Final = 18
+KEYS_SECTION: Final = 19
+TICKS_SECTION: Final = 20
+FLAGS_SECTION: Final = 21
+LANGUAGES_SECTION: Final = 22
+ABOUTS_SECTION: Final = 23
+FIND_SECTION: Final = 24
+FIND_BUCKETS_SECTION: Final = 25
+AHEAD_SECTION: Final = 26
+
+# In the order of the numbers above.
+SECTIONS: Final = (
+    ("own_offsets", np.uint32),
+    ("likers", np.uint32),
+    ("liker_ticks", np.uint8),
+    ("own_holes", np.uint8),
+    ("old_keys", np.uint32),
+    ("old_offsets", np.uint32),
+    ("old_buckets", np.uint32),
+    ("old_holes", np.uint8),
+    ("people_keys", np.uint32),
+    ("people_offsets", np.uint32),
+    ("people_buckets", np.uint32),
+    ("people_holes", np.uint8),
+    ("likes", np.uint32),
+    ("like_ticks", np.uint8),
+    ("follow_keys", np.uint32),
+    ("follow_offsets", np.uint32),
+    ("follow_buckets", np.uint32),
+    ("follows", np.uint32),
+    ("authors", np.uint32),
+    ("keys", np.int64),
+    ("ticks", np.uint16),
+    ("flags", np.uint16),
+    ("languages", np.uint8),
+    ("abouts", np.uint32),
+    ("find", np.uint32),
+    ("find_buckets", np.uint32),
+    ("ahead", np.uint32),
+)
+
+
+@inline
+def hash_word(index: int, word: int) -> int:
+    """What one 8-byte word adds to its section's checksum. Sums can be taken apart again, so one word can change
+    without reading the rest.
+    """
+    h = word + (index + 1) * -7046029254386353131
+    h = (h ^ ((h >> 30) & 0x3_FFFF_FFFF)) * -4658895280553007687
+    h = (h ^ ((h >> 27) & 0x1F_FFFF_FFFF)) * -7723592293110705685
+    return h ^ ((h >> 31) & 0x1_FFFF_FFFF)

@@ -1,0 +1,432 @@
+"""The open day: lists that grow while they are read.
+
+Each list owns blocks of doubling size in an arena, newest block last, each linked to the one before; one 64-bit head
+(length, newest block) is stored last, with release. Nothing is moved or freed during a day, so a reader needs no lock
+and sees every list as it was at some instant. Only the hash tables (key to list, author and key to post) are replaced
+when they fill up: then the day needs a new row, and old rows stay right but blind to what came later.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from feedgen.core.ids import NO_PERSON, NO_POST, POSTS_PER_DAY
+from feedgen.core.jit import inline, njit
+from feedgen.graph.access import (
+    ABOUT,
+    AUTHOR,
+    COUNT,
+    DAY,
+    FIELDS,
+    FIND,
+    FIND_SHIFT,
+    FLAGS,
+    FOLLOWS,
+    HEADS,
+    I64,
+    KEY,
+    KEYS,
+    KIND,
+    LANGUAGE,
+    LARGEST_BLOCK,
+    LENGTH,
+    LIKES,
+    LIVE,
+    OLD,
+    OWN,
+    POSTS,
+    SHIFT,
+    SLOT,
+    TICK,
+    TICKS,
+    U8,
+    U16,
+    U32,
+    VALUES,
+    Arrays,
+    block_of,
+    mix32,
+    mix_key,
+    table_find,
+)
+from feedgen.graph.edit import add_count, add_person_ratings, find_in_block_list
+from feedgen.graph.memory import address, reserve
+from feedgen.graph.words import (
+    i64,
+    load_i64,
+    load_i64_acquire,
+    load_u32,
+    store_i64,
+    store_i64_release,
+    store_u8,
+    store_u16,
+    store_u32,
+    store_u32_release,
+)
+from feedgen.ingest.events import DELETED
+
+MAX_POSTS: Final = POSTS_PER_DAY - 2  # n + 1 must fit into 24 bits of the find table, and the last number is NO_POST
+MAX_ARENA: Final = 1 << 28  # words of one direction: about 180M ratings a day
+MAX_FOLLOW_ARENA: Final = 1 << 25
+MAX_DOUBLES: Final = 1 << 20  # remembered; after that, every edge may have a double
+MAX_LISTS: Final = 1 << 25  # lists of one group on one day
+FIRST_TABLE_BITS: Final = 12
+FILL: Final = 0.6  # of an open-addressing table, at most
+
+# What the writer counts, as words of `LiveDay.state`.
+_POSTS: Final = 0
+_LISTS: Final = 1  # + 0, 1, 2: how many lists OLD, LIKES, FOLLOWS have
+_TOPS: Final = 4  # + 0, 1, 2: words taken from their arenas
+_EDGES: Final = 8
+
+
+@inline
+def _append(a: Arrays, d: int, group: int, heads: int, i: int, value: int, tick: int, state: I64, arena: int) -> bool:
+    """Write value and tick, then publish the head. False when the arena is full."""
+    head = load_i64(heads, i)
+    length, block = head >> 32, head & 0xFFFF_FFFF
+    size, used = 0, 0
+    if length > 0:
+        size, used = block_of(length)
+    values, ticks = a.days[d, group + VALUES], a.days[d, group + TICKS]
+    if used == size:
+        size = min(max(2 * size, 2), LARGEST_BLOCK)
+        top = state[_TOPS + arena]
+        if top + size + 1 > a.days[d, group + LENGTH]:
+            return False
+        state[_TOPS + arena] = top + size + 1
+        store_u32(values, top, block)
+        block, used = top, 0
+    at = block + used + 1
+    store_u32(values, at, value)
+    if ticks != 0:
+        store_u16(ticks, at, tick)
+    store_i64_release(heads, i, (length + 1) << 32 | block)
+    return True
+
+
+@inline
+def _list_for(a: Arrays, d: int, group: int, key: int, state: I64, arena: int) -> int:
+    """The list of a key, made if need be. The caller saw to it that the table has room."""
+    found = table_find(a.days[d, group + KEYS], a.days[d, group + SHIFT], key)
+    if found >= 0:
+        return found
+    i = i64(state[_LISTS + arena])
+    state[_LISTS + arena] = i + 1
+    _table_put(a.days[d, group + KEYS], a.days[d, group + SHIFT], (i + 1) << 32 | key)
+    return i
+
+
+@inline
+def _table_put(slots: int, shift: int, slot: int) -> None:
+    mask = (1 << (32 - shift)) - 1
+    i = mix32(slot & 0xFFFF_FFFF) >> shift
+    while load_i64(slots, i) != 0:
+        i = (i + 1) & mask
+    store_i64_release(slots, i, slot)
+
+
+@inline
+def _already(a: Arrays, d: int, actor: int, post: int, person_list: int, liker_heads: int, liker_list: int) -> bool:
+    """Whether the edge is there: looked up in the shorter of its two lists."""
+    if person_list < 0 or liker_list < 0:
+        return False
+    likes = load_i64_acquire(a.days[d, LIKES + HEADS], person_list)
+    likers = load_i64_acquire(liker_heads, liker_list)
+    if likes >> 32 < likers >> 32:
+        return find_in_block_list(a, d, LIKES, likes, post) >= 0
+    return find_in_block_list(a, d, OLD, likers, actor) >= 0
+
+
+@njit
+def _add_ratings(a: Arrays, d: int, actors: U32, posts: U32, ticks: U16, state: I64, added: U8) -> int:
+    """Edges that are new today; how many could not be kept (a full arena, a number that nobody gave)."""
+    refused = 0
+    slot = a.days[d, SLOT]
+    for e in range(actors.size):
+        actor, post, tick = i64(actors[e]), i64(posts[e]), i64(ticks[e])
+        own = post >> 24 == slot
+        if actor >= a.person_flags.size or post == NO_POST or (own and post & 0xFF_FFFF >= state[_POSTS]):
+            refused += 1
+            continue
+        person = table_find(a.days[d, LIKES + KEYS], a.days[d, LIKES + SHIFT], actor)
+        heads = a.days[d, OWN] if own else a.days[d, OLD + HEADS]
+        likers = post & 0xFF_FFFF if own else table_find(a.days[d, OLD + KEYS], a.days[d, OLD + SHIFT], post)
+        if _already(a, d, actor, post, person, heads, likers):
+            continue
+        if person < 0:
+            person = _list_for(a, d, LIKES, actor, state, 1)
+        if likers < 0:
+            likers = _list_for(a, d, OLD, post, state, 0)
+        if not _append(a, d, OLD, heads, likers, actor, tick, state, 0):
+            refused += 1
+            continue
+        if not _append(a, d, LIKES, a.days[d, LIKES + HEADS], person, post, tick, state, 1):
+            refused += 1
+            continue
+        added[e] = 1
+        state[_EDGES] += 1
+        add_count(a, post, 1)
+        add_person_ratings(a, actor, 1)
+    return refused
+
+
+@njit
+def _has_edges(a: Arrays, d: int, actors: U32, posts: U32, out: U8) -> None:
+    """Which edges are there, or came earlier in the same arrays."""
+    bits = 4
+    while 1 << bits < 2 * actors.size:
+        bits += 1
+    seen = np.full(1 << bits, -1, np.int64)
+    slot = a.days[d, SLOT]
+    for e in range(actors.size):
+        actor, post = i64(actors[e]), i64(posts[e])
+        pair = actor << 32 | post
+        i = (mix_key(actor, post) >> 4) & ((1 << bits) - 1)
+        while seen[i] >= 0 and seen[i] != pair:
+            i = (i + 1) & ((1 << bits) - 1)
+        if seen[i] == pair:
+            out[e] = 1
+            continue
+        seen[i] = pair
+        own = post >> 24 == slot
+        if own and post & 0xFF_FFFF >= load_i64(a.days[d, POSTS], 0):
+            continue
+        person = table_find(a.days[d, LIKES + KEYS], a.days[d, LIKES + SHIFT], actor)
+        heads = a.days[d, OWN] if own else a.days[d, OLD + HEADS]
+        likers = post & 0xFF_FFFF if own else table_find(a.days[d, OLD + KEYS], a.days[d, OLD + SHIFT], post)
+        out[e] = _already(a, d, actor, post, person, heads, likers)
+
+
+@njit
+def _add_follows(a: Arrays, d: int, actors: U32, subjects: U32, state: I64) -> int:
+    refused = 0
+    for e in range(actors.size):
+        actor, subject = i64(actors[e]), i64(subjects[e])
+        if actor >= a.person_flags.size or subject >= a.person_flags.size:
+            refused += 1
+            continue
+        i = _list_for(a, d, FOLLOWS, actor, state, 2)
+        heads = a.days[d, FOLLOWS + HEADS]
+        if find_in_block_list(a, d, FOLLOWS, load_i64(heads, i), subject) >= 0:
+            continue
+        refused += not _append(a, d, FOLLOWS, heads, i, subject, 0, state, 2)
+    return refused
+
+
+@inline
+def _blank(a: Arrays, d: int, n: int) -> None:
+    store_u32(a.days[d, AUTHOR], n, NO_PERSON)
+    store_u16(a.days[d, FLAGS], n, DELETED)
+    store_u32(a.days[d, ABOUT], n, NO_POST)
+
+
+@inline
+def _find_put(a: Arrays, d: int, n: int, author: int, key: int) -> None:
+    shift = a.days[d, FIND_SHIFT]
+    hashed = mix_key(author, key)
+    i = hashed >> shift
+    while load_u32(a.days[d, FIND], i) != 0:
+        i = (i + 1) & ((1 << (32 - shift)) - 1)
+    store_u32_release(a.days[d, FIND], i, (hashed & 0xFF) << 24 | (n + 1))
+
+
+@njit
+def _add_posts(
+    a: Arrays,
+    d: int,
+    posts: U32,
+    authors: U32,
+    keys: I64,
+    ticks: U16,
+    flags: U16,
+    languages: U8,
+    abouts: U32,
+    state: I64,
+) -> None:
+    """New posts. Numbers that were skipped stay blank."""
+    for p in range(posts.size):
+        n = i64(posts[p]) & 0xFF_FFFF
+        for gap in range(state[_POSTS], n):
+            _blank(a, d, gap)
+        store_u32(a.days[d, AUTHOR], n, authors[p])
+        store_i64(a.days[d, KEY], n, keys[p])
+        store_u16(a.days[d, TICK], n, ticks[p])
+        store_u16(a.days[d, FLAGS], n, flags[p])
+        store_u8(a.days[d, LANGUAGE], n, languages[p])
+        store_u32(a.days[d, ABOUT], n, abouts[p])
+        if n >= state[_POSTS]:
+            store_i64_release(a.days[d, POSTS], 0, n + 1)
+        if authors[p] != NO_PERSON:
+            _find_put(a, d, n, authors[p], keys[p])
+
+
+@njit
+def _skip_posts(a: Arrays, d: int, end: int, state: I64) -> None:
+    for gap in range(state[_POSTS], end):
+        _blank(a, d, gap)
+    if end > state[_POSTS]:
+        store_i64_release(a.days[d, POSTS], 0, end)
+
+
+@njit
+def _refill_table(old: I64, new: I64, new_address: int, shift: int) -> None:
+    for slot in old:
+        if slot != 0:
+            _table_put(new_address, shift, slot)
+
+
+@njit
+def _refill_find(a: Arrays, d: int, table: U32, shift: int) -> None:
+    mask = table.size - 1
+    for n in range(load_i64(a.days[d, POSTS], 0)):
+        author = load_u32(a.days[d, AUTHOR], n)
+        if author != NO_PERSON:
+            hashed = mix_key(author, load_i64(a.days[d, KEY], n))
+            i = hashed >> shift
+            while table[i] != 0:
+                i = (i + 1) & mask
+            table[i] = (hashed & 0xFF) << 24 | (n + 1)
+
+
+def _shift_for(items: int) -> int:
+    """How far to shift a 32-bit hash for a table that holds so many."""
+    bits = FIRST_TABLE_BITS
+    while items > FILL * (1 << bits):
+        bits += 1
+    return 32 - bits
+
+
+class _Group:
+    """The lists of one kind: a table from keys to lists, their heads, an arena of values and perhaps of ticks."""
+
+    def __init__(self, field: int, arena: int, words: int, with_ticks: bool) -> None:
+        self.field, self.arena = field, arena
+        self.table: I64 = np.zeros(1 << FIRST_TABLE_BITS, np.int64)
+        self.shift = 32 - FIRST_TABLE_BITS
+        self.heads: I64 = reserve(np.int64, MAX_LISTS)
+        self.values: U32 = reserve(np.uint32, words)
+        self.ticks: U16 | None = reserve(np.uint16, words) if with_ticks else None
+
+    def fill_row(self, row: I64) -> None:
+        row[self.field + KEYS] = address(self.table)
+        row[self.field + SHIFT] = self.shift
+        row[self.field + HEADS] = address(self.heads)
+        row[self.field + VALUES] = address(self.values)
+        row[self.field + TICKS] = 0 if self.ticks is None else address(self.ticks)
+        row[self.field + LENGTH] = self.values.size
+
+    def grow(self, lists: int) -> bool:
+        """Make room for so many lists; True when the table was replaced."""
+        shift = _shift_for(lists)
+        if shift >= self.shift:
+            return False
+        table = np.zeros(1 << (32 - shift), np.int64)
+        _refill_table(self.table, table, address(table), shift)
+        self.table, self.shift = table, shift
+        return True
+
+
+class LiveDay:
+    """Written by one thread. Before a call that may add keys, ask `grow`; when it says True, readers need a new row."""
+
+    def __init__(self, day: int) -> None:
+        self.day, self.slot = day, day % 256
+        self.state: I64 = np.zeros(16, np.int64)
+        self.counts: U16 = reserve(np.uint16, MAX_POSTS)
+        self.counted = True
+        self._doubles: set[tuple[int, int]] = set()
+        self._own_heads: I64 = reserve(np.int64, MAX_POSTS)
+        self._columns: dict[int, npt.NDArray[Any]] = {
+            AUTHOR: reserve(np.uint32, MAX_POSTS),
+            KEY: reserve(np.int64, MAX_POSTS),
+            TICK: reserve(np.uint16, MAX_POSTS),
+            FLAGS: reserve(np.uint16, MAX_POSTS),
+            LANGUAGE: reserve(np.uint8, MAX_POSTS),
+            ABOUT: reserve(np.uint32, MAX_POSTS),
+        }
+        self._find: U32 = np.zeros(1 << FIRST_TABLE_BITS, np.uint32)
+        self._find_shift = 32 - FIRST_TABLE_BITS
+        self._groups = (
+            _Group(OLD, 0, MAX_ARENA, True),
+            _Group(LIKES, 1, MAX_ARENA, True),
+            _Group(FOLLOWS, 2, MAX_FOLLOW_ARENA, False),
+        )
+
+    @property
+    def posts(self) -> int:
+        return int(self.state[_POSTS])
+
+    @property
+    def edges(self) -> int:
+        return int(self.state[_EDGES])
+
+    def row(self) -> I64:
+        row = np.zeros(FIELDS, np.int64)
+        row[KIND], row[DAY], row[SLOT] = LIVE, self.day, self.slot
+        row[POSTS] = address(self.state)
+        for field, column in self._columns.items():
+            row[field] = address(column)
+        row[COUNT], row[OWN] = address(self.counts), address(self._own_heads)
+        row[FIND], row[FIND_SHIFT] = address(self._find), self._find_shift
+        for group in self._groups:
+            group.fill_row(row)
+        return row
+
+    def keep(self) -> tuple[object, ...]:
+        """What a row's addresses point into, as of now."""
+        tables = tuple(group.table for group in self._groups)
+        return (self, self._find, *tables)
+
+    def grow_for_ratings(self, ratings: int) -> bool:
+        old, likes, _ = self._groups
+        grown = old.grow(int(self.state[_LISTS]) + ratings)
+        return likes.grow(int(self.state[_LISTS + 1]) + ratings) or grown
+
+    def grow_for_follows(self, follows: int) -> bool:
+        return self._groups[2].grow(int(self.state[_LISTS + 2]) + follows)
+
+    def grow_for_posts(self, a: Arrays, d: int, posts: int) -> bool:
+        shift = _shift_for(self.posts + posts)
+        if shift >= self._find_shift:
+            return False
+        table = np.zeros(1 << (32 - shift), np.uint32)
+        _refill_find(a, d, table, shift)
+        self._find, self._find_shift = table, shift
+        return True
+
+    def add_ratings(self, a: Arrays, d: int, actors: U32, posts: U32, ticks: U16) -> tuple[npt.NDArray[np.bool_], int]:
+        """(which edges are new, how many were refused)."""
+        added = np.zeros(actors.size, np.uint8)
+        refused = _add_ratings(a, d, actors, posts, ticks, self.state, added)
+        again = np.flatnonzero(added == 0)
+        if again.size and len(self._doubles) < MAX_DOUBLES:
+            self._doubles.update(zip(actors[again].tolist(), posts[again].tolist(), strict=True))
+        return added.view(np.bool_), refused
+
+    def has_double(self, actor: int, post: int) -> bool:
+        """Whether the edge was added again after it was there; yes when there were too many to remember."""
+        return (actor, post) in self._doubles or len(self._doubles) >= MAX_DOUBLES
+
+    def has_edges(self, a: Arrays, d: int, actors: U32, posts: U32) -> npt.NDArray[np.bool_]:
+        out = np.zeros(actors.size, np.uint8)
+        _has_edges(a, d, actors, posts, out)
+        return out.view(np.bool_)
+
+    def add_follows(self, a: Arrays, d: int, actors: U32, subjects: U32) -> int:
+        return int(_add_follows(a, d, actors, subjects, self.state))
+
+    def add_posts(
+        self, a: Arrays, d: int, posts: U32, authors: U32, keys: I64, ticks: U16, flags: U16, languages: U8, abouts: U32
+    ) -> None:
+        _add_posts(a, d, posts, authors, keys, ticks, flags, languages, abouts, self.state)
+
+    def skip_posts(self, a: Arrays, d: int, end: int) -> None:
+        """Numbers below `end` are taken, though no post may carry them."""
+        _skip_posts(a, d, end, self.state)
+
+    def close(self) -> None:
+        """Nothing to do: the memory goes with the last reader."""

@@ -1,0 +1,31 @@
+"""Address space that costs nothing until it is touched, so that what grows never has to move under a reader."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+# Python 3.11 has no name for it. Without this flag, a cautious kernel would count what we merely reserve.
+_NO_RESERVE: Final = 0x4000 if sys.platform == "linux" else 0
+
+
+def reserve(dtype: npt.DTypeLike, length: int) -> npt.NDArray[Any]:
+    """Zeroes of that length. A page takes memory when it is first written."""
+    size = np.dtype(dtype).itemsize * length
+    area = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE)
+    return np.frombuffer(area, dtype)
+
+
+def address(array: npt.NDArray[Any]) -> int:
+    return int(array.ctypes.data)
+
+
+def own_array(array: npt.ArrayLike, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """An array of the one form that kernels are compiled for: contiguous, aligned, writable. Copied only if it is not
+    so already.
+    """
+    return np.require(array, dtype, ["C", "A", "W"])

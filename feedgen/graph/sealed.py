@@ -1,0 +1,259 @@
+"""A past day: its sidecar, mapped. Removals write into the map; a stamp tells whether that can have been lost.
+
+Changes reach the disk when the kernel likes. A killed process loses nothing by that, since the page cache outlives it;
+a power cut may lose some of them, and a removal must not come undone. So the first change after a flush stamps the
+file with the machine's boot id, on disk, before it happens: a file that bears another boot's stamp is rebuilt from the
+truth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import mmap
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from feedgen.core.errors import StoreError
+from feedgen.graph.access import (
+    ABOUT,
+    AUTHOR,
+    BUCKETS,
+    COUNT,
+    DAY,
+    FIELDS,
+    FIND,
+    FIND_BUCKETS,
+    FIND_SHIFT,
+    FIND_SIZE,
+    FLAGS,
+    FOLLOWS,
+    HEADS,
+    I64,
+    KEY,
+    KEYS,
+    KIND,
+    LANGUAGE,
+    LENGTH,
+    LIKES,
+    OLD,
+    OLD_HOLES,
+    OWN,
+    OWN_HOLES,
+    PEOPLE_HOLES,
+    POSTS,
+    SEALED,
+    SHIFT,
+    SIZE,
+    SLOT,
+    SUMS,
+    TICK,
+    TICKS,
+    U16,
+    U32,
+    VALUES,
+)
+from feedgen.graph.build import section_words, sum_words
+from feedgen.graph.layout import FORMAT, HEADER_BYTES, PAGE, SECTIONS, STAMP_AT, STAMP_BYTES
+from feedgen.graph.memory import address
+
+VERIFY_WORDS: Final = 1 << 19  # 4 MB between two looks at whether the file changed meanwhile
+VERIFY_TRIES: Final = 5
+
+
+class Damaged(StoreError):
+    """A sidecar that can't be used. It is derived, so it is rebuilt from the day's file."""
+
+
+def boot_id() -> bytes:
+    """Which boot of this machine this is; the page cache lives as long as that."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()[:STAMP_BYTES].ljust(STAMP_BYTES)
+    return b"unknown".ljust(STAMP_BYTES)
+
+
+class SealedDay:
+    """Opening checks the header only; `verify` reads the rest."""
+
+    def __init__(self, path: Path, day: int, identity: int, counts: U16 | None = None) -> None:
+        self.path, self.day, self.slot = path, day, day % 256
+        self.counted = False
+        self.edits = 0
+        self._map, self._fd = _open(path)
+        self._whole = np.frombuffer(self._map, np.uint8)
+        header = _header(self._whole, path, day, identity)
+        self._places: dict[str, tuple[int, int]] = header["sections"]
+        self._shifts: dict[str, int] = header["shifts"]
+        self._sections: dict[str, npt.NDArray[Any]] = {}
+        for name, dtype in SECTIONS:
+            start, length = self._places[name]
+            self._sections[name] = self._whole[start : start + length * np.dtype(dtype).itemsize].view(dtype)
+        _check_shape(self._sections, self._shifts, path)
+        self._sums: I64 = self._whole[PAGE : PAGE + 8 * len(SECTIONS)].view(np.int64)
+        self._posts = np.array([self._sections["authors"].size], np.int64)
+        # A live day that becomes this one hands its counts on; they are longer than needed.
+        self.counts: U16 = np.zeros(max(self.posts, 1), np.uint16) if counts is None else counts
+        self._stamped = False
+
+    @property
+    def posts(self) -> int:
+        return int(self._posts[0])
+
+    @property
+    def edges(self) -> int:
+        return int(self._sections["likers"].size)
+
+    @property
+    def file_bytes(self) -> int:
+        return int(self._whole.size)
+
+    @property
+    def ahead(self) -> U32:
+        """Numbers (within the day) of posts whose key claims a later day."""
+        section: U32 = self._sections["ahead"]
+        return section
+
+    def row(self) -> I64:
+        row = np.zeros(FIELDS, np.int64)
+        place = {name: address(section) for name, section in self._sections.items()}
+        row[KIND], row[DAY], row[SLOT], row[POSTS] = SEALED, self.day, self.slot, address(self._posts)
+        row[AUTHOR], row[KEY], row[TICK], row[FLAGS] = (place[x] for x in ("authors", "keys", "ticks", "flags"))
+        row[LANGUAGE], row[ABOUT], row[COUNT] = place["languages"], place["abouts"], address(self.counts)
+        row[FIND], row[FIND_BUCKETS], row[FIND_SHIFT] = place["find"], place["find_buckets"], self._shifts["find"]
+        row[FIND_SIZE] = self._sections["find"].size
+        row[OWN], row[SUMS] = place["own_offsets"], address(self._sums)
+        row[OWN_HOLES], row[OLD_HOLES], row[PEOPLE_HOLES] = (
+            place[x] for x in ("own_holes", "old_holes", "people_holes")
+        )
+        groups = (
+            (OLD, "old", "likers", place["liker_ticks"]),
+            (LIKES, "people", "likes", place["like_ticks"]),
+            (FOLLOWS, "follow", "follows", 0),
+        )
+        for group, name, values, ticks in groups:
+            row[group + KEYS], row[group + SIZE] = place[f"{name}_keys"], self._sections[f"{name}_keys"].size
+            row[group + HEADS], row[group + BUCKETS] = place[f"{name}_offsets"], place[f"{name}_buckets"]
+            row[group + SHIFT], row[group + VALUES], row[group + TICKS] = self._shifts[name], place[values], ticks
+            row[group + LENGTH] = self._sections[values].size
+        return row
+
+    def keep(self) -> tuple[object, ...]:
+        return (self,)
+
+    def stamped_before(self) -> bool:
+        """Whether changes of an earlier boot may have been lost."""
+        stamp = bytes(self._whole[STAMP_AT : STAMP_AT + STAMP_BYTES])
+        return stamp.strip(b"\0") not in (b"", boot_id())
+
+    def before_change(self) -> None:
+        """Call before the map is written to, and `after_change` when it was: `edits` is odd in between."""
+        self.edits += 1
+        if not self._stamped:
+            self._whole[STAMP_AT : STAMP_AT + STAMP_BYTES] = np.frombuffer(boot_id(), np.uint8)
+            os.fsync(self._fd)
+            self._stamped = True
+
+    def after_change(self) -> None:
+        self.edits += 1
+
+    def flush(self) -> None:
+        """Changes go to the disk, and then the stamp goes too. Nothing may change the day meanwhile."""
+        if self._stamped or bytes(self._whole[STAMP_AT : STAMP_AT + STAMP_BYTES]).strip(b"\0"):
+            os.fsync(self._fd)
+            self._whole[STAMP_AT : STAMP_AT + STAMP_BYTES] = 0
+            os.fsync(self._fd)
+            self._stamped = False
+
+    def verify(self, pause: float = 0.0) -> list[str]:
+        """Read all sections; the names of those whose checksum is wrong. `pause` is idle time per busy time, to leave
+        the disk to others.
+        """
+        return [
+            name
+            for i, (name, dtype) in enumerate(SECTIONS)
+            if not self._section_is_right(
+                i, section_words(self._whole, *self._places[name], np.dtype(dtype).itemsize), pause
+            )
+        ]
+
+    def _section_is_right(self, i: int, words: I64, pause: float) -> bool:
+        for _ in range(VERIFY_TRIES):
+            edits, total = self.edits, 0
+            for at in range(0, words.size, VERIFY_WORDS):
+                began = time.monotonic()
+                total += int(sum_words(words[at : at + VERIFY_WORDS], at))
+                if pause:
+                    time.sleep(pause * (time.monotonic() - began))
+            if (total - int(self._sums[i])) % (1 << 64) == 0:
+                return True
+            if edits == self.edits and edits % 2 == 0:
+                return False
+        return True  # it changes all the time, so it is looked at another time
+
+    def close(self) -> None:
+        """Let go of the file. Only when no row of it is in use."""
+        self._sections.clear()
+        self._sums = self._posts = np.zeros(1, np.int64)
+        self._whole = np.zeros(0, np.uint8)
+        with contextlib.suppress(BufferError):
+            self._map.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __del__(self) -> None:
+        fd = getattr(self, "_fd", -1)
+        if fd >= 0:
+            os.close(fd)
+            self._fd = -1
+
+
+def _open(path: Path) -> tuple[mmap.mmap, int]:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Damaged(f"{path.name} is missing") from None
+    except OSError as e:
+        raise Damaged(f"{path.name} can't be opened: {e.strerror}") from e
+    try:
+        if os.fstat(fd).st_size < HEADER_BYTES:
+            raise Damaged(f"{path.name} is truncated")
+        return mmap.mmap(fd, 0), fd
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _header(whole: npt.NDArray[np.uint8], path: Path, day: int, identity: int) -> dict[str, Any]:
+    text, _, rest = bytes(whole[:PAGE]).partition(b"\n")
+    if hashlib.blake2b(text, digest_size=16).hexdigest().encode() != rest[:32]:
+        raise Damaged(f"{path.name} has a damaged header")
+    header: dict[str, Any] = json.loads(text)
+    if header["format"] != FORMAT:
+        raise Damaged(f"{path.name} has format {header['format']}, not {FORMAT}")
+    if header["day"] != day or header["identity"] != identity:
+        raise Damaged(f"{path.name} belongs to another day or another data folder")
+    if header["bytes"] != whole.size:
+        raise Damaged(f"{path.name} has {whole.size:,} bytes, not {header['bytes']:,}")
+    return header
+
+
+def _check_shape(sections: dict[str, npt.NDArray[Any]], shifts: dict[str, int], path: Path) -> None:
+    """Sizes that compiled code relies on. The header's own hash makes a wrong one nearly impossible; a crash would be
+    worse than a look.
+    """
+    size = {name: section.size for name, section in sections.items()}
+    fine = (
+        size["own_offsets"] == size["authors"] + 1
+        and size["likers"] == size["likes"]
+        and all(size[f"{g}_offsets"] == size[f"{g}_keys"] + 1 for g in ("old", "people", "follow"))
+        and all(size[f"{g}_buckets"] == (1 << 32 - shifts[g]) + 1 for g in ("old", "people", "follow", "find"))
+    )
+    if not fine:
+        raise Damaged(f"{path.name} has sections that do not fit together")
