@@ -103,7 +103,7 @@ class Resolver:
         self._accounts: _Recent[Account] = _Recent(MAX_ACCOUNTS)
         self._keys: _Recent[tuple[Account, SigningKey]] = _Recent(MAX_KEYS)
         self._misses: _Recent[_Miss] = _Recent(MAX_NEGATIVE)
-        self._refetched_s: _Recent[float] = _Recent(MAX_NEGATIVE)
+        self._looked_s: _Recent[float] = _Recent(MAX_NEGATIVE)
         self._flights: dict[str, asyncio.Task[Account]] = {}
         self._fetch_rate = RateLimit(FETCH_RATE, clock)
         self._refetch_rate = RateLimit(REFETCH_RATE, clock)
@@ -123,13 +123,12 @@ class Resolver:
     async def fresher_key(self, did: str) -> SigningKey | None:
         """After a bad signature: the key as it is now, unless we looked within the last minute."""
         now_s = self._clock.monotonic_s()
-        looked_s = self._refetched_s.get(did)
+        looked_s = self._looked_s.get(did)
         if looked_s is not None and now_s - looked_s < REFETCH_S:
             return None
         flight = self._take_off(did, self._refetch_rate)
         if flight is None:
             return None
-        self._refetched_s.put(did, now_s)
         try:
             await self._wait_for(flight)
             return await self.key(did)
@@ -158,7 +157,7 @@ class Resolver:
     async def changed(self, did: str) -> None:
         """The network said that this identity changed: look again when it is next needed."""
         self._misses.drop(did)
-        self._refetched_s.drop(did)
+        self._looked_s.drop(did)
         account = self._accounts.get(did)
         if account is not None:
             self._accounts.put(did, msgspec.structs.replace(account, fetched_s=0))
@@ -188,6 +187,7 @@ class Resolver:
         if is_down or len(self._flights) >= MAX_FLIGHTS or not rate.take("all"):
             lookups.add(1, "down" if is_down else "too_many")
             return None
+        self._looked_s.put(did, self._clock.monotonic_s())
         flight = asyncio.create_task(self._look(did))
         self._flights[did] = flight
         flights_now.set(len(self._flights))

@@ -40,10 +40,8 @@ async def test_a_page_is_what_the_lexicon_says_byte_for_byte() -> None:
     answer = await get(parts_with(), SKELETON, params={"feed": FEED_URI, "limit": "2"})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
-    expected = (
-        '{"feed":[{"post":"%s","feedContext":"because"},{"post":"%s","feedContext":"because"}],"cursor":"2","reqId":"req-1"}'
-        % (post_uri(0), post_uri(1))
-    )
+    items = [{"post": post_uri(n), "feedContext": "because"} for n in (0, 1)]
+    expected = json.dumps({"feed": items, "cursor": "2", "reqId": "req-1"}, separators=(",", ":"))
     assert answer.text == expected
     assert answer.headers["content-language"] == "en"
     assert "server" not in answer.headers
@@ -53,7 +51,7 @@ async def test_a_page_is_what_the_lexicon_says_byte_for_byte() -> None:
 async def test_what_is_absent_is_left_out() -> None:
     feed = CountingFeed(answer=lambda ask: Page([Item(post_uri(1), None)], None, None, ()))
     answer = await get(parts_with(feed), SKELETON, params={"feed": FEED_URI})
-    assert answer.text == '{"feed":[{"post":"%s"}]}' % post_uri(1)
+    assert answer.text == '{"feed":[{"post":"' + post_uri(1) + '"}]}'
     assert "content-language" not in answer.headers
 
 

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from feedgen.core.errors import StoreError
+from feedgen.store import viewers as viewers_module
+from feedgen.store.viewers import FILE_NAME, Account, Viewers
+
+
+def account(n: int, fetched_s: int = 100) -> Account:
+    return Account(f"did:plc:{n:024d}", "Multikey", f"z{n}", "https://pds.example.com", "a.example.com", fetched_s)
+
+
+async def test_accounts_outlive_the_process(tmp_path: Path) -> None:
+    async with await Viewers.open(tmp_path) as viewers:
+        assert await viewers.account(account(1).did) is None
+        await viewers.put_account(account(1))
+        await viewers.put_account(account(2))
+        await viewers.put_account(account(1, fetched_s=200))
+    async with await Viewers.open(tmp_path) as viewers:
+        assert await viewers.account(account(1).did) == account(1, fetched_s=200)
+        await viewers.mark_account_stale(account(1).did)
+        await viewers.mark_account_stale("did:plc:unknown")
+        assert await viewers.account(account(1).did) == account(1, fetched_s=0)
+        await viewers.forget_account(account(2).did)
+        assert await viewers.count_accounts() == 1
+
+
+async def test_the_longest_unseen_accounts_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with await Viewers.open(tmp_path) as viewers:
+        for n in range(10):
+            await viewers.put_account(account(n, fetched_s=n))
+        await viewers.prune_accounts(keep=3)
+        assert [n for n in range(10) if await viewers.account(account(n).did)] == [7, 8, 9]
+
+
+async def test_pruning_comes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(viewers_module, "PRUNE_EVERY", 5)
+    monkeypatch.setattr(Viewers.prune_accounts, "__defaults__", (2,))
+    async with await Viewers.open(tmp_path) as viewers:
+        for n in range(14):
+            await viewers.put_account(account(n, fetched_s=n))
+        assert await viewers.count_accounts() == 6  # two that were kept at the tenth write, and four since
+
+
+async def test_notes(tmp_path: Path) -> None:
+    async with await Viewers.open(tmp_path) as viewers:
+        assert await viewers.note("a") is None
+        await viewers.put_note("a", b"1")
+        await viewers.put_note("a", b"\x00\xff")
+        assert await viewers.note("a") == b"\x00\xff"
+        await viewers.forget_note("a")
+        assert await viewers.note("a") is None
+
+
+async def test_a_file_that_can_not_be_used_is_said_plainly(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"not a database, but long enough to be looked at as one" * 50)
+    with pytest.raises(StoreError, match="Can't use"):
+        await Viewers.open(tmp_path)
+    with pytest.raises(StoreError, match="Can't use"):
+        await Viewers.open(tmp_path / "missing")
+
+
+async def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / FILE_NAME)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreError, match="newer version"):
+        await Viewers.open(tmp_path)
+
+
+async def test_a_closed_or_broken_file_is_a_store_error(tmp_path: Path) -> None:
+    viewers = await Viewers.open(tmp_path)
+    await viewers._db.execute("DROP TABLE accounts")
+    with pytest.raises(StoreError):
+        await viewers.account("x")
+    with pytest.raises(StoreError):
+        await viewers.put_account(account(1))
+    await viewers.close()
+    with pytest.raises(StoreError):
+        await viewers.note("x")
