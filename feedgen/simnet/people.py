@@ -123,7 +123,7 @@ class People:
         return (words.LANGUAGES[first],) if first == second else (words.LANGUAGES[first], words.LANGUAGES[second])
 
     def signing_key(self, i: int) -> ec.EllipticCurvePrivateKey:
-        return _key(self.seed, i)
+        return signing_key(self.seed, i)
 
     def first_follows(self, rng: np.random.Generator) -> I64:
         """The follow graph before the first event: sorted `follower << 32 | followed`, mostly people of like taste and tongue."""
@@ -186,7 +186,7 @@ def _label(seed: int, i: int) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _key(seed: int, i: int) -> ec.EllipticCurvePrivateKey:
+def signing_key(seed: int, i: int) -> ec.EllipticCurvePrivateKey:
     secret = int.from_bytes(hashlib.sha512(f"key:{seed}:{i}".encode()).digest(), "big")
     if text.mix1(i, seed * 31 + 17) % 1000 < P256_SHARE * 1000:
         return ec.derive_private_key(secret % (_P256_ORDER - 1) + 1, ec.SECP256R1())
