@@ -1,0 +1,247 @@
+"""The process: `build` makes the parts without opening anything, `run` owns every thread and task.
+
+    open the archive -> serve -> listen to the network -> until a signal, or until a part dies -> close in reverse
+
+A part that dies takes the process down with its reason and exit code 1, so that whoever started it can start it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+from feedgen.core.clock import Clock, SystemClock
+from feedgen.core.ids import US_PER_S
+from feedgen.core.settings import Settings
+from feedgen.feeds.standard import Shelf, standard_feeds
+from feedgen.graph.archive import Archive
+from feedgen.graph.days import Days
+from feedgen.ingest.frames import Inlet
+from feedgen.ingest.jetstream import Client, State
+from feedgen.ingest.pipeline import Pipeline
+from feedgen.ingest.progress import Reporter
+from feedgen.serve.documents import ServiceIdentity
+from feedgen.serve.fetch import DirectWebFetcher, Fetcher, PlcFetcher, ProxiedWebFetcher
+from feedgen.serve.http import Health, Parts, make_app
+from feedgen.serve.identity import Resolver
+from feedgen.serve.interactions import Interaction
+from feedgen.serve.limits import Limits
+from feedgen.serve.server import Server
+from feedgen.serve.tokens import TokenVerifier
+from feedgen.store.viewers import Viewers
+
+log = logging.getLogger(__name__)
+
+STOP_S: Final = 9.0  # from the first signal to the last word
+STALE_US: Final = 600 * US_PER_S
+EXIT_FAILED: Final = 1
+EXIT_INTERRUPTED: Final = 130
+
+
+def build(settings: Settings, clock: Clock | None = None) -> App:
+    """All parts in their places; nothing is opened, no thread is started."""
+    return App(settings, clock or SystemClock())
+
+
+class App:
+    """`on_ready` is told the address once pages can be answered."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.settings, self.clock = settings, clock
+        self.on_ready: Callable[[str], None] = lambda address: None
+        self.archive: Archive | None = None
+        self.inlet = Inlet()
+        self.pipeline: Pipeline | None = None
+        self.client: Client | None = None
+        self.shelf: Shelf | None = None
+        self._stopping = asyncio.Event()
+
+    def run(self) -> int:
+        """Until a signal or a failure; the exit code."""
+        started_s = time.monotonic()
+        try:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                return runner.run(self._run(started_s))
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
+
+    async def _run(self, started_s: float) -> int:
+        self._catch_signals()
+        folder = Path(self.settings.store.dir)
+        archive = self.archive = await asyncio.to_thread(Archive, folder, self.settings.store.retention_days)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._close_archive, archive)
+            viewers = await stack.enter_async_context(await Viewers.open(folder))
+            tasks = self._make_parts(archive, folder)
+            server = await self._serve(archive, viewers, stack)
+            address = server.addresses[0]
+            log.info("answering", extra={"bind": address, "after_s": round(time.monotonic() - started_s, 2)})
+            self.on_ready(address)
+            failure = await self._until_stopped(tasks)
+            _dead_mans_switch()
+            await server.stop()
+        if failure is not None:
+            log.critical("stopped, because a part failed: %s", failure, exc_info=failure)
+            return EXIT_FAILED
+        log.info("stopped")
+        return 0
+
+    # --- parts
+
+    def _make_parts(self, archive: Archive, folder: Path) -> dict[str, Coroutine[Any, Any, None]]:
+        """What runs beside the server, by name."""
+        jetstream = self.settings.jetstream
+        self.pipeline = Pipeline(archive.recorder, self.inlet, self.clock)
+        self.client = Client(
+            urls=jetstream.urls,
+            wire=jetstream.wire,  # type: ignore[arg-type]  # the settings allow no other
+            start=jetstream.start,  # type: ignore[arg-type]
+            dictionaries=folder / "dictionaries",
+            inlet=self.inlet,
+            clock=self.clock,
+            resume_at=archive.recorder.cursor,
+        )
+        self.shelf = standard_feeds(archive.library, self.clock)
+        reporter = Reporter(self.client.status, self.pipeline, self.clock)
+        return {
+            "ingest": self.pipeline.run(),
+            "jetstream": self.client.run(),
+            "progress": reporter.run(),
+            "days": _watch(archive.days),
+            "popular": self.shelf.run(),
+        }
+
+    async def _serve(self, archive: Archive, viewers: Viewers, stack: contextlib.AsyncExitStack) -> Server:
+        service, identity = self.settings.service, self.settings.identity
+        resolver = Resolver(
+            PlcFetcher(identity.plc_url), _web_fetcher(identity.did_web, identity.proxy_url), viewers, self.clock
+        )
+        stack.push_async_callback(resolver.close)
+        self._forget_the_deleted(archive, resolver)
+        assert self.shelf is not None
+        parts = Parts(
+            service=ServiceIdentity(service.did, service.hostname, service.publisher_did),
+            feeds=self.shelf.feeds,
+            verifier=TokenVerifier(service.did, resolver, self.clock),
+            person_of=archive.library.person,
+            sink=self._heard,
+            health=self.health,
+            clock=self.clock,
+            limits=Limits(self.clock),
+        )
+        server = Server(make_app(parts), [service.bind])
+        await server.start()
+        return server
+
+    async def _heard(self, reader: str, feed: str | None, interactions: list[Interaction], now_us: int) -> None:
+        assert self.shelf is not None
+        await self.shelf.heard(reader, feed, interactions, now_us)
+
+    def _forget_the_deleted(self, archive: Archive, resolver: Resolver) -> None:
+        loop = asyncio.get_running_loop()
+
+        def on_erased(did: str) -> None:  # in the ingest thread
+            asyncio.run_coroutine_threadsafe(resolver.forget(did), loop)
+
+        archive.recorder.on_erased = on_erased
+
+    def health(self) -> Health:
+        """Serving is what must work; the network's troubles are told, but are no reason to call us ill."""
+        assert self.client is not None and self.pipeline is not None and self.archive is not None
+        status, applied = self.client.status, self.pipeline.status
+        behind_us = max(0, self.clock.now_us() - applied.last_us) if applied.last_us else None
+        fields = {
+            "ok": True,
+            "jetstream": {
+                "state": str(status.state),
+                "host": status.host,
+                "wire": status.wire,
+                "behind_s": None if behind_us is None else round(behind_us / US_PER_S, 1),
+                "events_s": round(status.events_s, 1),
+                "events": applied.events,
+                "dropped": applied.dropped,
+                "gaps": status.gaps_total,
+                "error": status.last_error,
+            },
+            "store": {
+                "days": len(self.archive.graph.days),
+                "people": self.archive.names.count,
+                "full": applied.waiting_for_room,
+            },
+            "fresh": status.state == State.LIVE and behind_us is not None and behind_us < STALE_US,
+        }
+        return Health(True, fields)
+
+    # --- beginning and end
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def on_signal(number: int) -> None:
+            if self._stopping.is_set() and number == signal.SIGINT:
+                os._exit(EXIT_INTERRUPTED)
+            if not self._stopping.is_set():
+                log.info("stopping", extra={"signal": signal.Signals(number).name})
+            self._stopping.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal, number)
+
+    async def _until_stopped(self, parts: dict[str, Coroutine[Any, Any, None]]) -> BaseException | None:
+        """Runs the parts until a signal, or until one of them ends, which none should. What it died of, if so."""
+        tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        failure = next((task.exception() for task in tasks if task.done() and not task.cancelled()), None)
+        for task in (stopping, *tasks):
+            task.cancel()
+        await asyncio.gather(stopping, *tasks, return_exceptions=True)
+        return failure
+
+    def _close_archive(self, archive: Archive) -> None:
+        archive.close()
+
+
+async def _watch(days: Days) -> None:
+    """Raises what the background thread dies of."""
+    loop = asyncio.get_running_loop()
+    died: asyncio.Future[None] = loop.create_future()
+    days.on_failure = lambda failure: loop.call_soon_threadsafe(died.set_exception, failure)
+    await died
+
+
+def _web_fetcher(did_web: str, proxy_url: str) -> Fetcher | None:
+    if did_web == "proxy":
+        return ProxiedWebFetcher(proxy_url)
+    return DirectWebFetcher() if did_web == "direct" else None
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where there is one; it halves the cost of a request."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _dead_mans_switch() -> None:
+    """Everything is committed by now; if closing hangs, leave anyway."""
+
+    def leave() -> None:
+        log.warning("closing takes too long; leaving without it")
+        sys.stderr.flush()
+        os._exit(EXIT_FAILED)
+
+    timer = threading.Timer(STOP_S, leave)
+    timer.daemon = True
+    timer.start()

@@ -1,0 +1,84 @@
+"""All that is remembered, opened and closed as one: folder, store, arrays, and the recorder that feeds them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from feedgen.graph.days import Days
+from feedgen.graph.graph import Graph
+from feedgen.graph.library import Library
+from feedgen.graph.recorder import Recorder
+from feedgen.graph.truth import TruthDay
+from feedgen.store.folder import Folder
+from feedgen.store.names import Names
+from feedgen.store.retention import expired
+from feedgen.store.writer import Writer
+
+log = logging.getLogger(__name__)
+
+
+class Archive:
+    """Opening takes as long as the newest day's log needs to be read; everything older is mapped."""
+
+    def __init__(self, path: Path | str, retention_days: int = 90) -> None:
+        closers: list[Callable[[], object]] = []
+        try:
+            self.folder = Folder(path)
+            closers.append(self.folder.close)
+            self.names = Names(self.folder)
+            closers.append(self.names.close)
+            self.writer = Writer(self.folder, self.names)
+            closers.append(self.writer.close)
+            self.graph = Graph(self.folder.days_path, identity=self.names.identity)
+            closers.append(self.graph.close)
+            self._load(retention_days)
+            self.days = Days(self.folder, self.writer, self.graph, retention_days)
+            closers.append(self.days.close)
+            self.recorder = Recorder(self.names, self.writer, self.graph, self.days)
+            self.days.start()
+        except BaseException:
+            for close in reversed(closers):
+                close()
+            raise
+        self.library = Library(self.folder, self.names, self.graph)
+        self._closers = closers
+
+    def close(self) -> None:
+        """After the last batch and the last answer."""
+        while self._closers:
+            self._closers.pop()()
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _truth(self, day: int) -> TruthDay:
+        path = self.folder.day_path(day)
+        assert path is not None
+        return TruthDay(day, path, self.writer.is_sealed(day))
+
+    def _load(self, retention_days: int) -> None:
+        """Days that left the window while we were away go first: nothing is loaded in order to be dropped."""
+        days = self.writer.days()
+        for day in expired(days, days[-1] if days else 0, retention_days):
+            self.writer.drop(day)
+            self.graph.path_of(day).unlink(missing_ok=True)
+        days = self.writer.days()
+        newest = days[-1] if days and not self.writer.is_sealed(days[-1]) else None
+        past = [self._truth(day) for day in days if day != newest]
+        report = self.graph.load(past, self._truth(newest) if newest is not None else None)
+        count = self.names.count
+        if count:
+            self.graph.set_person_flags(np.arange(count), self.names.flags[:count])
+        if days:
+            told = {"days": len(days), "rebuilt": len(report.rebuilt), "people": count}
+            log.info("remembered", extra=told)

@@ -1,0 +1,114 @@
+"""The life of a day after it is over: sealed in the store, sealed in the arrays, and dropped when its time has come.
+
+The long parts run in one background thread; everything that touches the writer happens in the writer's thread, between
+batches (`tend`).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from feedgen.core.errors import StoreFull
+from feedgen.core.telemetry import Counter, Gauge
+from feedgen.graph.graph import Graph
+from feedgen.graph.truth import TruthDay
+from feedgen.store.folder import Folder, day_name
+from feedgen.store.seal import Draft
+from feedgen.store.writer import Writer
+
+log = logging.getLogger(__name__)
+
+RETRY_US: Final = 600_000_000  # how long after a full disk sealing is tried again
+SETTLE_US: Final = 120_000_000  # how old the next day must be: what is repeated over midnight has come by then
+
+SEALED = Counter("feedgen_days_sealed_total", "Days that were rewritten into their final form.")
+DROPPED = Counter("feedgen_days_dropped_total", "Days that left the window.")
+KEPT = Gauge("feedgen_days_kept", "Days in the store.")
+
+
+class Days:
+    """`tend` after each batch; `close` at the end. `on_failure` is told of a bug in the background thread."""
+
+    def __init__(
+        self, folder: Folder, writer: Writer, graph: Graph, retention_days: int, settle_us: int = SETTLE_US
+    ) -> None:
+        self._folder, self._writer, self._graph = folder, writer, graph
+        self._retention_days, self._settle_us = retention_days, settle_us
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._drafted: queue.SimpleQueue[tuple[int, Draft | None]] = queue.SimpleQueue()
+        self._busy_with: int | None = None
+        self._not_before_us = 0
+        self._thread = threading.Thread(target=self._run, name="days", daemon=True)
+        self.failure: BaseException | None = None
+        self.on_failure: Callable[[BaseException], None] = lambda error: None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Sealing that is under way is given up: the next start does it again."""
+        self._work.put(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def tend(self, today: int, now_us: int) -> None:
+        """In the writer's thread, between batches."""
+        self._finish()
+        self._retire(today)
+        if self._busy_with is None and now_us >= self._not_before_us:
+            self._begin(today, now_us)
+
+    def _begin(self, today: int, now_us: int) -> None:
+        settled = now_us - today * 86_400_000_000 >= self._settle_us
+        waiting = [day for day in self._writer.days() if day < today and not self._writer.is_sealed(day)]
+        if not waiting or (waiting[0] == today - 1 and not settled):
+            return
+        day = waiting[0]
+        make = self._writer.begin_seal(day)
+        self._busy_with, self._not_before_us = day, now_us + RETRY_US
+        self._work.put(lambda: self._draft(day, make))
+
+    def _draft(self, day: int, make: Draft) -> None:
+        try:
+            make.write()
+        except StoreFull as full:
+            told = {"day": day_name(day), "reason": full.message}
+            log.warning("a day could not be sealed; it stays a log for now", extra=told)
+            self._drafted.put((day, None))
+        else:
+            self._drafted.put((day, make))
+
+    def _finish(self) -> None:
+        while not self._drafted.empty():
+            day, draft = self._drafted.get()
+            self._busy_with = None
+            if draft is None:
+                self._writer.abandon_seal(day)
+                continue
+            self._writer.finish_seal(draft)
+            self._not_before_us = 0
+            SEALED.add(1)
+            source = TruthDay(day, self._folder.sealed_path(day), sealed=True)
+            self._graph.seal(day, source)
+
+    def _retire(self, today: int) -> None:
+        for day in self._writer.days():
+            if day > today - self._retention_days or day == self._busy_with:
+                continue
+            self._graph.drop(day)
+            self._writer.drop(day)
+            DROPPED.add(1)
+            log.info("a day left the window", extra={"day": day_name(day)})
+        KEPT.set(len(self._writer.days()))
+
+    def _run(self) -> None:
+        try:
+            while (work := self._work.get()) is not None:
+                work()
+        except BaseException as failure:
+            self.failure = failure
+            self.on_failure(failure)

@@ -1,0 +1,58 @@
+"""What feeds may ask: the arrays, and names for their numbers. From memory, but for the rare odd record key."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from feedgen.core.errors import StoreError
+from feedgen.core.ids import NO_PERSON, POST_NSID, day_of, int_to_tid
+from feedgen.graph.graph import Graph
+from feedgen.graph.view import PostFacts, View
+from feedgen.store.folder import Folder
+from feedgen.store.names import Names
+from feedgen.store.reader import DayReader
+
+MAX_ODD_KEYS: Final = 10_000
+
+
+class Library:
+    def __init__(self, folder: Folder, names: Names, graph: Graph) -> None:
+        self._folder, self._names, self._graph = folder, names, graph
+        self._odd: OrderedDict[tuple[int, int], str | None] = OrderedDict()
+
+    def view(self) -> View:
+        return self._graph.view()
+
+    def person(self, did: str) -> int | None:
+        return self._names.find(did)
+
+    def did(self, person: int) -> str | None:
+        return self._names.did(person)
+
+    def uri(self, post: int) -> str | None:
+        """A post's at-uri; None when its author was erased or its day is gone."""
+        facts = self._graph.view().post(post)
+        if facts is None or facts.author == NO_PERSON:
+            return None
+        did = self._names.did(facts.author)
+        rkey = int_to_tid(facts.key) if facts.key >= 0 else self._odd_key(facts)
+        return f"at://{did}/{POST_NSID}/{rkey}" if did and rkey else None
+
+    def _odd_key(self, facts: PostFacts) -> str | None:
+        day = day_of(facts.time_us)
+        if (day, facts.key) not in self._odd:
+            self._odd[day, facts.key] = self._read_odd_key(day, facts.key)
+            if len(self._odd) > MAX_ODD_KEYS:
+                self._odd.popitem(last=False)
+        return self._odd.get((day, facts.key))
+
+    def _read_odd_key(self, day: int, key: int) -> str | None:
+        path = self._folder.day_path(day)
+        if path is None:
+            return None
+        try:
+            with DayReader(path) as reader:
+                return reader.odd_key_text(key)
+        except StoreError:
+            return None  # the day was dropped or sealed just now; the next asking finds it

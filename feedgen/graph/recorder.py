@@ -1,0 +1,368 @@
+"""A batch becomes truth, then arrays: the one place that knows both.
+
+`apply` is called by the ingest thread only. It names people and posts, drops what is recorded already, commits rows and
+cursor in one transaction, and only then shows the batch to ranking. If the disk refuses (StoreFull), nothing of the
+batch was shown, and it can be applied again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedgen.core.ids import (
+    FOLLOW_NSID,
+    LIKE,
+    LIKE_NSID,
+    NO_PERSON,
+    NO_POST,
+    POST_NSID,
+    REPOST,
+    REPOST_NSID,
+    rkey_to_int,
+)
+from feedgen.core.telemetry import Counter
+from feedgen.graph.days import Days
+from feedgen.graph.graph import Graph
+from feedgen.ingest.batch import Batch, Cursor
+from feedgen.ingest.events import (
+    DELETED,
+    INACTIVE,
+    KNOWN,
+    NO_UNAUTHENTICATED,
+    OPTED_OUT,
+    PERSON_ADULT,
+    PERSON_HIDDEN,
+    Account,
+    Delete,
+    Event,
+    Profile,
+    Visibility,
+)
+from feedgen.store.keys import parse_keys
+from feedgen.store.names import Names
+from feedgen.store.rows import FollowRows, PostRows, RatingRows, Rows, ticks_of
+from feedgen.store.uris import parse_post_uris
+from feedgen.store.writer import FOLLOW, POST, Writer
+
+log = logging.getLogger(__name__)
+
+U32 = NDArray[np.uint32]
+I64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+Operation = Callable[[], object]
+
+PROFILE_FLAGS: Final = NO_UNAUTHENTICATED | PERSON_ADULT | PERSON_HIDDEN
+KIND_OF: Final = {LIKE_NSID: LIKE, REPOST_NSID: REPOST}
+
+RATINGS = Counter("feedgen_recorded_ratings_total", "Likes and reposts recorded.")
+REPEATED = Counter("feedgen_recorded_repeats_total", "Records left out: they came again, or after their own deletion.")
+REMOVED = Counter("feedgen_recorded_removals_total", "Records and accounts taken back, by kind.", "kind")
+
+
+class Recorder:
+    """The pipeline's sink. `on_erased` is told the DID of each deleted account, so that others forget it too."""
+
+    def __init__(self, names: Names, writer: Writer, graph: Graph, days: Days) -> None:
+        self._names, self._writer, self._graph, self._days = names, writer, graph, days
+        self.on_erased: Callable[[str], None] = lambda did: None
+
+    def cursor(self) -> Cursor | None:
+        return self._writer.cursor()
+
+    def high_water_us(self) -> int:
+        return self._writer.high_water_us()
+
+    def apply(self, batch: Batch) -> None:
+        day = self._writer.begin(batch.day)
+        if self._graph.open_day != day:
+            self._graph.start_day(day)
+        draft = _Draft(self._names, self._writer, self._graph, day, batch)
+        draft.add()
+        for event in batch.rare:
+            self._rare(draft, event)
+        self._writer.commit(batch.cursor)
+        draft.show()
+        self._days.tend(day, batch.last_us)
+
+    # --- what is rare, one by one
+
+    def _rare(self, draft: _Draft, event: Event) -> None:
+        if isinstance(event, Delete):
+            self._delete(draft, event)
+        elif isinstance(event, Profile):
+            self._change_flags(draft, event.did, PROFILE_FLAGS, event.flags & PROFILE_FLAGS)
+        elif isinstance(event, Visibility):
+            self._change_flags(draft, event.did, OPTED_OUT, OPTED_OUT if event.hide else 0)
+        elif isinstance(event, Account):
+            if not event.active and event.status == "deleted":
+                self._erase(draft, event.did)
+            else:
+                self._change_flags(draft, event.did, INACTIVE, 0 if event.active else INACTIVE)
+
+    def _delete(self, draft: _Draft, event: Delete) -> None:
+        person = int(self._names.number([event.did])[0])
+        if person == NO_PERSON:
+            return
+        key = rkey_to_int(event.rkey)
+        if event.collection in KIND_OF:
+            self._delete_rating(draft, person, KIND_OF[event.collection], key)
+        elif event.collection == POST_NSID:
+            self._delete_post(draft, person, key)
+        elif event.collection == FOLLOW_NSID:
+            subject = self._writer.remove_follow(person, key)
+            if subject is not None:
+                REMOVED.add(1, "follow")
+                draft.later(lambda: self._graph.remove_follow(person, subject))
+
+    def _delete_rating(self, draft: _Draft, person: int, kind: int, key: int) -> None:
+        for day, post in self._writer.remove_rating(person, kind, key):
+            REMOVED.add(1, "rating")
+            if self._graph.has_double(day, person, post) and self._writer.has_other_rating(day, person, post):
+                continue  # a second record says the same: the rating stays
+            draft.later(partial(self._graph.remove_rating, day, person, post))
+
+    def _delete_post(self, draft: _Draft, person: int, key: int) -> None:
+        post = draft.post_of(person, key)
+        if post == NO_POST:
+            self._writer.bury(person, POST, key)
+            return
+        REMOVED.add(1, "post")
+        self._writer.remove_post(person, key, post)
+        draft.later(lambda: self._graph.mark_posts([post], DELETED, True))
+
+    def _change_flags(self, draft: _Draft, did: str, mask: int, flags: int) -> None:
+        person = self._names.find(did)
+        if person is None:
+            if not flags:
+                return
+            person = int(self._names.number([did])[0])
+            if person == NO_PERSON:
+                return
+        new = (int(self._names.flags[person]) & ~mask) | flags
+        self._names.set_flags(person, new)
+        draft.later(lambda: self._graph.set_person_flags([person], [new]))
+
+    def _erase(self, draft: _Draft, did: str) -> None:
+        person = self._names.find(did)
+        self.on_erased(did)
+        if person is None:
+            return
+        REMOVED.add(1, "account")
+        self._writer.erase_person(person)
+        draft.later(lambda: self._graph.erase_person(person))
+
+
+class _Draft:
+    """One batch on its way: its numbers, and what the arrays will be told after the commit."""
+
+    def __init__(self, names: Names, writer: Writer, graph: Graph, day: int, batch: Batch) -> None:
+        self._names, self._writer, self._graph, self._day, self._batch = names, writer, graph, day, batch
+        self._odd: list[tuple[int, int, str]] = []
+        self._new = PostRows()
+        self._told = PostRows()  # posts that have a number already, and whose record came now
+        self._index: dict[tuple[int, int], int] | None = None
+        self._ratings = RatingRows()
+        self._follows = FollowRows()
+        self._later: list[Operation] = []
+
+    def later(self, operation: Operation) -> None:
+        self._later.append(operation)
+
+    def post_of(self, author: int, key: int) -> int:
+        """A post's number, also if this very batch brought it."""
+        if self._index is None:
+            rows = self._new
+            pairs = zip(rows.author.tolist(), rows.key.tolist(), strict=True)
+            self._index = dict(zip(pairs, rows.post.tolist(), strict=True))
+        found = self._index.get((author, key))
+        if found is not None:
+            return found
+        return int(self._graph.find_posts(np.array([author], np.uint32), np.array([key], np.int64))[0])
+
+    def add(self) -> None:
+        """Name everything, leave out what is known, and give the rest to the writer."""
+        liked_authors, liked_keys = self._subjects(self._batch.ratings.subjects)
+        numbers = self._posts(liked_authors, liked_keys)
+        self._ratings = self._rate(numbers)
+        self._follows = self._follow()
+        posts = _joined(self._new, self._told)
+        self._writer.add(Rows(self._ratings, posts, self._follows, self._odd))
+
+    def show(self) -> None:
+        """After the commit: ranking may see it."""
+        graph, day = self._graph, self._day
+        new, told, ratings = self._new, self._told, self._ratings
+        if len(new):
+            ticks = ticks_of(day, new.time_us)
+            graph.add_posts(new.post, new.author, new.key, ticks, new.flags, new.language, new.about)
+        if len(told):
+            graph.update_posts(told.post, told.flags, told.language, told.about)
+        if len(ratings):
+            graph.add_ratings(ratings.actor, ratings.post, ticks_of(day, ratings.time_us))
+            RATINGS.add(len(ratings))
+        if len(self._follows):
+            graph.add_follows(self._follows.actor, self._follows.subject)
+        for operation in self._later:
+            operation()
+
+    # --- posts
+
+    def _subjects(self, uris: list[str]) -> tuple[U32, I64]:
+        parsed = parse_post_uris(uris)
+        authors = self._names.number(parsed.authors)
+        self._odd += [(int(authors[i]), int(parsed.keys[i]), text) for i, text in parsed.odd_keys]
+        return authors, parsed.keys
+
+    def _own_keys(self, people: U32, rkeys: list[str]) -> I64:
+        keys, odd = parse_keys(rkeys)
+        self._odd += [(int(people[i]), int(keys[i]), text) for i, text in odd]
+        return keys
+
+    def _posts(self, liked_authors: U32, liked_keys: I64) -> U32:
+        """Number all posts of the batch; the numbers of the liked ones come back."""
+        posts = self._batch.posts
+        authors = self._names.number(posts.authors)
+        keys = self._own_keys(authors, posts.rkeys)
+        about_at = [i for i, uri in enumerate(posts.abouts) if uri is not None]
+        about_authors, about_keys = self._subjects([uri for uri in posts.abouts if uri is not None])
+
+        all_authors = np.concatenate([authors, about_authors, liked_authors])
+        all_keys = np.concatenate([keys, about_keys, liked_keys])
+        found = self._graph.find_posts(all_authors, all_keys)
+        found[all_authors == NO_PERSON] = NO_POST
+        first, numbers = self._number(all_authors, all_keys, found)
+
+        own, with_about = len(authors), len(authors) + len(about_authors)
+        about = np.full(own, NO_POST, np.uint32)
+        about[about_at] = numbers[own:with_about]
+        rows = PostRows(
+            numbers[:own],
+            authors,
+            keys,
+            np.array(posts.times_us, np.int64),
+            np.array(posts.flags, np.uint16),
+            np.array(posts.languages, np.uint8),
+            about,
+        )
+        self._new = self._new_rows(rows, first, all_authors, all_keys, numbers)
+        self._told = self._told_rows(rows, found[:own])
+        return numbers[with_about:]
+
+    def _number(self, authors: U32, keys: I64, found: U32) -> tuple[I64, U32]:
+        """(where each unknown post stands first, all numbers). Numbers are given in order of appearance."""
+        unknown = np.flatnonzero((found == NO_POST) & (authors != NO_PERSON))
+        numbers = found.copy()
+        if not len(unknown):
+            return unknown, numbers
+        order = unknown[np.lexsort((unknown, keys[unknown], authors[unknown]))]
+        new = np.ones(len(order), np.bool_)
+        new[1:] = (keys[order[1:]] != keys[order[:-1]]) | (authors[order[1:]] != authors[order[:-1]])
+        group = np.cumsum(new) - 1
+        first = order[new]
+        rank = np.empty(len(first), np.int64)
+        rank[np.argsort(first, kind="stable")] = np.arange(len(first))
+        numbers[order] = (self._graph.next_posts(len(first)) + rank[group]).astype(np.uint32)
+        return np.sort(first), numbers
+
+    def _new_rows(self, rows: PostRows, first: I64, authors: U32, keys: I64, numbers: U32) -> PostRows:
+        """Rows of the posts that got a number now: known ones as told, the others as stubs."""
+        own = len(rows)
+        count = len(first)
+        known = first < own
+        stub_us = self._batch.last_us
+        new = PostRows(
+            numbers[first],
+            authors[first],
+            keys[first],
+            np.full(count, stub_us, np.int64),
+            np.zeros(count, np.uint16),
+            np.zeros(count, np.uint8),
+            np.full(count, NO_POST, np.uint32),
+        )
+        at = first[known]
+        new.time_us[known], new.flags[known] = rows.time_us[at], rows.flags[at]
+        new.language[known], new.about[known] = rows.language[at], rows.about[at]
+        buried = self._writer.buried(new.author, POST, new.key)
+        if buried is not None:
+            new.flags[buried] |= DELETED
+        return new
+
+    def _told_rows(self, rows: PostRows, found: U32) -> PostRows:
+        """Posts that were stubs until now. One that is known (or deleted) already stays as it is: a repeat."""
+        at = np.flatnonzero(found != NO_POST)
+        if not len(at):
+            return PostRows()
+        at = at[self._graph.post_flags(found[at]) & (KNOWN | DELETED) == 0]
+        return PostRows(*(getattr(rows, name)[at] for name in PostRows.__slots__))
+
+    # --- ratings and follows
+
+    def _rate(self, posts: U32) -> RatingRows:
+        batch = self._batch.ratings
+        actors = self._names.number(batch.actors)
+        rows = RatingRows(
+            actors,
+            np.array(batch.kinds, np.uint8),
+            self._own_keys(actors, batch.rkeys),
+            posts,
+            np.array(batch.times_us, np.int64),
+        )
+        keep = (actors != NO_PERSON) & (posts != NO_POST)
+        keep &= ~self._repeats(rows)
+        buried = self._writer.buried(rows.actor, rows.kind, rows.key)
+        if buried is not None:
+            keep &= ~buried
+        if keep.all():
+            return rows
+        REPEATED.add(int((~keep).sum()))
+        return RatingRows(*(getattr(rows, name)[keep] for name in RatingRows.__slots__))
+
+    def _repeats(self, rows: RatingRows) -> Bool:
+        """Records that are kept already, or come twice in this batch.
+
+        A repeat shows as a rating that is there already; only those (and all of a replayed batch) are worth the look
+        into the log.
+        """
+        out = np.zeros(len(rows), np.bool_)
+        suspect = self._graph.has_edges(rows.actor, rows.post)
+        if suspect.any():
+            out |= _again(rows.actor, rows.key << 1 | rows.kind)
+        if self._batch.replayed:
+            suspect[:] = True
+        at = np.flatnonzero(suspect)
+        if len(at):
+            out[at] |= self._writer.have_ratings(rows.actor[at], rows.kind[at], rows.key[at])
+        return out
+
+    def _follow(self) -> FollowRows:
+        batch = self._batch.follows
+        actors, subjects = self._names.number(batch.actors), self._names.number(batch.subjects)
+        keys = self._own_keys(actors, batch.rkeys)
+        keep = (actors != NO_PERSON) & (subjects != NO_PERSON)
+        if self._batch.replayed and len(keys):
+            keep &= ~_again(actors, keys) & ~self._writer.have_follows(actors, keys)
+        buried = self._writer.buried(actors, FOLLOW, keys)
+        if buried is not None:
+            keep &= ~buried
+        return FollowRows(actors[keep], keys[keep], subjects[keep])
+
+
+def _again(first: U32, second: I64) -> Bool:
+    """Which pairs came before in the same columns."""
+    order = np.lexsort((second, first))
+    same = (first[order[1:]] == first[order[:-1]]) & (second[order[1:]] == second[order[:-1]])
+    out = np.zeros(len(first), np.bool_)
+    out[order[1:]] = same  # lexsort is stable: the first of equals keeps its place
+    return out
+
+
+def _joined(a: PostRows, b: PostRows) -> PostRows:
+    if not len(b):
+        return a
+    return PostRows(*(np.concatenate([getattr(a, name), getattr(b, name)]) for name in PostRows.__slots__))
