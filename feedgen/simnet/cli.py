@@ -74,7 +74,7 @@ def main(context: click.Context, /, **options: Any) -> None:
       error    a stream ends with an error frame "name"; a request is answered with "status"
       corrupt  a frame or answer is broken: "how" is cut, bytes, type or zstd
       drop     an event is not sent             repeat   the last "events" events come again
-      reorder  a second's events are mixed up   jump     the sequence jumps ahead "by" so many
+      reorder  a second's events are mixed up   jump     the sequence goes on "by" so many higher
 
     A flood is the whole network's volume, made as it is sent and kept nowhere: every reader gets all of it from
     its cursor (else from the beginning), filters do not apply, and of the rest only plc and tokens are there.

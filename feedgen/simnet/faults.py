@@ -28,7 +28,7 @@ KINDS: Final[dict[str, str]] = {
     "drop": "an event is not sent",
     "repeat": "the last `events` events are sent again",
     "reorder": "the events of a second are sent in another order",
-    "jump": "the host's sequence jumps ahead by `by`",
+    "jump": "from the next event on, the host's sequence is `by` higher",
 }
 _TIMED: Final = frozenset({"refuse", "stall", "slow"})  # without limits these last `DEFAULT_S`, the others happen once
 DEFAULT_S: Final = 5.0
@@ -59,6 +59,7 @@ class Faults:
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._monotonic_s = monotonic_s
         self._faults: list[Fault] = []
+        self.listeners: list[Callable[[], None]] = []  # told of every new fault
 
     def add(
         self,
@@ -83,6 +84,8 @@ class Faults:
         until_s = None if duration_s is None else self._monotonic_s() + duration_s
         fault = Fault(kind, where, count, until_s, dict(options))
         self._faults.append(fault)
+        for listener in self.listeners:
+            listener()
         return fault
 
     def clear(self, where: str = "*") -> int:

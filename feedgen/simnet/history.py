@@ -51,7 +51,7 @@ class History:
         self.listeners: list[Callable[[], None]] = []
         self._chunks: deque[Chunk] = deque()
         self._dropped = 0  # chunks gone at the left
-        self._grown = asyncio.Event()
+        self._changed = asyncio.Event()
         self._unpacked: OrderedDict[int, list[SimEvent]] = OrderedDict()
         self._encoded: OrderedDict[tuple[int, Hashable], list[bytes]] = OrderedDict()
         self._compressor = zstandard.ZstdCompressor(level=1)
@@ -92,8 +92,7 @@ class History:
             chunk.count += len(piece)
             chunk.last_us = max(chunk.last_us, piece[-1].time_us)
             at += len(piece)
-        grown, self._grown = self._grown, asyncio.Event()
-        grown.set()
+        self.nudge()
         for listener in self.listeners:
             listener()
 
@@ -132,10 +131,14 @@ class History:
         """The first event witnessed at this time or later."""
         return self._first(lambda c: c.first_us, lambda e: e.time_us, us)
 
-    async def grown(self, ordinal: int) -> None:
-        """Wait until there is an event with this ordinal."""
-        while self.tip <= ordinal:
-            await self._grown.wait()
+    async def changed(self) -> None:
+        """Wait for the next events, or a nudge."""
+        await self._changed.wait()
+
+    def nudge(self) -> None:
+        """Wake whoever waits for events: something else is to be looked at."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     def _first(self, of_chunk: Callable[[Chunk], int], of_event: Callable[[SimEvent], int], value: int) -> int:
         # The chunk before the first one that starts at the value or later may hold it too.

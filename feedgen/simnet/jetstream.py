@@ -25,6 +25,7 @@ from feedgen.simnet.subscriber import Subscriber
 Flavour = Literal["v2", "legacy"]
 SEQ_LIMIT: Final = 1_000_000_000_000_000  # a cursor from here on is a time in microseconds
 DICTIONARY_SAMPLES: Final = 4_000
+JUMP: Final = 1_000_000
 SUBPROTOCOL: Final = "xrpc.v1.json"
 LOOKBACK_S: Final = {"v2": 36 * 3600.0, "legacy": 24 * 3600.0}
 OUTBOX_EVENTS: Final = {"v2": 0, "legacy": 10_000}  # a v2 host lets a slow reader fall behind
@@ -131,6 +132,7 @@ class JetstreamHost:
         self._jumps: list[tuple[int, int]] = [(0, options.first_seq - 1)]
         self.readers: set[Subscriber] = set()
         history.listeners.append(self._cut_off_slow_readers)
+        faults.listeners.append(self._faults_changed)
 
     async def handle(self, request: Request) -> Response | Upgrade:
         if request.path == "/subscribe":
@@ -149,17 +151,16 @@ class JetstreamHost:
 
     def event_seq(self, seq: int) -> int:
         """The history's number for one of this host's; a number that a jump skipped means the next event."""
-        best = 0
-        for since, offset in self._jumps:
+        skipped_to = None
+        for since, offset in reversed(self._jumps):
             if seq >= since + offset:
-                best = max(best, seq - offset)
-            elif best >= since:
-                best = since
-        return best
+                return seq - offset if skipped_to is None else min(seq - offset, skipped_to)
+            skipped_to = since
+        return 1
 
-    def jump(self, by: int, since: int) -> None:
-        """From the history's event `since` on, numbers are `by` higher."""
-        self._jumps.append((since, self._jumps[-1][1] + by))
+    def jump(self, by: int) -> None:
+        """From the next event on, numbers are `by` higher."""
+        self._jumps.append((self.history.next_seq, self._jumps[-1][1] + by))
 
     @property
     def epoch(self) -> tuple[int, ...]:
@@ -276,6 +277,11 @@ class JetstreamHost:
                 400, "DictionaryNotFound", f"no dictionary {wanted[:20]}; the current one is {self.dictionary.id}"
             )
         return Response(await self.dictionary.ready(), content_type="application/octet-stream")
+
+    def _faults_changed(self) -> None:
+        while fault := self.faults.take("jump", self.name):
+            self.jump(int(fault.option("by", JUMP)))
+        self.history.nudge()  # a reader that waits for events must notice, too
 
     def _cut_off_slow_readers(self) -> None:
         if not self.outbox_events:

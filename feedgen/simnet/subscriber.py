@@ -138,11 +138,14 @@ class Subscriber:
         history = self.host.history
         await self._settle()
         while True:
-            if self.position >= history.tip:
-                self.live = history.complete.is_set()
-                await history.grown(self.position)
-            self.position = max(self.position, history.floor)
-            await self._pour_piece()
+            if self.position < history.tip:
+                self.position = max(self.position, history.floor)
+                await self._pour_piece()
+                continue
+            self.live = history.complete.is_set()
+            await history.changed()
+            if self.host.faults.any(self.host.name):
+                await self._end_if_told()
 
     async def _settle(self) -> None:
         """While the past is still being told, "now" has not been reached: whoever wants it waits."""
@@ -185,15 +188,7 @@ class Subscriber:
                 at += 1
                 self.position += 1
                 continue
-            if fault := faults.take("jump", name):
-                host.jump(int(fault.option("by", 1_000_000)), event.seq)
-            if fault := faults.take("close", name):
-                await self._end(int(fault.option("code", 0)))
-            if fault := faults.take("error", name):
-                await self._connection.send(
-                    self._frame(wire.v2_error(fault.text("name", "ConsumerTooSlow"), "an error on command"))
-                )
-                await self._end(1000 if self.v2 else 0)
+            await self._end_if_told()
             if fault := faults.take("repeat", name):
                 await self._connection.send(self._again(int(fault.option("events", REPEAT_EVENTS))))
             taken = 1
@@ -212,6 +207,16 @@ class Subscriber:
                 await self._connection.send(data)
             if fault := faults.active("slow", name):
                 await self._pace(taken, fault.option("rate", 100.0))
+
+    async def _end_if_told(self) -> None:
+        faults, name = self.host.faults, self.host.name
+        if fault := faults.take("close", name):
+            await self._end(int(fault.option("code", 0)))
+        if fault := faults.take("error", name):
+            if self.v2:  # v1 has no such frame
+                error = wire.v2_error(fault.text("name", "ConsumerTooSlow"), "an error on command")
+                await self._connection.send(self._frame(error))
+            await self._end(1000 if self.v2 else 0)
 
     async def _end(self, code: int) -> None:
         if code:
@@ -287,8 +292,7 @@ class Subscriber:
         cursor = int(self.cursor) if self.cursor else None
         async for events, data in flood.chunks(v2=self.v2, cursor_frames=host.v2, zstd=self.zstd, cursor=cursor):
             await host.faults.hold(host.name)
-            if fault := host.faults.take("close", host.name):
-                await self._end(int(fault.option("code", 0)))
+            await self._end_if_told()
             host.stats.events += events
             host.stats.bytes += len(data)
             await self._connection.send(data)
