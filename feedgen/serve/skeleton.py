@@ -23,7 +23,9 @@ MAX_CURSOR: Final = 1024  # ours are far shorter
 MAX_URI: Final = 2048  # no real one comes near
 
 _POST_URI: Final = re.compile(
-    r"at://did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]/" + re.escape(ids.POST_NSID) + r"/[a-zA-Z0-9_~.:-]{1,512}"
+    r"at://did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]/"
+    + re.escape(ids.POST_NSID)
+    + r"/(?!\.{1,2}\Z)[a-zA-Z0-9_~.:-]{1,512}"
 )
 
 dropped_items = Counter("serve_dropped_items", "Items that the last check kept off a page", "reason")
@@ -94,7 +96,7 @@ def is_post_uri(uri: str) -> bool:
     """What `ids.parse_at_uri` says of a post, in one pass: a page has up to a hundred, and is made many times a
     second.
     """
-    return len(uri) <= MAX_URI and _POST_URI.fullmatch(uri) is not None and not uri.endswith(("/.", "/.."))
+    return _POST_URI.fullmatch(uri) is not None and len(uri) <= MAX_URI
 
 
 def _sendable(text: str, max_length: int) -> bool:

@@ -5,6 +5,7 @@ Error names are those of Bluesky's own servers, because the AppView passes them 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -103,7 +104,11 @@ def integer(query: dict[str, str], key: str, low: int, high: int, default: int) 
 
 def languages_of(request: Request) -> tuple[str, ...]:
     """Accept-Language as primary tags ("en", "pt"), best first; anything odd in it is skipped."""
-    header = request.headers.get("accept-language", "")[:MAX_ACCEPT_LANGUAGE_BYTES]
+    return _languages(request.headers.get("accept-language", "")[:MAX_ACCEPT_LANGUAGE_BYTES])
+
+
+@lru_cache(maxsize=1024)
+def _languages(header: str) -> tuple[str, ...]:
     wanted: dict[str, float] = {}
     for part in header.split(",")[: 4 * MAX_LANGUAGES]:
         tag, _, parameters = part.partition(";")

@@ -6,7 +6,7 @@ from feedgen.serve.hosts import did_web_host, is_public_address, is_public_host,
 
 
 @pytest.mark.parametrize(
-    "host", ["example.com", "a.b.example.com", "xn--bcher-kva.example.com", "1.example.com", "a-b.co"]
+    "host", ["example.com", "a.b.example.com", "xn--bcher-kva.example.com", "1.example.com", "a.co"]
 )
 def test_public_hosts(host: str) -> None:
     assert is_public_host(host)
@@ -67,52 +67,16 @@ def test_public_addresses(address: str) -> None:
     assert is_public_address(address)
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "0.0.0.0",
-        "127.0.0.1",
-        "127.9.9.9",
-        "10.0.0.1",
-        "172.16.0.1",
-        "172.31.255.255",
-        "192.168.1.1",
-        "169.254.169.254",
-        "100.64.0.1",
-        "100.127.0.1",
-        "192.0.0.1",
-        "192.0.2.1",
-        "198.18.0.1",
-        "198.51.100.1",
-        "203.0.113.1",
-        "224.0.0.1",
-        "239.1.1.1",
-        "240.0.0.1",
-        "255.255.255.255",
-        "::",
-        "::1",
-        "::ffff:127.0.0.1",
-        "::ffff:10.0.0.1",
-        "::ffff:8.8.8.8",
-        "::127.0.0.1",
-        "fe80::1",
-        "fe80::1%eth0",
-        "fc00::1",
-        "fd12::1",
-        "ff02::1",
-        "64:ff9b::7f00:1",
-        "64:ff9b::808:808",
-        "64:ff9b:1::1",
-        "2002:7f00:1::",
-        "2002:808:808::",
-        "2001:0:7f00:1::",
-        "2001:db8::1",
-        "100::1",
-        "fec0::1",
-        "4000::1",
-        "nonsense",
-    ],
-)
+NOT_PUBLIC = """
+    0.0.0.0 127.0.0.1 127.9.9.9 10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 169.254.169.254 100.64.0.1
+    100.127.0.1 192.0.0.1 192.0.2.1 198.18.0.1 198.51.100.1 203.0.113.1 224.0.0.1 239.1.1.1 240.0.0.1
+    255.255.255.255 :: ::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:8.8.8.8 ::127.0.0.1 fe80::1 fe80::1%eth0
+    fc00::1 fd12::1 ff02::1 64:ff9b::7f00:1 64:ff9b::808:808 64:ff9b:1::1 2002:7f00:1:: 2002:808:808::
+    2001:0:7f00:1:: 2001:db8::1 100::1 fec0::1 4000::1 nonsense
+"""
+
+
+@pytest.mark.parametrize("address", NOT_PUBLIC.split())
 def test_addresses_that_are_not_public(address: str) -> None:
     assert not is_public_address(address)
 

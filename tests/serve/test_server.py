@@ -258,3 +258,31 @@ async def test_busy_connections_are_not_ended_for_others() -> None:
             assert await talk(server, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n") == b""
         feed.go_on.set()
         assert (await answer).status_code == 200
+
+
+def test_it_works_on_uvloop_too(tmp_path: Path) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    path = str(tmp_path / "s.sock")
+
+    async def scenario() -> None:
+        feed = SlowFeed()
+        server = Server(make_app(parts_with(feed)), ["127.0.0.1:0", f"unix:{path}"])
+        await server.start()
+        transport = httpx.AsyncHTTPTransport(uds=path)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            assert (await client.get(DID_PATH)).status_code == 200
+            assert (await client.get("/", headers={"x-forwarded-for": "1.1.1.1"})).status_code == 200
+            idle = await asyncio.open_connection("127.0.0.1", server.port)
+            answer = asyncio.create_task(client.get(SKELETON, params={"feed": FEED_URI}))
+            await feed.asked.wait()
+            stopping = asyncio.create_task(server.stop(5.0))
+            assert await idle[0].read() == b""
+            idle[1].close()
+            feed.go_on.set()
+            assert (await answer).status_code == 200
+            async with asyncio.timeout(2.0):
+                await stopping
+        assert not os.path.exists(path)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario())
