@@ -309,7 +309,7 @@ def find_on_day(a: Arrays, d: int, author: int, key: int) -> int:
         slot = load_u32_acquire(table, i)
         while slot != 0:
             if _slot_is(a, d, slot, author, key):
-                return a.days[d, SLOT] << 24 | ((slot & 0xFF_FFFF) - 1)
+                return i64(a.days[d, SLOT]) << 24 | ((slot & 0xFF_FFFF) - 1)
             i = (i + 1) & ((1 << (32 - shift)) - 1)
             slot = load_u32_acquire(table, i)
         return -1
@@ -317,7 +317,7 @@ def find_on_day(a: Arrays, d: int, author: int, key: int) -> int:
     for i in range(load_u32(starts, bucket), min(load_u32(starts, bucket + 1), a.days[d, FIND_SIZE])):
         slot = load_u32(table, i)
         if _slot_is(a, d, slot, author, key):
-            return a.days[d, SLOT] << 24 | ((slot & 0xFF_FFFF) - 1)
+            return i64(a.days[d, SLOT]) << 24 | ((slot & 0xFF_FFFF) - 1)
     return -1
 
 

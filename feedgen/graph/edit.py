@@ -336,8 +336,9 @@ def erase_person(a: Arrays, d: int, person: int, counted: bool) -> int:
     _forget_key(a, d, LIKES, PEOPLE_KEYS_SECTION, i)
     i, places = _places(a, d, FOLLOWS, person)
     for at in places:
-        _poke_u32(a, d, FOLLOWS_SECTION, a.days[d, FOLLOWS + VALUES], at, HOLE)
-        changed += 1
+        if load_u32(a.days[d, FOLLOWS + VALUES], at) != HOLE:
+            _poke_u32(a, d, FOLLOWS_SECTION, a.days[d, FOLLOWS + VALUES], at, HOLE)
+            changed += 1
     _forget_key(a, d, FOLLOWS, FOLLOW_KEYS_SECTION, i)
     return changed + _blank_posts_of(a, d, person)
 
