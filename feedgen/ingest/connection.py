@@ -47,7 +47,7 @@ class Connection(picows.WSListener):
         self.first: Frames | None = None
         self.last: Frames | None = None
         self.last_us = 0  # when it arrived, by the wall clock
-        self.heard_s = clock.monotonic_s()
+        self.heard_s = self.alive_s = clock.monotonic_s()  # the last message; the last sign of life
         self.close_code = 0  # what the server said on leaving; 0: nothing
         self.close_reason = ""
         self._inlet, self._clock = inlet, clock
@@ -96,10 +96,11 @@ class Connection(picows.WSListener):
 
     def _flush(self) -> None:
         """All that one read brought, as one piece."""
-        self.heard_s = self._clock.monotonic_s()
         messages = self._piece
+        self.alive_s = self._clock.monotonic_s()
         if not messages:
             return
+        self.heard_s = self.alive_s
         self._piece = []
         size = sum(map(len, messages))
         frames = Frames(self.host, self.number, messages, self.dictionary, self.same_host, size)
@@ -132,7 +133,8 @@ class Connection(picows.WSListener):
         self._holds.discard(why)
         transport = self._transport
         if not self._holds and transport is not None and not transport.is_disconnected:
-            self.heard_s = self._clock.monotonic_s()
+            if why == "full":
+                self.heard_s = self.alive_s = self._clock.monotonic_s()
             transport.underlying_transport.resume_reading()
 
 

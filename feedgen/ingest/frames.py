@@ -107,5 +107,6 @@ class Inlet:
             self._awake = True
             self._condition.notify()
 
-    def __len__(self) -> int:
+    @property
+    def pieces(self) -> int:
         return len(self._queue)

@@ -339,16 +339,20 @@ class _Watch:
         connection.paced = status.state is State.LIVE
 
     def check_silence(self) -> None:
-        """Nothing for a while: ask with a ping, then leave. Silence that we caused ourselves does not count."""
+        """Leave a host that tells nothing, sooner if it is gone altogether. Silence of our own making does not count.
+
+        A pong does not count as telling: a stalled Jetstream still answers pings, and the network is never silent.
+        """
         if self.connection.held:
             return
-        idle_s, options = self._idle_s(), self.client.options
-        if idle_s > options.stall_s:
-            raise Ended("stalled", f"nothing came from {self.connection.host} for {round(idle_s)} s")
-        now_s = self._clock.monotonic_s()
-        if idle_s > options.ping_s and now_s - self._pinged_s > options.ping_s:
+        connection, options, now_s = self.connection, self.client.options, self._clock.monotonic_s()
+        if self._idle_s() > options.stall_s:
+            raise Ended("stalled", f"nothing came from {connection.host} for {round(self._idle_s())} s")
+        if now_s - connection.alive_s > 2 * options.ping_s:
+            raise Ended("stalled", f"{connection.host} does not even answer a ping")
+        if now_s - connection.alive_s > options.ping_s and now_s - self._pinged_s > options.ping_s:
             self._pinged_s = now_s
-            self.connection.ping()
+            connection.ping()
 
     def look_at_end(self) -> None:
         """The socket is closed: say why."""

@@ -162,7 +162,7 @@ class Pipeline:
         if not self._builder.events:
             return None
         behind = self._clock.now_us() - self._repeats.newest_us > BEHIND_US
-        limit_s = max(BEHIND_BATCH_S, self._batch_s) if behind and len(self._inlet) else self._batch_s
+        limit_s = max(BEHIND_BATCH_S, self._batch_s) if behind and self._inlet.pieces else self._batch_s
         return max(0.0, self._batch_from_s + limit_s - self._clock.monotonic_s())
 
     def _digest(self, frames: Frames) -> None:
