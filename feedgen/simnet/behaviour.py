@@ -1,8 +1,8 @@
 """What people do in one step of time: post, look around, like, repost, follow, change their mind, leave and come back.
 
-All dice of a step are thrown together as arrays, from a generator that belongs to that step, so that a step is the same however its
-events are read. People like what they can have seen: posts of those they follow, what those liked, what is popular, what is about
-their topics; and of what they see, what `truth` says.
+All dice of a step are thrown together as arrays, from a generator that belongs to that step, so that a step is the
+same however its events are read. People like what they can have seen: posts of those they follow, what those liked,
+what is popular, what is about their topics; and of what they see, what `truth` says.
 """
 
 from __future__ import annotations
@@ -178,7 +178,8 @@ class Behaviour:
         adult = people.adult[author] & (rng.random(n) < 0.6)
         media = np.where(reply & (rng.random(n) < 0.85) | quote, posts_module.TEXT, media)
         done.posts = posts.add(
-            n, author=author, us=us, key=(us - _lags(rng, n)) << 10 | rng.integers(0, 32, n), topic=topic, language=language, media=media,
+            n, author=author, us=us, key=(us - _lags(rng, n)) << 10 | rng.integers(0, 32, n), topic=topic,
+            language=language, media=media,
             adult=adult, quality=quality, style=style, parent=parent, root=root, quote=np.where(quote, about, -1),
         )  # fmt: skip
         np.add.at(posts["replies"], parent[reply], 1)
@@ -285,7 +286,8 @@ class Behaviour:
     def _regret(self, rng: np.random.Generator, done: Step, events: float) -> None:
         """Deletions of records, mostly recent ones."""
         for table, what, share in (
-            (self.likes, "unlike", UNLIKES), (self.reposts, "unrepost", UNREPOSTS), (self.posts, "unpost", POST_DELETES),
+            (self.likes, "unlike", UNLIKES), (self.reposts, "unrepost", UNREPOSTS), (self.posts, "unpost",
+            POST_DELETES),
             (self.follows, "unfollow", UNFOLLOWS), (self.blocks, "unblock", UNBLOCKS),
         ):  # fmt: skip
             owner = table["author"] if table is self.posts else table["actor"]
@@ -406,13 +408,14 @@ class Behaviour:
 
 def _pick(rng: np.random.Generator, sums: F64, n: int) -> I64:
     """n indices, each in proportion to its share of the running sums."""
-    return np.minimum(np.searchsorted(sums, rng.random(n) * sums[-1], side="right"), len(sums) - 1)
+    picked: I64 = np.searchsorted(sums, rng.random(n) * sums[-1], side="right")
+    return np.minimum(picked, np.int64(len(sums) - 1))
 
 
 def _choose(rng: np.random.Generator, sums: F64) -> I64:
     """One column of each row of running sums."""
     chosen: I64 = (rng.random(len(sums))[:, None] * sums[:, -1:] > sums).sum(axis=1)
-    return np.minimum(chosen, sums.shape[1] - 1)
+    return np.minimum(chosen, np.int64(sums.shape[1] - 1))
 
 
 def _times(rng: np.random.Generator, done: Step, n: int) -> I64:

@@ -1,11 +1,12 @@
 """The whole network's volume, straight to wire bytes, in bounded memory: what the benchmarks drink from.
 
-Nothing is remembered: event number j is a pure function of the plan and j, and so is everything it refers to (the post it likes, the
-like it deletes). So a flood can start anywhere, on any number of days, and the same numbers can be had as columns, without the wire.
-Numbers below zero are the days before; a flood refers to them, as the real network refers to what was before one listened.
+Nothing is remembered: event number j is a pure function of the plan and j, and so is everything it refers to (the
+post it likes, the like it deletes). So a flood can start anywhere, on any number of days, and the same numbers can be
+had as columns, without the wire. Numbers below zero are the days before; a flood refers to them, as the real network
+refers to what was before one listened.
 
-It has heavy-tailed people and posts, likes that follow posts within hours, and communities that like the same things. It has no tastes
-to measure a ranking by: that is `world`.
+It has heavy-tailed people and posts, likes that follow posts within hours, and communities that like the same things.
+It has no tastes to measure a ranking by: that is `world`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import zstandard
@@ -42,7 +43,8 @@ LEVEL: Final = 1  # of zstd
 
 @dataclass(frozen=True)
 class FloodPlan:
-    """How much of what. The defaults are one day of the real network; counts are exact for posts, and expected for the rest."""
+    """How much of what. The defaults are one day of the real network; counts are exact for posts, and expected for
+    the rest."""
 
     seed: int = 1
     people: int = 1_000_000
@@ -115,8 +117,10 @@ class FloodPlan:
         )  # fmt: skip
         thresholds = np.cumsum(counts) / max(rest, 1)
         return fk.Scalars(
-            self.events, self.posts, self.people, self.start_us, self.span_us // self.events, self.span_us % self.events,
-            mix1(self.seed, 97) >> 8, thresholds, _persons(self.people, ACTIVITY_SIGMA), _persons(self.people, FAME_SIGMA), _ages(),
+            self.events, self.posts, self.people, self.start_us, self.span_us // self.events, self.span_us %
+            self.events,
+            mix1(self.seed, 97) >> 8, thresholds, _persons(self.people, ACTIVITY_SIGMA), _persons(self.people,
+            FAME_SIGMA), _ages(),
             _coprime(self.people),
         )  # fmt: skip
 
@@ -136,6 +140,12 @@ class Columns(NamedTuple):
     parent: I64  # post that a post replies to
     flags: NDArray[np.uint16]  # of a new post: the bits of ingest.events
     language: U8  # of a new post: an index into words.LANGUAGES
+
+
+_TYPES: Final[tuple[Any, ...]] = (
+    np.int64, np.int64, np.uint8, np.int32, np.int64, np.int64, np.int32, np.int64, np.int32, np.int64, np.uint16,
+    np.uint8,
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -203,9 +213,14 @@ class Encoder:
 
 
 def flood(
-    plan: FloodPlan, encoder: Encoder | None = None, first: int = 0, last: int | None = None, chunk_events: int = CHUNK_EVENTS
+    plan: FloodPlan,
+    encoder: Encoder | None = None,
+    first: int = 0,
+    last: int | None = None,
+    chunk_events: int = CHUNK_EVENTS,
 ) -> Iterator[Chunk]:
-    """Events `first` up to `last` (the plan's end if None) as chunks of frames. An event's seq is its number plus one."""
+    """Events `first` up to `last` (the plan's end if None) as chunks of frames. An event's seq is its number plus
+    one."""
     encoder = encoder or Encoder()
     end = plan.events if last is None else last
     while first < end:
@@ -230,8 +245,7 @@ def fill(plan: FloodPlan, first: int, n: int) -> Columns:
     """n events from number `first` on."""
     if not 0 < n <= MAX_CHUNK_EVENTS:
         raise ValueError(f"between 1 and {MAX_CHUNK_EVENTS} events at a time")
-    types = (np.int64, np.int64, np.uint8, np.int32, np.int64, np.int64, np.int32, np.int64, np.int32, np.int64, np.uint16, np.uint8)
-    columns = Columns(*(np.empty(n, dtype) for dtype in types))
+    columns = Columns(*(np.empty(n, dtype) for dtype in _TYPES))
     fk.fill(plan.scalars, first, columns)
     return columns
 
@@ -256,7 +270,8 @@ def _normal_quantile(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """By interpolation in a fine table of the distribution: good to five digits, and the same everywhere."""
     grid = np.linspace(-6.5, 6.5, 20_001)
     below = np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in grid])
-    return np.interp(p, below, grid)
+    quantiles: NDArray[np.float64] = np.interp(p, below, grid)
+    return quantiles
 
 
 def _view(data: U8, length: int) -> memoryview:

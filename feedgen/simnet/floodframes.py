@@ -1,4 +1,5 @@
-"""The frames of a flood as templates: text with `<fields>`, taken apart once, so that a compiled loop only copies and fills in.
+"""The frames of a flood as templates: text with `<fields>`, taken apart once, so that a compiled loop only copies and
+fills in.
 
 One template for each wire, kind of event, and shape of post. The loop that fills them in is `floodkernels.write`.
 """
@@ -20,7 +21,9 @@ V1, V1_CURSOR, V2 = 0, 1, 2
 LIKE, REPOST, FOLLOW, UNLIKE, UNREPOST, UNPOST, UNFOLLOW, PROFILE, BLOCK, IDENTITY, ACCOUNT, POST = range(12)
 # Flags of a post: the bits of ingest.events, which this package may not import.
 KNOWN, REPLY, QUOTE, IMAGE, VIDEO, LINK, ADULT = 1, 2, 4, 8, 16, 32, 64
-SHAPES: Final = 1 << 6  # templates of a kind: for posts one for each set of flags but KNOWN, for accounts 0 active, 1 away
+SHAPES: Final = (
+    1 << 6
+)  # templates of a kind: for posts one for each set of flags but KNOWN, for accounts 0 active, 1 away
 
 # What may stand between < and >. A field's group says how it is written.
 DIDS: Final = ("actor", "author", "whom", "parent_author")
@@ -32,8 +35,10 @@ TEXTS: Final = ("lang", "text")
 FIELDS: Final = ("end", *DIDS, *TIDS, *CIDS, *TIMES, *INTS, *TEXTS)
 
 _NSIDS: Final = {
-    LIKE: "app.bsky.feed.like", REPOST: "app.bsky.feed.repost", FOLLOW: "app.bsky.graph.follow", BLOCK: "app.bsky.graph.block",
-    POST: "app.bsky.feed.post", PROFILE: "app.bsky.actor.profile", UNLIKE: "app.bsky.feed.like", UNREPOST: "app.bsky.feed.repost",
+    LIKE: "app.bsky.feed.like", REPOST: "app.bsky.feed.repost", FOLLOW: "app.bsky.graph.follow", BLOCK:
+    "app.bsky.graph.block",
+    POST: "app.bsky.feed.post", PROFILE: "app.bsky.actor.profile", UNLIKE: "app.bsky.feed.like", UNREPOST:
+    "app.bsky.feed.repost",
     UNPOST: "app.bsky.feed.post", UNFOLLOW: "app.bsky.graph.follow",
 }  # fmt: skip
 _POST_REF: Final = '{"cid":"bafyrei<post_cid>","uri":"at://<author>/app.bsky.feed.post/<post_key>"}'
@@ -47,7 +52,8 @@ _RECORDS: Final = {
 }
 _BLOB: Final = '{"$type":"blob","mimeType":"%s","ref":{"$link":"bafkrei<blob>"},"size":%d}'
 _EMBEDS: Final = {
-    IMAGE: '"images":[{"alt":"","aspectRatio":{"height":1350,"width":1080},"image":%s}]' % (_BLOB % ("image/jpeg", 311_207)),
+    IMAGE: '"images":[{"alt":"","aspectRatio":{"height":1350,"width":1080},"image":%s}]'
+    % (_BLOB % ("image/jpeg", 311_207)),
     VIDEO: '"aspectRatio":{"height":1280,"width":720},"video":%s' % (_BLOB % ("video/mp4", 8_141_022)),
     LINK: '"external":{"description":"","title":"A longer read","uri":"https://read.simnet.test/<link>"}',
     QUOTE: f'"record":{_PARENT_REF}',
@@ -57,7 +63,9 @@ _EMBED_NAMES: Final = {IMAGE: "images", VIDEO: "video", LINK: "external", QUOTE:
 
 def _post(flags: int) -> str:
     embed = "".join(
-        f',"embed":{{"$type":"app.bsky.embed.{_EMBED_NAMES[kind]}",{body}}}' for kind, body in _EMBEDS.items() if flags & kind
+        f',"embed":{{"$type":"app.bsky.embed.{_EMBED_NAMES[kind]}",{body}}}'
+        for kind, body in _EMBEDS.items()
+        if flags & kind
     )
     adult = ',"labels":{"$type":"com.atproto.label.defs#selfLabels","values":[{"val":"porn"}]}' if flags & ADULT else ""
     reply = f',"reply":{{"parent":{_PARENT_REF},"root":{_PARENT_REF}}}' if flags & REPLY else ""
@@ -89,7 +97,9 @@ def template(wire: int, kind: int, shape: int) -> str:
     nsid, rkey = _NSIDS[kind], "self" if kind == PROFILE else "<rkey>"
     if kind in (UNLIKE, UNREPOST, UNPOST, UNFOLLOW):
         if wire == V2:
-            return f'{v2}"collection":"{nsid}","did":"<actor>","operation":"delete","rev":"<rev>","rkey":"{rkey}",{tail}'
+            return (
+                f'{v2}"collection":"{nsid}","did":"<actor>","operation":"delete","rev":"<rev>","rkey":"{rkey}",{tail}'
+            )
         return f'{v1}{{"rev":"<rev>","operation":"delete","collection":"{nsid}","rkey":"{rkey}"}}}}'
     operation = "update" if kind == PROFILE else "create"
     body = _post(shape << 1) if kind == POST else _RECORDS[kind]
@@ -134,7 +144,8 @@ def program(wire: int) -> Program:
     ends = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
     says = [lang.encode() for lang in words.LANGUAGES] + [said.encode() for said in _sayings()]
     return Program(
-        np.frombuffer(b"".join(pieces), np.uint8), ends[:-1].copy(), ends[1:].copy(), np.array(fields, np.int64), np.array(starts, np.int64),
+        np.frombuffer(b"".join(pieces), np.uint8), ends[:-1].copy(), ends[1:].copy(), np.array(fields, np.int64),
+        np.array(starts, np.int64),
         np.frombuffer(b"".join(says), np.uint8), np.cumsum([0, *map(len, says)], dtype=np.int64),
     )  # fmt: skip
 

@@ -13,8 +13,33 @@ from numpy.typing import NDArray
 from feedgen.core.jit import inline, njit
 from feedgen.simnet import words
 from feedgen.simnet.floodframes import (
-    ACCOUNT, ADULT, BLOCK, CIDS, DIDS, FIELDS, FOLLOW, IMAGE, INTS, KNOWN, LIKE, LINK, N_LANGUAGES, POST, QUOTE, REPLY, REPOST,
-    SAYINGS_EACH, SHAPES, TIDS, TIMES, UNFOLLOW, UNLIKE, UNPOST, UNREPOST, VIDEO, Program,
+    ACCOUNT,
+    ADULT,
+    BLOCK,
+    CIDS,
+    DIDS,
+    FIELDS,
+    FOLLOW,
+    IMAGE,
+    INTS,
+    KNOWN,
+    LIKE,
+    LINK,
+    N_LANGUAGES,
+    POST,
+    QUOTE,
+    REPLY,
+    REPOST,
+    SAYINGS_EACH,
+    SHAPES,
+    TIDS,
+    TIMES,
+    UNFOLLOW,
+    UNLIKE,
+    UNPOST,
+    UNREPOST,
+    VIDEO,
+    Program,
 )  # fmt: skip
 from feedgen.simnet.kernels import B32_CHARS, mix, put_cid, put_digits, put_tid, put_time, unit
 
@@ -121,7 +146,8 @@ def actor_of(s: Any, j: Any) -> Any:
 
 @inline
 def post_of(s: Any, j: Any, actor: Any) -> Any:
-    """The post that event j likes or shares: one that is some hours old, and a favourite of the actor's community or of all."""
+    """The post that event j likes or shares: one that is some hours old, and a favourite of the actor's community or
+    of all."""
     h = mix(np.uint64(j), s.salt + 6)
     age = s.ages_us[h & np.uint64(0xFFFF)]
     gap = np.float64(s.gap_us) + np.float64(s.gap_rest) / np.float64(s.events)
@@ -217,11 +243,11 @@ def fill(s: Scalars, first: int, c: Any) -> None:
         c.author[i] = c.whom[i] = -1
         c.flags[i] = c.language[i] = 0
         at = j
-        if kind == UNLIKE or kind == UNREPOST or kind == UNFOLLOW:
+        if kind in (UNLIKE, UNREPOST, UNFOLLOW):
             at = looks_back(s, j, LIKE if kind == UNLIKE else REPOST if kind == UNREPOST else FOLLOW)
         actor = actor_of(s, at)
         c.key[i] = key_of(s, at)
-        if kind == POST or kind == UNPOST:
+        if kind in (POST, UNPOST):
             k = posts_before(s, j)
             if kind == UNPOST:
                 k -= 1 + np.int64(mix(np.uint64(j), s.salt + 12) % np.uint64(40_000))
@@ -232,10 +258,10 @@ def fill(s: Scalars, first: int, c: Any) -> None:
                 c.flags[i], c.language[i] = post_flags(s, k), language_of(s, k)
                 if c.flags[i] & (REPLY | QUOTE):
                     c.parent[i] = parent_of(s, k)
-        elif kind == LIKE or kind == REPOST:
+        elif kind in (LIKE, REPOST):
             k = post_of(s, j, actor)
             c.post[i], c.author[i], c.post_key[i] = k, author_of(s, k), key_of(s, event_of_post(s, k))
-        elif kind == FOLLOW or kind == BLOCK:
+        elif kind in (FOLLOW, BLOCK):
             whom = author_of(s, np.int64(mix(np.uint64(j), s.salt + 13) >> np.uint64(4)))
             c.whom[i] = whom if whom != actor else (whom + 1) % s.people
         c.actor[i] = actor
@@ -246,14 +272,16 @@ def fill(s: Scalars, first: int, c: Any) -> None:
 _ENDS: Final = np.cumsum([1, len(DIDS), len(TIDS), len(CIDS), len(TIMES), len(INTS)])
 DID_END, TID_END, CID_END, TIME_END, INT_END = (int(end) for end in _ENDS[1:])
 (
-    F_END, F_ACTOR, F_AUTHOR, F_WHOM, F_PARENT_AUTHOR, F_REV, F_RKEY, F_POST_KEY, F_PARENT_KEY, F_CID, F_POST_CID, F_PARENT_CID, F_BLOB,
+    F_END, F_ACTOR, F_AUTHOR, F_WHOM, F_PARENT_AUTHOR, F_REV, F_RKEY, F_POST_KEY, F_PARENT_KEY, F_CID, F_POST_CID,
+    F_PARENT_CID, F_BLOB,
     F_CREATED, F_RELAY_TIME, F_TIME, F_TIME_US, F_SEQ, F_RELAY_SEQ, F_NUMBER, F_LINK, F_LANG, F_TEXT,
 ) = range(len(FIELDS))  # fmt: skip
 
 
 @inline
 def put_did(out: Any, at: Any, person: Any, salt: Any) -> Any:
-    """`did:plc:` and 24 characters: 60 bits that look like a hash, and 60 that hide the person, so that a DID can be read back."""
+    """`did:plc:` and 24 characters: 60 bits that look like a hash, and 60 that hide the person, so that a DID can be
+    read back."""
     first = mix(np.uint64(person), salt + 1) & np.uint64(0xFFFFFFFFFFFFFFF)
     second = np.uint64(person) ^ (mix(first, salt + 2) & np.uint64(0xFFFFFFFFFFFFFFF))
     out[at], out[at + 1], out[at + 2], out[at + 3] = 100, 105, 100, 58
@@ -281,7 +309,8 @@ def shape_of(s: Any, c: Any, i: Any) -> Any:
 
 @njit
 def values(s: Scalars, c: Any, which: I64, v: I64) -> None:
-    """Of each event its template, and the value of each field that it may need: DIDs as persons, CIDs as hashes, texts as numbers."""
+    """Of each event its template, and the value of each field that it may need: DIDs as persons, CIDs as hashes,
+    texts as numbers."""
     for i in range(len(c.seq)):
         which[i] = np.int64(c.kind[i]) * SHAPES + shape_of(s, c, i)
         us, post = c.time_us[i], c.post[i]
@@ -299,7 +328,9 @@ def values(s: Scalars, c: Any, which: I64, v: I64) -> None:
             h = mix(np.uint64(post), s.salt + 22)
             v[i, F_LINK] = np.int64(h % np.uint64(1_000_000))
             v[i, F_LANG] = c.language[i]
-            v[i, F_TEXT] = N_LANGUAGES + c.language[i] * SAYINGS_EACH + np.int64((h >> np.uint64(32)) % np.uint64(SAYINGS_EACH))
+            v[i, F_TEXT] = (
+                N_LANGUAGES + c.language[i] * SAYINGS_EACH + np.int64((h >> np.uint64(32)) % np.uint64(SAYINGS_EACH))
+            )
             if c.parent[i] != -1:
                 parent = c.parent[i]
                 v[i, F_PARENT_AUTHOR], v[i, F_PARENT_KEY] = author_of(s, parent), key_of(s, event_of_post(s, parent))
@@ -325,7 +356,8 @@ def put_text(out: Any, at: Any, text: Any, first: Any, last: Any) -> Any:
 
 @inline
 def put_header(out: Any, at: Any, opcode: Any, length: Any) -> Any:
-    """An unmasked websocket header of a whole message; the length always in two bytes, which a frame of 126 or more needs."""
+    """An unmasked websocket header of a whole message; the length always in two bytes, which a frame of 126 or more
+    needs."""
     out[at] = 0x80 | opcode
     if length < 126:
         out[at + 1] = length

@@ -1,4 +1,5 @@
-"""Compiled loops: looking around, the chance of a like, and identifiers as text. Nothing here holds state or throws dice of its own.
+"""Compiled loops: looking around, the chance of a like, and identifiers as text. Nothing here holds state or
+throws dice of its own.
 
 Dice come from splitmix64 of a counter, so a loop may stop anywhere and still be the same the next time.
 """
@@ -50,7 +51,8 @@ class PostColumns(NamedTuple):
 
 
 class Around(NamedTuple):
-    """What there is to be seen: who follows whom, and rings of the newest posts by author, by person who liked them, by topic."""
+    """What there is to be seen: who follows whom, and rings of the newest posts by author, by person who liked them,
+    by topic."""
 
     follow_starts: NDArray[np.int64]
     follow_keys: NDArray[np.int64]
@@ -141,7 +143,8 @@ def look(
     dice: int,
     throw_salt: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Everybody looks around `counts` times. Returns (who, what, when) of what they like, in order of person, repeats included."""
+    """Everybody looks around `counts` times. Returns (who, what, when) of what they like, in order of person, repeats
+    included."""
     tries = counts.sum()
     who_out, what_out, us_out = np.empty(tries, np.int64), np.empty(tries, np.int64), np.empty(tries, np.int64)
     n, die = 0, np.uint64(dice)

@@ -1,7 +1,7 @@
 """The small share of things that are not as they should be, because the real network has them too.
 
-Odd record keys and future dates belong to real records and are known to the world; duplicates, repeats and malformed records are extra
-events that the world's own tables know nothing of. Each says what it is in `SimEvent.odd`.
+Odd record keys and future dates belong to real records and are known to the world; duplicates, repeats and malformed
+records are extra events that the world's own tables know nothing of. Each says what it is in `SimEvent.odd`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,16 @@ KINDS: Final = (RKEY, FUTURE, DUPLICATE, MALFORMED, REPEAT)
 _RKEYS: Final = ("custom-{:x}", "3jzfcijpj2z2a~{:x}", "2026-11-20:{:x}", "{:d}", "Like_{:x}.v2", "3ZZ{:x}")
 # Wrong in every way that a record can be: what stands in for the field named.
 _BROKEN: Final[tuple[tuple[str, bytes], ...]] = (
-    ("subject", b"null"), ("subject", b'"at://not-a-did/app.bsky.feed.post/3jzfcijpj2z2a"'), ("subject", b"17"), ("subject", b"[]"),
-    ("subject", b'{"uri":42,"cid":true}'), ("subject", b'{"cid":"x","uri":"at://alice.simnet.test/app.bsky.feed.post/3jzfcijpj2z2a"}'),
-    ("createdAt", b"1732000000"), ("createdAt", b'"yesterday"'), ("createdAt", b"null"), ("$type", b'"app.bsky.feed.nothing"'),
-    ("text", b"[1,2,3]"), ("text", b"null"), ("langs", b'"en"'), ("langs", b'[null,7,"xx-not-a-language-at-all"]'), ("reply", b'{"root":"?"}'),
-    ("embed", b'{"$type":17}'), ("embed", b"[]"), ("labels", b'{"$type":"com.atproto.label.defs#selfLabels","values":"porn"}'), ("*", b"[]"), ("*", b'"text"'),
+    ("subject", b"null"), ("subject", b'"at://not-a-did/app.bsky.feed.post/3jzfcijpj2z2a"'), ("subject", b"17"),
+    ("subject", b"[]"),
+    ("subject", b'{"uri":42,"cid":true}'), ("subject",
+    b'{"cid":"x","uri":"at://alice.simnet.test/app.bsky.feed.post/3jzfcijpj2z2a"}'),
+    ("createdAt", b"1732000000"), ("createdAt", b'"yesterday"'), ("createdAt", b"null"), ("$type",
+    b'"app.bsky.feed.nothing"'),
+    ("text", b"[1,2,3]"), ("text", b"null"), ("langs", b'"en"'), ("langs", b'[null,7,"xx-not-a-language-at-all"]'),
+    ("reply", b'{"root":"?"}'),
+    ("embed", b'{"$type":17}'), ("embed", b"[]"), ("labels",
+    b'{"$type":"com.atproto.label.defs#selfLabels","values":"porn"}'), ("*", b"[]"), ("*", b'"text"'),
     ("*", b"null"), ("*", b"{}"),
 )  # fmt: skip
 

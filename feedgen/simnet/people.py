@@ -1,6 +1,7 @@
 """The people: what they like, how much they do, what they speak, who they follow at the start, and their keys.
 
-A person's columns are drawn once from the seed. Names, texts and keys are pure functions of (seed, index), made when asked.
+A person's columns are drawn once from the seed. Names, texts and keys are pure functions of (seed, index), made when
+asked.
 """
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ class People:
         return signing_key(self.seed, i)
 
     def first_follows(self, rng: np.random.Generator) -> I64:
-        """The follow graph before the first event: sorted `follower << 32 | followed`, mostly people of like taste and tongue."""
+        """The follow graph before the first event: sorted `follower << 32 | followed`, mostly people of like taste
+        and tongue."""
         most = max(3, self.n // 3)
         counts = np.clip(np.exp(rng.normal(np.log(FOLLOWS_MEDIAN), 0.9, self.n)), 3, most).astype(np.int64)
         who = np.repeat(np.arange(self.n), counts)
@@ -159,7 +161,8 @@ class People:
         return picked
 
     def _author_tables(self) -> list[tuple[I64, I64, NDArray[np.float64]]]:
-        """People sorted by (language, main topic), by topic, by language; each with cell starts and running sums of fame."""
+        """People sorted by (language, main topic), by topic, by language; each with cell starts and running sums of
+        fame."""
         if not hasattr(self, "_tables"):
             topics, languages = len(words.TOPICS), len(words.LANGUAGES)
             main = self.taste.argmax(axis=1)

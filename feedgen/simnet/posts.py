@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,24 @@ _SALT: Final = 41  # of posts among the hashes
 
 
 def table() -> Table:
-    """`us` is when the network saw it, `key` the TID value of its record key, `gone` when it was deleted (0: it was not)."""
+    """`us` is when the network saw it, `key` the TID value of its record key, `gone` when it was deleted (0: it was
+    not)."""
     return Table(
-        author=np.int32, us=np.int64, key=np.int64, gone=np.int64, topic=np.int8, language=np.int8, media=np.int8, adult=np.bool_,
+        author=np.int32, us=np.int64, key=np.int64, gone=np.int64, topic=np.int8, language=np.int8, media=np.int8,
+        adult=np.bool_,
         quality=np.float32, style=np.dtype((np.float32, STYLES)), parent=np.int32, root=np.int32, quote=np.int32,
         likes=np.int32, reposts=np.int32, replies=np.int32, quotes=np.int32, shared=np.int32,
     )  # fmt: skip
+
+
+class _Shape(NamedTuple):
+    topic: int
+    language: int
+    media: int
+    adult: bool
+    parent: int
+    root: int
+    quote: int
 
 
 class PostWriter:
@@ -70,13 +82,11 @@ class PostWriter:
         refs = self.refs(links[links >= 0].astype(np.int64))
         created = text.iso_ms(p["key"][rows] >> 10)
         hashes = text.mix(rows, self._salt + 1).tolist()
-        columns = (
-            p[name][rows].tolist() for name in ("topic", "language", "media", "adult", "parent", "root", "quote")
-        )
+        shapes = map(_Shape, *(p[name][rows].tolist() for name in _Shape._fields))
         blobs = self._blobs(rows)
         return [
-            self._record(h, self.odd_created.get(row, when), *values, refs, blobs.get(row, ""))
-            for row, h, when, *values in zip(rows.tolist(), hashes, created, *columns, strict=True)
+            self._record(h, self.odd_created.get(row, when), shape, refs, blobs.get(row, ""))
+            for row, h, when, shape in zip(rows.tolist(), hashes, created, shapes, strict=True)
         ]
 
     def _blobs(self, rows: I64) -> dict[int, str]:
@@ -85,11 +95,8 @@ class PostWriter:
         pictured = rows[(media == IMAGE) | (media == VIDEO)]
         return dict(zip(pictured.tolist(), text.cids(text.mix(pictured, self._salt + 2), "bafkrei"), strict=True))
 
-    def _record(
-        self, h: int, created: str, topic: int, language: int, media: int, adult: bool, parent: int, root: int, quote: int,
-        refs: dict[int, tuple[str, str]],
-        blob: str,
-    ) -> bytes:  # fmt: skip
+    def _record(self, h: int, created: str, shape: _Shape, refs: dict[int, tuple[str, str]], blob: str) -> bytes:
+        topic, language, media, adult, parent, root, quote = shape
         embed = _embed(h, topic, language, media, refs.get(quote), blob)
         labels = f',"labels":{records.self_labels((ADULT_LABELS[h >> 40 & 3],))}' if adult else ""
         reply = ""
@@ -132,11 +139,12 @@ def _embed(h: int, topic: int, language: int, media: int, quote: tuple[str, str]
             f'"image":{_blob(blob, "image/jpeg", 90_000 + h % 800_000)}}}]}}'
         )
     if media == VIDEO:
-        return f',"embed":{{"$type":"app.bsky.embed.video",{ratio},"video":{_blob(blob, "video/mp4", 900_000 + h % 30_000_000)}}}'
+        video = _blob(blob, "video/mp4", 900_000 + h % 30_000_000)
+        return f',"embed":{{"$type":"app.bsky.embed.video",{ratio},"video":{video}}}'
     if media == LINK:
         tag = words.TOPICS[topic][0]
         return (
-            f',"embed":{{"$type":"app.bsky.embed.external","external":{{"description":"","title":"A longer read about {tag}",'
-            f'"uri":"https://read.simnet.test/{tag}/{h % 100_000}"}}}}'
+            f',"embed":{{"$type":"app.bsky.embed.external","external":{{"description":"",'
+            f'"title":"A longer read about {tag}","uri":"https://read.simnet.test/{tag}/{h % 100_000}"}}}}'
         )
     return ""

@@ -15,7 +15,8 @@ COLLECTIONS: Final = (LIKE_NSID, REPOST_NSID, POST_NSID, FOLLOW_NSID, BLOCK_NSID
 
 
 class SimEvent(msgspec.Struct, gc=False):
-    """One event of the made-up network. `record` and `detail` are finished JSON; wire.py only puts them into a frame."""
+    """One event of the made-up network. `record` and `detail` are finished JSON; wire.py only puts them into a
+    frame."""
 
     seq: int
     time_us: int

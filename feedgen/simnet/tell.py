@@ -44,7 +44,8 @@ class Teller:
         told: list[SimEvent] = []
         times: list[I64] = []
         for collection, table, rows in (
-            (LIKE_NSID, b.likes, step.likes), (REPOST_NSID, b.reposts, step.reposts), (FOLLOW_NSID, b.follows, step.follows),
+            (LIKE_NSID, b.likes, step.likes), (REPOST_NSID, b.reposts, step.reposts), (FOLLOW_NSID, b.follows,
+            step.follows),
         ):  # fmt: skip
             if rows.stop > rows.start:
                 numbers = np.arange(rows.start, rows.stop)
@@ -196,11 +197,12 @@ class Teller:
     def profile_record(self, person: int, version: int) -> bytes:
         people = self._people
         joined = _JOINED_US + text.mix1(person, self._seed * 31 + 73) % (2 * 365 * 86_400 * US_PER_S)
-        labels = ("!no-unauthenticated",) if self.is_private(person, version) else ()
+        labels: tuple[str, ...] = ("!no-unauthenticated",) if self.is_private(person, version) else ()
         if people.adult[person] and text.mix1(person, self._seed * 31 + 79) % 2:
             labels += ("porn",)
         return records.profile(
-            text.iso_ms(np.array([joined]))[0], people.display_name(person, version), people.description(person, version),
+            text.iso_ms(np.array([joined]))[0],
+            people.display_name(person, version), people.description(person, version),
             people.avatar_cid(person, version), labels,
         )  # fmt: skip
 

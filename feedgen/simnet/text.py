@@ -58,7 +58,8 @@ def tids(values: I64) -> list[str]:
 
 
 def cids(keys: Any, prefix: str = "bafyrei") -> list[str]:
-    """A CIDv1 (sha256) of the right form for each key. It names the record, but is not its hash: nothing here checks blocks."""
+    """A CIDv1 (sha256) of the right form for each key. It names the record, but is not its hash: nothing here checks
+    blocks."""
     return _rows(CID, keys, prefix)
 
 

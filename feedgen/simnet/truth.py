@@ -1,8 +1,8 @@
 """What the made-up world knows and nobody else does: the chance that a person would like a post if they saw it.
 
-The chance depends on the person and the post alone, not on when or where it was seen. Whether this person likes this post is then a
-fixed throw of that chance, so that seeing a post twice changes nothing, and people do what the truth says. The formula is
-`kernels.chance`, for asking and for living alike.
+The chance depends on the person and the post alone, not on when or where it was seen. Whether this person likes this
+post is then a fixed throw of that chance, so that seeing a post twice changes nothing, and people do what the truth
+says. The formula is `kernels.chance`, for asking and for living alike.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """An event as the bytes that the real servers send: both of Jetstream's wires, and zstd with a dictionary.
 
-v1 keeps the order of the original Go structs; v2 writes its keys in alphabetical order, as frames captured from the real hosts show.
+v1 keeps the order of the original Go structs; v2 writes its keys in alphabetical order, as frames captured from the
+real hosts show.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def v1(event: SimEvent, cursor: bool = False) -> bytes | None:
     at = f',"cursor":{event.seq}' if cursor else ""
     head = f'{{"did":"{event.did}","time_us":{event.time_us}{at},"kind":"{event.kind}"'
     if event.kind == "commit":
-        head += f',"commit":{{"rev":"{event.rev}","operation":"{event.operation}","collection":"{event.collection}","rkey":"{event.rkey}"'
+        place = f'"collection":"{event.collection}","rkey":"{event.rkey}"'
+        head += f',"commit":{{"rev":"{event.rev}","operation":"{event.operation}",{place}'
         if event.record is None:
             return (head + "}}").encode()
         return b'%b,"record":%b,"cid":"%b"}}' % (head.encode(), event.record, event.cid.encode())

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001
 """The words that invented people speak with: topics, languages, sentences, names. Only data, no logic."""
 
 from __future__ import annotations
@@ -331,12 +332,16 @@ REPLIES: Final[tuple[tuple[str, ...], ...]] = (
 )
 
 ADJECTIVES: Final = (
-    "quiet", "amber", "brisk", "cobalt", "dusty", "eager", "faint", "gentle", "hollow", "idle", "jolly", "keen", "lunar", "mellow", "northern", "opal",
-    "patient", "quick", "rusty", "silver", "tidal", "umber", "velvet", "wry", "young", "zesty", "misty", "plain", "sunlit", "woven", "paper", "copper",
+    "quiet", "amber", "brisk", "cobalt", "dusty", "eager", "faint", "gentle", "hollow", "idle", "jolly", "keen",
+    "lunar", "mellow", "northern", "opal",
+    "patient", "quick", "rusty", "silver", "tidal", "umber", "velvet", "wry", "young", "zesty", "misty", "plain",
+    "sunlit", "woven", "paper", "copper",
 )  # fmt: skip
 ANIMALS: Final = (
-    "otter", "heron", "lynx", "moth", "badger", "finch", "newt", "stoat", "tern", "vole", "wren", "ibis", "hare", "gecko", "crane", "marten",
-    "puffin", "shrew", "toad", "urchin", "weasel", "yak", "zebu", "beetle", "cicada", "dormouse", "eel", "grouse", "kestrel", "lark", "mole", "perch",
+    "otter", "heron", "lynx", "moth", "badger", "finch", "newt", "stoat", "tern", "vole", "wren", "ibis", "hare",
+    "gecko", "crane", "marten",
+    "puffin", "shrew", "toad", "urchin", "weasel", "yak", "zebu", "beetle", "cicada", "dormouse", "eel", "grouse",
+    "kestrel", "lark", "mole", "perch",
 )  # fmt: skip
 # Display names in other scripts, so that nothing downstream gets to assume Latin letters and left to right.
 NAMES: Final[tuple[tuple[str, ...], ...]] = (

@@ -1,7 +1,7 @@
 """A made-up Bluesky that is the same for the same seed: people, what they do, and what servers may ask about it.
 
-`events()` tells what happens in order of time, as fast as it is read or up to a moment that moves with the clock. Asking about state
-(`post`, `profile`, `records`, `account`) answers as of the last event that was told.
+`events()` tells what happens in order of time, as fast as it is read or up to a moment that moves with the clock.
+Asking about state (`post`, `profile`, `records`, `account`) answers as of the last event that was told.
 """
 
 from __future__ import annotations
@@ -227,8 +227,10 @@ class World:
     def person(self, i: int) -> Person:
         people, version = self.people, self._now(self._profiles, i)
         return Person(
-            i, people.dids[i], self.handle(i), people.display_name(i, version), people.description(i, version), people.avatar_cid(i, version),
-            people.languages(i), tuple(words.TOPICS[k][0] for k in people.interests(i)), bool(people.adult[i]), self._teller.is_private(i, version),
+            i, people.dids[i], self.handle(i), people.display_name(i, version), people.description(i, version),
+            people.avatar_cid(i, version),
+            people.languages(i), tuple(words.TOPICS[k][0] for k in people.interests(i)), bool(people.adult[i]),
+            self._teller.is_private(i, version),
         )  # fmt: skip
 
     def sample_readers(self, k: int, min_likes: int = 60) -> list[int]:
@@ -268,7 +270,8 @@ class World:
             )
         }  # fmt: skip
         return ProfileState(
-            did=did, handle=person.handle, display_name=person.display_name, description=person.description, avatar_cid=person.avatar_cid,
+            did=did, handle=person.handle, display_name=person.display_name, description=person.description,
+            avatar_cid=person.avatar_cid,
             labels=labels, active=active, status=status, record=self._teller.profile_record(i, version),
             cid=self._teller.profile_cid(i, version), **count,
         )  # fmt: skip
@@ -309,9 +312,11 @@ class World:
         gone = int(posts["gone"][row])
         did = self.did(int(posts["author"][row]))
         return PostState(
-            uri=uri, cid=self._writer.cids(one)[0], did=did, rkey=self._writer.rkeys(one)[0], record=self._writer.records(one)[0],
+            uri=uri, cid=self._writer.cids(one)[0], did=did, rkey=self._writer.rkeys(one)[0],
+            record=self._writer.records(one)[0],
             time_us=int(posts["us"][row]), deleted=0 < gone <= self.now_us or not self.account(did)[0],
-            likes=int(posts["likes"][row]), reposts=int(posts["reposts"][row]), replies=int(posts["replies"][row]), quotes=int(posts["quotes"][row]),
+            likes=int(posts["likes"][row]), reposts=int(posts["reposts"][row]), replies=int(posts["replies"][row]),
+            quotes=int(posts["quotes"][row]),
             topic=words.TOPICS[int(posts["topic"][row])][0], language=words.LANGUAGES[int(posts["language"][row])],
         )  # fmt: skip
 
