@@ -16,6 +16,10 @@ from feedgen.serve.xrpc import XrpcError
 SKELETON_METHODS: Final = frozenset({"app.bsky.feed.getFeedSkeleton", "app.bsky.feed.getFeed"})
 INTERACTION_METHODS: Final = frozenset({"app.bsky.feed.sendInteractions"})
 
+# Failures that cost a signature check or a look-up. Only these count against an address: the AppView passes on what its
+# users send after checking the signature, so nobody can spend the AppView's share of these for all other readers.
+COSTLY: Final = frozenset({"BadJwtSignature", "AuthenticationRequired", "UntrustedIss"})
+
 readers = Counter("serve_readers", "Callers by how they were known: verified, anonymous, unverifiable, refused", "how")
 
 
@@ -66,7 +70,7 @@ class Door:
         did = await self._verified(token, methods, address, once=True)
         if did is None:
             readers.add(1, "unverifiable")
-            self._limits.note_failure(address)
+            self._limits.check_anonymous(address)
             raise XrpcError(502, "UpstreamFailure", "The issuer's key can't be had just now")
         return did
 
@@ -77,7 +81,10 @@ class Door:
             did = await self._verifier.verify(token, methods, once)
         except TokenError as error:
             readers.add(1, "refused")
-            self._limits.note_failure(address)
+            if error.name in COSTLY:
+                self._limits.note_failure(address)
+            else:
+                self._limits.check_anonymous(address)
             raise XrpcError(401, error.name, error.message) from None
         except Unverifiable:
             return None

@@ -48,11 +48,13 @@ class CountingFeed:
 
 
 class NamedVerifier:
-    """A token that is a DID proves that DID; `down` can't be checked; anything else is bad."""
+    """A token that is a DID proves that DID; `down` can't be checked, `forged` is costly; anything else is bad."""
 
     async def verify(self, token: str, methods: frozenset[str], once: bool = False) -> str:
         if token == "down":
             raise Unverifiable("down")
+        if token == "forged":
+            raise TokenError("BadJwtSignature", "jwt signature does not match jwt issuer")
         if not token.startswith("did:"):
             raise TokenError("BadJwt", "poorly formatted jwt")
         return token

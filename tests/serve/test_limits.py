@@ -165,9 +165,14 @@ async def test_limits_are_by_reader_and_by_address() -> None:
         assert await codes({"authorization": "Bearer did:plc:other"}, 2) == [200, 200]
         assert await codes({}) == [200, 200, 429, 429, 429]
         assert await codes({"x-forwarded-for": "1.1.1.1"}, 2) == [200, 200]
-        assert await codes({"authorization": "Bearer bad"}) == [401, 401, 429, 429, 429]
-        # An address of many bad tokens may not try another, but those elsewhere may.
-        assert await codes({"authorization": "Bearer did:plc:third", "x-forwarded-for": "1.1.1.1"}, 1) == [200]
+        # A token that is wrong by itself counts as an anonymous call, and locks nobody out.
+        elsewhere = {"x-forwarded-for": "2.2.2.2"}
+        assert await codes({"authorization": "Bearer bad", **elsewhere}) == [401, 401, 429, 429, 429]
+        assert await codes({"authorization": "Bearer did:plc:third", **elsewhere}, 1) == [200]
+        # An address of many forged ones may not try another; those elsewhere may.
+        assert await codes({"authorization": "Bearer forged"}) == [401, 401, 429, 429, 429]
+        assert await codes({"authorization": "Bearer did:plc:third"}, 1) == [429]
+        assert await codes({"authorization": "Bearer did:plc:third", **elsewhere}, 1) == [200]
         answer = await client.get(SKELETON, params=params)
         assert answer.json() == {"error": "RateLimitExceeded", "message": "Rate Limit Exceeded"}
         assert int(answer.headers["retry-after"]) > 0
