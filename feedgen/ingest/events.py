@@ -44,6 +44,7 @@ KINDS: Final = ("commit", "identity", "account")
 
 MAX_FRAME_BYTES: Final = 2 << 20  # a record is at most 1 MiB of CBOR; nothing larger is worth decoding
 MAX_LABELS: Final = 32
+MAX_LABELS_BYTES: Final = 16 << 10  # ten labels of 128 bytes are allowed
 MAX_STATUS: Final = 32
 LATE_US: Final = 6 * 3600 * US_PER_S
 FUTURE_US: Final = 600 * US_PER_S  # how far ahead of its witness a record's own clock may be
@@ -496,6 +497,8 @@ def _read_embed(raw: msgspec.Raw) -> tuple[int, str | None]:
 
 
 def _read_labels(raw: msgspec.Raw, meanings: dict[str, int]) -> int:
+    if len(raw) > MAX_LABELS_BYTES:
+        return 0
     try:
         labels = _labels(raw)
     except _UNREADABLE:

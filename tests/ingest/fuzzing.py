@@ -144,9 +144,9 @@ def mutations(seed: int, count: int) -> Iterator[bytes]:
 
 def check(frame: bytes, report: Report) -> None:
     """Decode, and judge what came out: never an exception, never an event that nobody could use."""
-    start_s = time.perf_counter()
+    start_s = time.thread_time()
     out = decode(frame)
-    spent_s = time.perf_counter() - start_s
+    spent_s = time.thread_time() - start_s
     report.frames += 1
     report.slowest_s = max(report.slowest_s, spent_s)
     assert spent_s < SLOW_S, f"{spent_s:.1f} s for {frame[:200]!r}"
