@@ -22,8 +22,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from feedgen.core.clock import Clock
+from feedgen.rank.paging import BadCursor
 from feedgen.serve import documents, xrpc
-from feedgen.serve._base import Ask, Feed
+from feedgen.serve._base import Ask, Feed, Page
 from feedgen.serve.auth import INTERACTION_METHODS, SKELETON_METHODS, Door, Verifier
 from feedgen.serve.documents import ServiceIdentity
 from feedgen.serve.edge import Edge
@@ -129,12 +130,7 @@ class Routes:
             peek=limit == 1 and cursor is None,
         )
         async with parts.limits.gate.slot(known=reader is not None):
-            try:
-                async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                    page = await feed.page(ask)
-            except TimeoutError:
-                log.error("feed %s took longer than %.0f s", feed.name, ANSWER_TIMEOUT_S)
-                raise xrpc.overloaded() from None
+            page = await _page(feed, ask)
         headers = _SKELETON_HEADERS
         if page.languages:
             headers = {**headers, "content-language": ", ".join(page.languages)}
@@ -183,6 +179,17 @@ class Routes:
 
     async def front(self, request: Request) -> Response:
         return Response(self._front, 200, documents.FRONT_HEADERS, "text/html")
+
+
+async def _page(feed: Feed, ask: Ask) -> Page:
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            return await feed.page(ask)
+    except BadCursor:
+        raise xrpc.invalid_request("Error: cursor is not one of this feed's") from None
+    except TimeoutError:
+        log.error("feed %s took longer than %.0f s", feed.name, ANSWER_TIMEOUT_S)
+        raise xrpc.overloaded() from None
 
 
 async def _on_xrpc_error(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Every route under whatever can be sent: no 500, no hang, no answer out of form, and a server still well after it."""
+"""Every route under whatever can be sent: no 500, no hang, no answer out of form, and a server as well as before."""
 
 from __future__ import annotations
 

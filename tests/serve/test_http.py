@@ -6,6 +6,7 @@ import json
 import httpx
 import pytest
 
+from feedgen.rank.paging import BadCursor
 from feedgen.serve._base import Ask, Item, Page
 from feedgen.serve.documents import ServiceIdentity
 from feedgen.serve.http import Health, Parts
@@ -160,6 +161,14 @@ async def test_a_feed_that_takes_too_long_is_not_waited_for(monkeypatch: pytest.
     monkeypatch.setattr("feedgen.serve.http.ANSWER_TIMEOUT_S", 0.05)
     answer = await get(parts_with(Slow()), SKELETON, params={"feed": FEED_URI})
     assert is_error(answer, 503, "NotEnoughResources")
+
+
+async def test_a_cursor_of_somebody_else() -> None:
+    def refuse(ask: Ask) -> Page:
+        raise BadCursor("not a cursor of ours")
+
+    query = {"feed": FEED_URI, "cursor": "x"}
+    assert is_error(await get(parts_with(CountingFeed(answer=refuse)), SKELETON, params=query), 400, "InvalidRequest")
 
 
 async def test_documents() -> None:
