@@ -118,8 +118,8 @@ def _options(given: dict[str, Any]) -> SimnetOptions:
     from feedgen.simnet.server import SimnetOptions
 
     flavours = [name.strip() for name in given["hosts"].split(",") if name.strip()]
-    if not flavours or (unknown := set(flavours) - {"v2", "legacy"}):
-        raise click.BadParameter(f"v2 or legacy, not {', '.join(unknown) or 'nothing'}", param_hint="--hosts")
+    if not flavours or set(flavours) - {"v2", "legacy"}:
+        raise click.BadParameter(f"v2 or legacy, and commas between them, not {given['hosts']!r}", param_hint="--hosts")
     lookback_h = given["lookback_h"]
     hosts = tuple(
         HostOptions(

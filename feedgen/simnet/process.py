@@ -24,7 +24,7 @@ class SimnetProcess:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"feedgen simnet ended with {self.process.wait()} before it was ready")
+            raise RuntimeError(f"feedgen simnet ended with {self.stop()} before it was ready")
         ready = json.loads(line)
         self.people: int = ready["people"]
         self.seed: int = ready["seed"]

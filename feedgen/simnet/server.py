@@ -29,10 +29,11 @@ from feedgen.simnet.pds import Repositories
 from feedgen.simnet.plc import Directory, Keyring, Population, WebHosts
 from feedgen.simnet.records import SimEvent
 from feedgen.simnet.torrent import FloodPeople, Torrent
-from feedgen.simnet.world import World
+from feedgen.simnet.world import WARM_UP_US, World
 
 TELL_EVENTS: Final = 500  # between two looks at the sockets while the past is told
 TICK_S: Final = 0.05
+WARM_UP_EVENTS: Final = 150_000  # a world that is very busy lives for a shorter time before its first event
 HOSTS: Final = (HostOptions("v2"), HostOptions("v2", first_seq=7_000_001), HostOptions("legacy"))
 
 
@@ -83,7 +84,10 @@ class Simnet:
         self._torrent: Torrent | None = None
         if options.flood is None:
             start_us = self.end_us - round(options.history_days * US_PER_DAY)
-            self._world = World(options.seed, options.people, start_us, options.odd_share, options.per_person_day)
+            warm_up_us = min(WARM_UP_US, round(WARM_UP_EVENTS / options.people / options.per_person_day * US_PER_DAY))
+            self._world = World(
+                options.seed, options.people, start_us, options.odd_share, options.per_person_day, warm_up_us
+            )
             self.people: Population = self._world
             self.dictionary = Dictionary(first_frames(self.history))
         else:
@@ -112,6 +116,8 @@ class Simnet:
     async def open(self) -> None:
         """Listen; then tell the past, and go on in the present."""
         try:
+            if self._torrent is not None:
+                await self._torrent.warm_up()
             await self._listen()
         except BaseException:
             await self.close()

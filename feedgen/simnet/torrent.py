@@ -22,6 +22,10 @@ class Torrent:
         self.dictionary = Dictionary(self._samples)
         self._chunk = {"chunk_events": PACED_CHUNK_EVENTS} if paced else {}
 
+    async def warm_up(self) -> None:
+        """Load (or compile, the first time) the loops, so that the first subscriber is not the one who waits."""
+        await self._frames(V1, 1)
+
     async def chunks(
         self, *, v2: bool, cursor_frames: bool, zstd: bool, cursor: int | None
     ) -> AsyncIterator[tuple[int, memoryview]]:
@@ -46,8 +50,11 @@ class Torrent:
         return min(max(event, 0), self.plan.events)
 
     async def _samples(self) -> list[bytes]:
+        return await self._frames(V2, DICTIONARY_SAMPLES)
+
+    async def _frames(self, wire: int, n: int) -> list[bytes]:
         def frames() -> list[bytes]:
-            chunk: Chunk = next(flood(self.plan, Encoder(V2), 0, DICTIONARY_SAMPLES, chunk_events=DICTIONARY_SAMPLES))
+            chunk: Chunk = next(flood(self.plan, Encoder(wire), 0, n, chunk_events=n))
             return [bytes(frame) for frame in chunk.frames()]
 
         return await asyncio.get_running_loop().run_in_executor(None, frames)

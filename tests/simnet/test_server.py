@@ -130,6 +130,21 @@ async def test_control(sim: Simnet, http: httpx.AsyncClient) -> None:
     assert chances[3] is None
 
 
+async def test_a_rotated_key_is_announced(sim: Simnet, http: httpx.AsyncClient) -> None:
+    did, url = sim.people.did(8), sim.urls.plc
+    before = (await http.get(f"{url}/{did}")).json()
+    assert (await http.post(f"{sim.urls.control}/_ctl/rotate?person={did}")).json() == {"person": 8}
+    assert (await http.get(f"{url}/{did}")).json()["verificationMethod"] != before["verificationMethod"]
+    [event] = await read(f"{sim.urls.jetstream[0]}{V2}?cursor={sim.history.next_seq - 1}", 1)
+    assert event["payload"]["identity"]["did"] == did
+
+
+async def test_an_account_goes(sim: Simnet) -> None:
+    told = sim.set_account(9, "deleted")
+    [event] = await read(f"{sim.urls.jetstream[0]}{V2}?cursor={told.seq}", 1)
+    assert event["payload"]["account"].items() >= {"active": False, "status": "deleted", "did": told.did}.items()
+
+
 @pytest.mark.parametrize(
     "path",
     ["person?person=999", "person?person=nobody.simnet.test", "token?person=1", "token?person=-1&aud=x", "readers?k=0"],
@@ -215,7 +230,7 @@ async def test_profiles_as_views(sim: Simnet, http: httpx.AsyncClient) -> None:
 
 async def test_views_are_what_the_lexicons_say(sim: Simnet, http: httpx.AsyncClient) -> None:
     """The SDK's models are made from the published lexicons."""
-    from atproto import models
+    from atproto import models  # type: ignore[import-untyped]
 
     many = posts(sim, 200)
     seen: set[str] = set()
