@@ -10,7 +10,7 @@ import secrets
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from feedgen.ingest.events import GONE
 from feedgen.store import crash
 from feedgen.store.folder import Folder
 from feedgen.store.rows import U8, U32, U64
-from feedgen.store.sqlite import checkpoint, open_writer, spoken
+from feedgen.store.sqlite import checkpoint, fetch, open_writer, spoken
 from feedgen.store.uris import OTHER, PLC, VALID, Packed, pack_dids, unpack_plc
 
 MAX_PEOPLE: Final = NO_PERSON - 1
@@ -162,7 +162,7 @@ class Names:
     def erasing(self) -> list[int]:
         """People whose rows are still to be erased."""
         with spoken(self.folder.names_path):
-            return [n for (n,) in self._db.execute("SELECT n FROM erasing ORDER BY n")]
+            return [n for (n,) in fetch(self._db, "SELECT n FROM erasing ORDER BY n")]
 
     def erased(self, people: Sequence[int]) -> None:
         """Their rows are gone from every day."""
@@ -217,14 +217,14 @@ class Names:
             rows[: self.count], flags[: self.count] = table.rows[: self.count], table.flags[: self.count]
         if wanted > MAX_LOAD * len(slots):
             slots = np.full(1 << int(wanted / MAX_LOAD).bit_length(), NO_PERSON, np.uint32)
-            _refill(slots, rows, np.uint64(self._seed), self.count)
+            _insert(slots, rows, np.uint64(self._seed), 0, self.count)
         if slots is not table.slots or rows is not table.rows:
             self._table = _Table(slots, rows, flags)
 
     # --- the start, and names.idx
 
     def _load(self) -> None:
-        last = self._db.execute("SELECT max(n) FROM people").fetchall()[0][0]
+        last = fetch(self._db, "SELECT max(n) FROM people")[0][0]
         self._stored = 0 if last is None else last + 1
         stamp = self._meta("index_stamp")
         self.rebuilt = self._load_index(stamp, self._stored) if stamp else ""
@@ -232,18 +232,18 @@ class Names:
         self._reserve(self._stored - self.count)
         while self.count < self._stored:
             self._load_people(self.count, min(self.count + _CHUNK, self._stored))
-        for n, flags in self._db.execute("SELECT n, flags FROM people WHERE flags <> 0").fetchall():
+        for n, flags in fetch(self._db, "SELECT n, flags FROM people WHERE flags <> 0"):
             if flags & GONE:
                 self._table.rows[n, :] = 0
             elif flags & _ODD and n not in self._other_dids:
-                did = self._db.execute("SELECT did FROM people WHERE n = ?", (n,)).fetchall()[0][0]
+                did = fetch(self._db, "SELECT did FROM people WHERE n = ?", (n,))[0][0]
                 self._others[did], self._other_dids[n] = n, did
             self._table.flags[n] = flags & 255
         if self.rebuilt:
             self.save_index()
 
     def _load_people(self, first: int, end: int) -> None:
-        rows = self._db.execute("SELECT n, did FROM people WHERE n >= ? AND n < ?", (first, end)).fetchall()
+        rows = fetch(self._db, "SELECT n, did FROM people WHERE n >= ? AND n < ?", (first, end))
         if len(rows) != end - first:
             raise StoreError(
                 f"{self.folder.names_path} lacks numbers between {first} and {end}", "bring it back from a backup"
@@ -323,8 +323,15 @@ class Names:
         except OSError:
             self.folder.index_path.unlink(missing_ok=True)
 
+    @property
+    def identity(self) -> int:
+        """A number that no other data folder has: what is derived from this one's names bears it."""
+        with spoken(self.folder.names_path):
+            self._db.execute("INSERT OR IGNORE INTO meta VALUES ('identity', ?)", (secrets.randbits(62),))
+        return self._meta("identity")
+
     def _meta(self, name: str) -> int:
-        rows = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchall()
+        rows = fetch(self._db, "SELECT value FROM meta WHERE name = ?", (name,))
         return int(rows[0][0]) if rows else 0
 
 
@@ -350,7 +357,7 @@ _LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
 
 
 @njit
-def _hash(high: int, low: int, seed: int) -> int:
+def _hash(high: np.uint64, low: np.uint64, seed: np.uint64) -> Any:
     x = np.uint64(high) ^ (np.uint64(low) * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(seed)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -358,7 +365,7 @@ def _hash(high: int, low: int, seed: int) -> int:
 
 
 @njit
-def _find(slots: U32, rows: U64, seed: int, high: int, low: int) -> int:
+def _find(slots: U32, rows: U64, seed: np.uint64, high: np.uint64, low: np.uint64) -> Any:
     mask = np.uint64(len(slots) - 1)
     wanted = np.uint64(low) | np.uint64(VALID)
     at = _hash(high, low, seed) & mask
@@ -371,7 +378,7 @@ def _find(slots: U32, rows: U64, seed: int, high: int, low: int) -> int:
 
 
 @njit
-def _number(slots: U32, rows: U64, seed: int, high: U64, low: U64, form: U8, out: U32, count: int) -> int:
+def _number(slots: U32, rows: U64, seed: np.uint64, high: U64, low: U64, form: U8, out: U32, count: int) -> Any:
     """Look up or insert; the row is complete before its slot is published."""
     mask = np.uint64(len(slots) - 1)
     for i in range(len(form)):
@@ -394,7 +401,7 @@ def _number(slots: U32, rows: U64, seed: int, high: U64, low: U64, form: U8, out
 
 
 @njit
-def _insert(slots: U32, rows: U64, seed: int, first: int, end: int) -> None:
+def _insert(slots: U32, rows: U64, seed: np.uint64, first: int, end: int) -> None:
     mask = np.uint64(len(slots) - 1)
     for n in range(first, end):
         if rows[n, 1] != 0:
@@ -405,12 +412,8 @@ def _insert(slots: U32, rows: U64, seed: int, first: int, end: int) -> None:
 
 
 @njit
-def _sum_of(values: U64, first: int) -> int:
+def _sum_of(values: U64, first: int) -> Any:
     total = np.uint64(0)
     for i in range(len(values)):
         total += (np.uint64(i + first) * np.uint64(0x9E3779B97F4A7C15) | np.uint64(1)) * values[i]
     return total
-
-
-def _refill(slots: U32, rows: U64, seed: np.uint64, count: int) -> None:
-    _insert(slots, rows, seed, 0, count)

@@ -22,7 +22,7 @@ from feedgen.ingest.batch import Cursor
 from feedgen.store import rows as r
 from feedgen.store import schema
 from feedgen.store.rows import I64, U32, U64, Bool, FollowRows, PostRows, RatingRows, Records
-from feedgen.store.sqlite import checkpoint, open_writer, spoken
+from feedgen.store.sqlite import checkpoint, fetch, open_writer, spoken
 
 GROUP_RATINGS: Final = 16_384
 GROUP_US: Final = 64_000_000
@@ -94,9 +94,7 @@ class OpenDay:
         self._group_times = np.zeros((0, 2), np.int64)
         self._removed: dict[int, array[int]] = {}
         self._gone_follows: dict[tuple[int, int], int] = {}  # (actor, key) -> the commit that removed it
-        self._wide = np.empty(0, r.LOG_WIDE)
-        self._wide_row = np.empty(0, np.int64)
-        self._wide_at = np.empty(0, np.int64)
+        self._wide = _WideRatings()
         self._far_follows: list[tuple[int, int, int, int]] = []  # actor, key, subject, n
         try:
             with spoken(path):
@@ -119,10 +117,10 @@ class OpenDay:
     def cursor(self) -> tuple[int, Cursor] | None:
         """The newest cursor and the number of its commit."""
         with spoken(self.path):
-            rows = self._db.execute(
-                "SELECT n, host, seq, time_us FROM log WHERE host IS NOT NULL ORDER BY n DESC LIMIT 1"
-            ).fetchall()
-        return (int(str(rows[0][0])), Cursor(*rows[0][1:])) if rows else None  # type: ignore[arg-type]
+            rows = fetch(
+                self._db, "SELECT n, host, seq, time_us FROM log WHERE host IS NOT NULL ORDER BY n DESC LIMIT 1"
+            )
+        return (int(rows[0][0]), Cursor(*rows[0][1:])) if rows else None
 
     def tombstones(self) -> Iterable[tuple[int, int, int, int]]:
         """(actor, kind, key, time_us) of the last hour's deletes that found nothing."""
@@ -132,7 +130,7 @@ class OpenDay:
             ):
                 if int(str(high_us)) < self.high_us - TOMBSTONE_US:
                     return
-                for one in np.frombuffer(blob or b"", r.TOMBSTONE).tolist():  # type: ignore[arg-type]
+                for one in np.frombuffer(blob or b"", r.TOMBSTONE).tolist():
                     yield (*one, last_us or high_us)
 
     # --- changes, until `commit` or `rollback`
@@ -193,7 +191,8 @@ class OpenDay:
         p = self._pending
         if cursor is None and not p:
             return
-        blobs = [_joined(p.wide), _joined(p.follows), _joined(p.posts), _joined(p.near)]
+        far, follows = self._split(p)
+        blobs = [_joined(p.wide), far, follows, _joined(p.posts), _joined(p.near)]
         removed = [
             np.array(p.removed, r.REMOVED).tobytes() or None,
             np.array(p.removed_posts, r.REMOVED_POST).tobytes() or None,
@@ -207,7 +206,7 @@ class OpenDay:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._db.execute(
-                    f"INSERT INTO log VALUES ({', '.join('?' * 16)})",
+                    f"INSERT INTO log VALUES ({', '.join('?' * 17)})",
                     (n, *place, high_us, *span, near, *removed, *blobs),
                 )
                 if p.odd_keys:
@@ -221,9 +220,17 @@ class OpenDay:
                     self._db.execute("ROLLBACK")
                 raise
         if self._indexed:
-            self._index_row(n, span, near, blobs[3], blobs[0], blobs[1], live=True)
+            self._index_row(n, span, near + len(follows or b""), blobs[0], far)
+            self._extend_group(n, blobs[4], follows)
         self.last_n, self.high_us = n, high_us
         self._pending = _Pending()
+
+    def _split(self, p: _Pending) -> tuple[bytes | None, bytes | None]:
+        """Follows whose keys lie about their time, and the others."""
+        follows = np.concatenate(p.follows) if p.follows else np.empty(0, r.LOG_FOLLOW)
+        us = follows["key"] >> 10
+        far = (follows["key"] < 0) | (us < p.first_us - r.NEAR_US) | (us > p.last_us + r.NEAR_US)
+        return follows[far].tobytes() or None, follows[~far].tobytes() or None
 
     # --- looking for records
 
@@ -243,10 +250,9 @@ class OpenDay:
                         return Found(int(group.row[at]), int(group.at[at]), int(one["post"]))
         if found is None:
             self._ensure_index()
-            for i in np.flatnonzero(self._wide["key"] == key).tolist():
-                one, row, at = self._wide[i], int(self._wide_row[i]), int(self._wide_at[i]) | r.WIDE_AT
-                if one["actor"] == actor and one["kind"] == kind and not self._is_removed(row, at):
-                    return Found(row, at, int(one["post"]))
+            for one in self._wide.find(actor, kind, key):
+                if not self._is_removed(one.n, one.at):
+                    return one
         return found
 
     def have_ratings(self, n: int, rows: RatingRows, out: Bool) -> None:
@@ -256,8 +262,7 @@ class OpenDay:
         us = rows.key >> 10
         for near in self._pending.near:
             out |= np.isin(wanted, _identities(near["actor"], r.kinds(near), r.full_keys(self.day, near)))
-        wide = self._wide
-        for more in [wide, *self._pending.wide]:
+        for more in [self._wide.records, *self._pending.wide]:
             if len(more):
                 maybe = np.flatnonzero(np.isin(wanted, _identities(more["actor"], more["kind"], more["key"])) & ~out)
                 for i in maybe.tolist():
@@ -306,7 +311,7 @@ class OpenDay:
         for column, dtype, flag in (("ratings", r.LOG_RATING, 0), ("wide", r.LOG_WIDE, r.WIDE_AT)):
             with spoken(self.path):
                 for row, blob in self._db.execute(f"SELECT n, {column} FROM log WHERE {column} IS NOT NULL"):
-                    records = np.frombuffer(blob, dtype)  # type: ignore[arg-type]
+                    records = np.frombuffer(blob, dtype)
                     for i in np.flatnonzero((records["actor"] == actor) & (records["post"] == post)).tolist():
                         if not self._is_removed(int(str(row)), i | flag):
                             return True
@@ -315,7 +320,13 @@ class OpenDay:
     def erase(self, people: Iterable[int]) -> None:
         """Blank everything of these people, in place, in one transaction of its own."""
         who = np.fromiter(people, np.uint32)
-        dtypes = {"ratings": r.LOG_RATING, "wide": r.LOG_WIDE, "posts": r.POST, "follows": r.LOG_FOLLOW}
+        dtypes = {
+            "ratings": r.LOG_RATING,
+            "wide": r.LOG_WIDE,
+            "posts": r.POST,
+            "follows": r.LOG_FOLLOW,
+            "far_follows": r.LOG_FOLLOW,
+        }
         dtypes |= {
             "removed_posts": r.REMOVED_POST,
             "removed": r.REMOVED,
@@ -441,11 +452,7 @@ class OpenDay:
         self._group_first_n, self._group_last_n, self._group_ratings, self._far_follows = [], [], [], []
         self._group_times = np.zeros((0, 2), np.int64)
         self._removed, self._gone_follows = {}, {}
-        self._wide, self._wide_row, self._wide_at = (
-            np.empty(0, r.LOG_WIDE),
-            np.empty(0, np.int64),
-            np.empty(0, np.int64),
-        )
+        self._wide = _WideRatings()
 
     def _ensure_index(self) -> None:
         """Made on first use: a start does not pay for it."""
@@ -454,46 +461,32 @@ class OpenDay:
         self._removed = {}
         gone_now = dict(self._gone_follows)
         with spoken(self.path):
-            for n, first, last, near, removed, gone, wide, follows in self._db.execute(
-                "SELECT n, first_us, last_us, near, removed, removed_follows, wide, follows FROM log ORDER BY n"
-            ):
-                number = int(str(n))
-                self._index_row(number, (first, last), int(str(near)), None, wide, follows)  # type: ignore[arg-type]
-                for row, at, _, _ in np.frombuffer(removed or b"", r.REMOVED).tolist():  # type: ignore[arg-type]
+            rows: Iterable[Any] = self._db.execute(
+                "SELECT n, first_us, last_us, near + coalesce(length(follows), 0), removed, removed_follows, wide, far_follows"
+                " FROM log ORDER BY n"
+            )
+            for n, first, last, near, removed, gone, wide, far_follows in rows:
+                self._index_row(n, (first, last), near, wide, far_follows)
+                for row, at, _, _ in np.frombuffer(removed or b"", r.REMOVED).tolist():
                     self._removed.setdefault(row, array("I")).append(at)
-                for actor, key in np.frombuffer(gone or b"", r.REMOVED_FOLLOW).tolist():  # type: ignore[arg-type]
-                    self._gone_follows[actor, key] = number
+                for actor, key in np.frombuffer(gone or b"", r.REMOVED_FOLLOW).tolist():
+                    self._gone_follows[actor, key] = n
         self._gone_follows |= gone_now
         for row, at, _, _ in self._pending.removed:
             self._removed.setdefault(row, array("I")).append(at)
         self._indexed = True
 
     def _index_row(
-        self,
-        n: int,
-        span: tuple[int | None, int | None],
-        near: int,
-        near_blob: bytes | None,
-        wide_blob: bytes | None,
-        follow_blob: bytes | None,
-        live: bool = False,
+        self, n: int, span: tuple[int | None, int | None], near: int, wide: bytes | None, far_follows: bytes | None
     ) -> None:
-        """Enter a committed row into the directory."""
-        if wide_blob:
-            wide = np.frombuffer(wide_blob, r.LOG_WIDE)
-            self._wide = np.concatenate([self._wide, wide])
-            self._wide_row = np.concatenate([self._wide_row, np.full(len(wide), n)])
-            self._wide_at = np.concatenate([self._wide_at, np.arange(len(wide))])
-        first, last = span if span[0] is not None and span[1] is not None else (self.high_us, self.high_us)
-        if follow_blob:
-            follows = np.frombuffer(follow_blob, r.LOG_FOLLOW)
-            us = follows["key"] >> 10
-            far = (follows["key"] < 0) | (us < first - r.NEAR_US) | (us > last + r.NEAR_US)  # type: ignore[operator]
-            self._far_follows += [(a, k, s, n) for a, k, s in follows[far].tolist()]
-        elif not near:
+        """Enter a committed row into the directory. `near`: how many ratings and follows with honest keys it holds."""
+        self._wide.append(n, np.frombuffer(wide or b"", r.LOG_WIDE))
+        self._far_follows += [(*one, n) for one in np.frombuffer(far_follows or b"", r.LOG_FOLLOW).tolist()]
+        first, last = span
+        if not near or first is None or last is None:
             return
         i = len(self._group_first_n) - 1
-        if i < 0 or self._group_ratings[i] + near > GROUP_RATINGS or last - self._group_times[i, 0] > GROUP_US:  # type: ignore[operator]
+        if i < 0 or self._group_ratings[i] + near > GROUP_RATINGS or last - self._group_times[i, 0] > GROUP_US:
             i += 1
             self._group_first_n.append(n)
             self._group_last_n.append(n)
@@ -503,12 +496,48 @@ class OpenDay:
             self._group_times[i] = first, last
         self._group_last_n[i] = n
         self._group_ratings[i] += near
-        self._group_times[i, 0] = min(int(self._group_times[i, 0]), first)  # type: ignore[type-var]
-        self._group_times[i, 1] = max(int(self._group_times[i, 1]), last)  # type: ignore[type-var]
-        if live and i in self._groups:
-            more = _decode_group(self.day, [(n, near_blob, follow_blob)])
-            held = self._groups[i]
-            self._groups[i] = _Group(*(np.concatenate([getattr(held, f), getattr(more, f)]) for f in _Group.__slots__))
+        self._group_times[i, 0] = min(int(self._group_times[i, 0]), first)
+        self._group_times[i, 1] = max(int(self._group_times[i, 1]), last)
+
+    def _extend_group(self, n: int, near: bytes | None, follows: bytes | None) -> None:
+        """The newest group grows with each commit: if it is decoded, decode only what is new."""
+        held = self._groups.get(len(self._group_first_n) - 1)
+        if held is not None and self._group_last_n[-1] == n != self._group_first_n[-1]:
+            more = _decode_group(self.day, [(n, near, follows)])
+            joined = (np.concatenate([getattr(held, f), getattr(more, f)]) for f in _Group.__slots__)
+            self._groups[len(self._group_first_n) - 1] = _Group(*joined)
+
+
+class _WideRatings:
+    """The ratings whose keys lie about their time, with the places where they stand."""
+
+    def __init__(self) -> None:
+        self._records, self._row, self._at = np.empty(0, r.LOG_WIDE), np.empty(0, np.int64), np.empty(0, np.int64)
+        self._count = 0
+
+    @property
+    def records(self) -> Records:
+        return self._records[: self._count]
+
+    def append(self, n: int, records: Records) -> None:
+        end = self._count + len(records)
+        if end > len(self._records):
+            room = max(end, 2 * len(self._records), 256)
+            for name in ("_records", "_row", "_at"):
+                old = getattr(self, name)
+                new = np.zeros(room, old.dtype)
+                new[: self._count] = old[: self._count]
+                setattr(self, name, new)
+        self._records[self._count : end] = records
+        self._row[self._count : end] = n
+        self._at[self._count : end] = np.arange(len(records)) | r.WIDE_AT
+        self._count = end
+
+    def find(self, actor: int, kind: int, key: int) -> list[Found]:
+        """All records of this name, removed or not."""
+        w = self.records
+        hits = np.flatnonzero((w["key"] == key) & (w["actor"] == actor) & (w["kind"] == kind)).tolist()
+        return [Found(int(self._row[i]), int(self._at[i]), int(w["post"][i])) for i in hits]
 
 
 def _identity(actor: int, key: int) -> int:

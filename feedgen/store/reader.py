@@ -89,7 +89,7 @@ class DayReader:
         people, blobs = self._people("posts")
         own = np.frombuffer(b"".join(blobs), r.OWN_POST)
         author = np.repeat(people, [len(b) // r.OWN_POST.itemsize for b in blobs])
-        number = own["n0"].astype(np.uint32) | own["n1"].astype(np.uint32) << 16 | np.uint32(self.slot << 24)
+        number: Any = own["n0"].astype(np.uint32) | own["n1"].astype(np.uint32) << 16 | np.uint32(self.slot << 24)
         columns = [own[name].copy() for name in ("key", "tick", "flags", "language", "about")]
         return Posts(number, author, *columns)
 
@@ -103,7 +103,7 @@ class DayReader:
 
     def log_since(self, first: int, limit_rows: int = 0) -> LogPart:
         """Commits numbered `first` and up (at most `limit_rows` of them, if given) of an open day. Ask again with its `next`."""
-        sql = "SELECT n, ratings, wide, posts, follows, removed, removed_posts, removed_follows FROM log WHERE n >= ? ORDER BY n"
+        sql = "SELECT n, ratings, wide, posts, follows, removed, removed_posts, removed_follows, far_follows FROM log WHERE n >= ? ORDER BY n"
         rows = self._all(sql + (f" LIMIT {int(limit_rows)}" if limit_rows else ""), (first,))
         numbers = np.array([row[0] for row in rows], np.int64)
 
@@ -146,7 +146,7 @@ class DayReader:
 
     def odd_keys(self) -> list[tuple[int, int, str]]:
         """(hash, person, text) of all keys that are not TIDs."""
-        return [tuple(row) for row in self._all("SELECT hash, person, text FROM odd_keys")]  # type: ignore[misc]
+        return self._all("SELECT hash, person, text FROM odd_keys")
 
     # --- for sealing: an open day's log, by slices of people
 
@@ -310,16 +310,13 @@ def _without(posts: Posts, gone: U32) -> Posts:
 def _live_follows(rows: list[Any]) -> tuple[FollowRows, Records]:
     """The follows of log rows without those removed in or after their commit, and all removals."""
     gone = np.frombuffer(b"".join([row[7] or b"" for row in rows]), r.REMOVED_FOLLOW)
-    follows = np.frombuffer(b"".join([row[4] or b"" for row in rows]), r.LOG_FOLLOW)
+    blobs = [(row[4] or b"") + (row[8] or b"") for row in rows]
+    follows = np.frombuffer(b"".join(blobs), r.LOG_FOLLOW)
     if len(gone):
-        added_in = np.repeat([row[0] for row in rows], [len(row[4] or b"") // r.LOG_FOLLOW.itemsize for row in rows])
+        added_in = np.repeat([row[0] for row in rows], [len(b) // r.LOG_FOLLOW.itemsize for b in blobs])
         gone_in = np.repeat([row[0] for row in rows], [len(row[7] or b"") // r.REMOVED_FOLLOW.itemsize for row in rows])
-        last = {(int(a), int(k)): int(n) for (a, k), n in zip(gone, gone_in, strict=True)}
-        suspects = np.flatnonzero(np.isin(follows["key"], gone["key"]))
-        dead = [
-            i
-            for i in suspects.tolist()
-            if last.get((int(follows["actor"][i]), int(follows["key"][i])), 0) >= added_in[i]
-        ]
+        last = {(actor, key): n for (actor, key), n in zip(gone.tolist(), gone_in.tolist(), strict=True)}
+        suspects = np.flatnonzero(np.isin(follows["key"], gone["key"])).tolist()
+        dead = [i for i in suspects if last.get((int(follows["actor"][i]), int(follows["key"][i])), 0) >= added_in[i]]
         follows = np.delete(follows, dead)
     return r.decode_follows(follows), gone

@@ -61,17 +61,29 @@ TOMBSTONE: Final = np.dtype([("actor", "<u4"), ("kind", "u1"), ("key", "<i8")])
 WIDE_AT: Final = 1 << 31
 
 
-def _empty(dtype: str) -> Any:
-    return field(default_factory=lambda: np.empty(0, dtype))
+def _u1() -> U8:
+    return np.empty(0, np.uint8)
+
+
+def _u2() -> U16:
+    return np.empty(0, np.uint16)
+
+
+def _u4() -> U32:
+    return np.empty(0, np.uint32)
+
+
+def _i8() -> I64:
+    return np.empty(0, np.int64)
 
 
 @dataclass(slots=True)
 class RatingRows:
-    actor: U32 = _empty("u4")
-    kind: U8 = _empty("u1")
-    key: I64 = _empty("i8")
-    post: U32 = _empty("u4")
-    time_us: I64 = _empty("i8")
+    actor: U32 = field(default_factory=_u4)
+    kind: U8 = field(default_factory=_u1)
+    key: I64 = field(default_factory=_i8)
+    post: U32 = field(default_factory=_u4)
+    time_us: I64 = field(default_factory=_i8)
 
     def __len__(self) -> int:
         return len(self.actor)
@@ -79,13 +91,13 @@ class RatingRows:
 
 @dataclass(slots=True)
 class PostRows:
-    post: U32 = _empty("u4")
-    author: U32 = _empty("u4")
-    key: I64 = _empty("i8")
-    time_us: I64 = _empty("i8")
-    flags: U16 = _empty("u2")
-    language: U8 = _empty("u1")
-    about: U32 = _empty("u4")
+    post: U32 = field(default_factory=_u4)
+    author: U32 = field(default_factory=_u4)
+    key: I64 = field(default_factory=_i8)
+    time_us: I64 = field(default_factory=_i8)
+    flags: U16 = field(default_factory=_u2)
+    language: U8 = field(default_factory=_u1)
+    about: U32 = field(default_factory=_u4)
 
     def __len__(self) -> int:
         return len(self.post)
@@ -93,9 +105,9 @@ class PostRows:
 
 @dataclass(slots=True)
 class FollowRows:
-    actor: U32 = _empty("u4")
-    key: I64 = _empty("i8")
-    subject: U32 = _empty("u4")
+    actor: U32 = field(default_factory=_u4)
+    key: I64 = field(default_factory=_i8)
+    subject: U32 = field(default_factory=_u4)
 
     def __len__(self) -> int:
         return len(self.actor)
@@ -115,11 +127,11 @@ class Rows:
 class Ratings:
     """Ratings as they are read: in order of witnessing for an open day, by person for a sealed one. `key` is empty unless asked for."""
 
-    actor: U32 = _empty("u4")
-    post: U32 = _empty("u4")
-    tick: U16 = _empty("u2")
-    kind: U8 = _empty("u1")
-    key: I64 = _empty("i8")
+    actor: U32 = field(default_factory=_u4)
+    post: U32 = field(default_factory=_u4)
+    tick: U16 = field(default_factory=_u2)
+    kind: U8 = field(default_factory=_u1)
+    key: I64 = field(default_factory=_i8)
 
     def __len__(self) -> int:
         return len(self.actor)
@@ -129,13 +141,13 @@ class Ratings:
 class Posts:
     """Posts as they are read, one row a number (the newest state)."""
 
-    post: U32 = _empty("u4")
-    author: U32 = _empty("u4")
-    key: I64 = _empty("i8")
-    tick: U16 = _empty("u2")
-    flags: U16 = _empty("u2")
-    language: U8 = _empty("u1")
-    about: U32 = _empty("u4")
+    post: U32 = field(default_factory=_u4)
+    author: U32 = field(default_factory=_u4)
+    key: I64 = field(default_factory=_i8)
+    tick: U16 = field(default_factory=_u2)
+    flags: U16 = field(default_factory=_u2)
+    language: U8 = field(default_factory=_u1)
+    about: U32 = field(default_factory=_u4)
 
     def __len__(self) -> int:
         return len(self.post)
@@ -149,11 +161,11 @@ class LogPart:
     ratings: Ratings = field(default_factory=Ratings)
     posts: Posts = field(default_factory=Posts)
     follows: FollowRows = field(default_factory=FollowRows)
-    removed_actor: U32 = _empty("u4")
-    removed_post: U32 = _empty("u4")
-    removed_posts: U32 = _empty("u4")
-    removed_follow_actor: U32 = _empty("u4")
-    removed_follow_key: I64 = _empty("i8")
+    removed_actor: U32 = field(default_factory=_u4)
+    removed_post: U32 = field(default_factory=_u4)
+    removed_posts: U32 = field(default_factory=_u4)
+    removed_follow_actor: U32 = field(default_factory=_u4)
+    removed_follow_key: I64 = field(default_factory=_i8)
 
 
 def ticks_of(day: int, time_us: I64) -> U16:

@@ -11,7 +11,7 @@ OPEN: Final = (
     """
 CREATE TABLE IF NOT EXISTS log(
   n INTEGER PRIMARY KEY, host TEXT, seq INTEGER, time_us INTEGER, high_us INTEGER, first_us INTEGER, last_us INTEGER, near INTEGER,
-  removed BLOB, removed_posts BLOB, removed_follows BLOB, tombstones BLOB, wide BLOB, follows BLOB, posts BLOB, ratings BLOB);
+  removed BLOB, removed_posts BLOB, removed_follows BLOB, tombstones BLOB, wide BLOB, far_follows BLOB, follows BLOB, posts BLOB, ratings BLOB);
 CREATE TABLE IF NOT EXISTS odd_keys(hash INTEGER, person INTEGER, text TEXT NOT NULL, PRIMARY KEY(hash, person)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """

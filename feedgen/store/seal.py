@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,9 +84,7 @@ class Draft:
         draft.executemany("INSERT INTO odd_keys VALUES (?, ?, ?)", reader.odd_keys())
         posts, follows = _by(_own_posts(reader), "author"), _by(_all_follows(reader), "actor")
         edges = _edges(reader)
-        for i, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
-            if i == len(edges) // 2:
-                crash.point("while_sealing")
+        for i, (low, high) in enumerate(pairwise(edges)):
             near, wide = reader.log_records(low, high)
             parts = [(_by(near, "actor"), "actor", r.RATING), (_by(wide, "actor"), "actor", r.WIDE)]
             parts += [
@@ -93,6 +92,8 @@ class Draft:
                 (_between(follows, "actor", low, high), "actor", r.FOLLOW),
             ]
             draft.executemany("INSERT INTO people VALUES (?, ?, ?, ?, ?)", _rows(parts))
+            if i == (len(edges) - 1) // 2:
+                crash.point("while_sealing")
 
     def _catch_up(self, held: SealedDay) -> None:
         """What the log says after the snapshot: removals, and posts that became known. Few, so one by one."""

@@ -14,7 +14,7 @@ from feedgen.core.ids import NO_PERSON
 from feedgen.ingest.batch import Cursor
 from feedgen.store import rows as r
 from feedgen.store.rows import I64, U32, Bool, PostRows, RatingRows, Records
-from feedgen.store.sqlite import checkpoint, open_writer, spoken
+from feedgen.store.sqlite import checkpoint, fetch, open_writer, spoken
 
 _PARTS: Final = {"ratings": r.RATING, "wide": r.WIDE, "posts": r.OWN_POST, "follows": r.FOLLOW}
 
@@ -27,15 +27,15 @@ class SealedDay:
         self._db = open_writer(path, vfs, cache_kb=256)
         try:
             with spoken(path):
-                meta = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
+                meta: dict[str, Any] = dict(fetch(self._db, "SELECT name, value FROM meta"))
         except BaseException:
             self._db.close()
             raise
         if meta.get("day") != day or meta.get("form") != "sealed":
             self._db.close()
             raise StoreError(f"{path} holds another day than its name says", "give it its right name back")
-        self.last_n = int(str(meta.get("last_n", 0)))
-        self.high_us = int(str(meta.get("high_us", 0)))
+        self.last_n = int(meta.get("last_n", 0))
+        self.high_us = int(meta.get("high_us", 0))
         self._cursor = (
             Cursor(str(meta["host"]), int(str(meta["seq"])), int(str(meta["time_us"])))
             if meta.get("host") is not None

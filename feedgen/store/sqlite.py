@@ -6,10 +6,10 @@ names.db and the days' files must never be opened by Python's own sqlite3 in thi
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
@@ -66,6 +66,11 @@ def open_reader(path: Path, vfs: str = "") -> apsw.Connection:
         connection.execute("PRAGMA query_only=ON")
         connection.execute("PRAGMA cache_size=-2000")
         return connection
+
+
+def fetch(connection: apsw.Connection, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+    """All rows, typed as whatever the caller knows them to be."""
+    return connection.execute(sql, values).fetchall()
 
 
 def checkpoint(connection: apsw.Connection, truncate: bool = False) -> bool:

@@ -76,6 +76,12 @@ _POST_COLUMNS: Final = f"""SELECT post, author, {tid("key")} AS rkey, {_time("ti
   flags >> 2 & 1 AS quote, flags >> 3 & 1 AS image, flags >> 4 & 1 AS video, flags >> 5 & 1 AS link, flags >> 6 & 1 AS adult, language, nullif(about, 4294967295) AS about,
   key, tick"""
 
+
+def _log_follows(blob: str) -> str:
+    columns = f"{_int(blob, 16, 0, 4)} AS person, {_int(blob, 16, 4, 8)} AS key, {_int(blob, 16, 12, 4)} AS subject"
+    return _unrolled("log", blob, LOG_FOLLOW.itemsize, columns + ", n AS log_n")
+
+
 _BYTES: Final = f"CREATE VIEW IF NOT EXISTS bytes AS SELECT x'{bytes(range(256)).hex()}' AS all_bytes;\n"
 
 OPEN: Final = (
@@ -115,15 +121,10 @@ WITH gone AS MATERIALIZED ({
             f"{_int('removed_follows', 12, 0, 4)} AS person, {_int('removed_follows', 12, 4, 8)} AS key, n AS at",
         )
     })
-SELECT person, subject, {tid("key")} AS rkey, key FROM ({
-        _unrolled(
-            "log",
-            "follows",
-            LOG_FOLLOW.itemsize,
-            f"{_int('follows', 16, 0, 4)} AS person, {_int('follows', 16, 4, 8)} AS key, {_int('follows', 16, 12, 4)} AS subject, n AS log_n",
-        )
-    })
-WHERE person <> 4294967295 AND NOT EXISTS (SELECT 1 FROM gone g WHERE g.person = person AND g.key = key AND g.at >= log_n);
+SELECT f.person, f.subject, {tid("f.key")} AS rkey, f.key FROM ({_log_follows("follows")}
+UNION ALL {_log_follows("far_follows")}) f
+WHERE f.person <> 4294967295
+  AND NOT EXISTS (SELECT 1 FROM gone g WHERE g.person = f.person AND g.key = f.key AND g.at >= f.log_n);
 """
 )
 

@@ -348,7 +348,7 @@ class Writer:
     def _start(self) -> None:
         for file in self.folder.days():
             self._known[file.day] = file.sealed
-        newest = (-1, None)
+        newest: tuple[int, Cursor | None] = (-1, None)
         recent = [day for day, sealed in self._known.items() if not sealed] + sorted(
             d for d, sealed in self._known.items() if sealed
         )[-2:]
@@ -356,7 +356,9 @@ class Writer:
             held = self._day(day)
             self._next_n = max(self._next_n, held.last_n + 1)
             self._high_us = max(self._high_us, held.high_us)
-            newest = max(newest, held.cursor() or (-1, None), key=lambda pair: pair[0])
+            found = held.cursor()
+            if found is not None and found[0] > newest[0]:
+                newest = found
             if isinstance(held, OpenDay):
                 for actor, kind, key, time_us in held.tombstones():
                     self._tombstones[actor, kind, key] = time_us

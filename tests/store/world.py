@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +44,10 @@ class Happening(NamedTuple):
 
 def make_events(seed: int, count: int, days: int = 3) -> list[Happening]:
     rng = random.Random(seed)
-    people = [f"did:plc:{''.join(rng.choices(_LETTERS, k=24))}" for _ in range(40)] + ["did:web:one.example", "did:web:two.example"]
+    people = [f"did:plc:{''.join(rng.choices(_LETTERS, k=24))}" for _ in range(40)] + [
+        "did:web:one.example",
+        "did:web:two.example",
+    ]
     posts = [(rng.choice(people), make_tid(FIRST_DAY * US_PER_DAY - rng.randrange(10**12), 5)) for _ in range(20)]
     made: list[Happening] = []
     events: list[Happening] = []
@@ -52,7 +56,11 @@ def make_events(seed: int, count: int, days: int = 3) -> list[Happening]:
         now = FIRST_DAY * US_PER_DAY + seq * step
         did = rng.choice(people)
         claimed = now - rng.choice([0, 0, 0, 500_000, 5_000_000, 200_000_000, 10**9, 3 * 10**11])
-        rkey = make_tid(claimed + rng.randrange(1000), rng.randrange(3)) if rng.random() < 0.95 else f"self-{rng.randrange(50)}"
+        rkey = (
+            make_tid(claimed + rng.randrange(1000), rng.randrange(3))
+            if rng.random() < 0.95
+            else f"self-{rng.randrange(50)}"
+        )
         dice = rng.random()
         if dice < 0.2:
             posts.append((did, rkey))
@@ -61,7 +69,9 @@ def make_events(seed: int, count: int, days: int = 3) -> list[Happening]:
                 posts.append((did, make_tid(now + 10**6, 1)))
         elif dice < 0.75:
             author, key = rng.choice(posts[-60:])
-            event = Happening(rng.choice(["like", "like", "repost"]), did, rkey, f"at://{author}/{POST_NSID}/{key}", now, seq)
+            event = Happening(
+                rng.choice(["like", "like", "repost"]), did, rkey, f"at://{author}/{POST_NSID}/{key}", now, seq
+            )
         elif dice < 0.8:
             event = Happening("follow", did, rkey, rng.choice(people), now, seq)
         elif dice < 0.97 and made:
@@ -138,7 +148,9 @@ class Recorder:
                 ratings = reader.ratings()
                 used += ratings.post[ratings.post >> 24 == reader.slot].tolist()
                 self.next_post[file.day] = max((n & 0xFFFFFF for n in used), default=-1) + 1
-                for post, author, key, flags in zip(posts.post.tolist(), posts.author.tolist(), posts.key.tolist(), posts.flags.tolist(), strict=True):
+                for post, author, key, flags in zip(
+                    posts.post.tolist(), posts.author.tolist(), posts.key.tolist(), posts.flags.tolist(), strict=True
+                ):
                     self.posts[author, key] = post, flags
 
     def close(self) -> None:
@@ -221,7 +233,9 @@ class Recorder:
                     posts.append((number, author, key, e.time_us, 0, 0, NO_POST))
                     self.posts[author, key] = number, 0
                 ratings.append((a, int(kinds[i]), k, number, e.time_us))
-        self.writer.add(Rows(_columns(RatingRows(), ratings), _columns(PostRows(), posts), _columns(FollowRows(), follows), odd))
+        self.writer.add(
+            Rows(_columns(RatingRows(), ratings), _columns(PostRows(), posts), _columns(FollowRows(), follows), odd)
+        )
 
     def _delete(self, e: Happening) -> None:
         n = int(self.names.number([e.did])[0])
@@ -250,16 +264,27 @@ def dump(path: Path | str) -> dict[str, object]:
                 return int_to_tid(key) if key >= 0 else str(reader.odd_key_text(key))
 
             columns = reader.ratings(keys=True)
-            for actor, kind, key in zip(columns.actor.tolist(), columns.kind.tolist(), columns.key.tolist(), strict=True):
+            for actor, kind, key in zip(
+                columns.actor.tolist(), columns.kind.tolist(), columns.key.tolist(), strict=True
+            ):
                 ratings.append((names.did(actor), "repost" if kind else "like", text(key)))
             p = reader.posts()
-            posts += [(names.did(a), text(k)) for a, k, f in zip(p.author.tolist(), p.key.tolist(), p.flags.tolist(), strict=True) if f & KNOWN]
+            posts += [
+                (names.did(a), text(k))
+                for a, k, f in zip(p.author.tolist(), p.key.tolist(), p.flags.tolist(), strict=True)
+                if f & KNOWN
+            ]
             f = reader.follows()
             follows += [(names.did(a), text(k)) for a, k in zip(f.actor.tolist(), f.key.tolist(), strict=True)]
     flags = {names.did(n): int(names.flags[n]) for n in range(names.count) if names.flags[n] not in (0, GONE)}
     names.close()
     folder.close()
-    return {"ratings": sorted(ratings), "posts": sorted(posts), "follows": sorted(follows), "flags": dict(sorted(flags.items()))}  # type: ignore[type-var]
+    return {
+        "ratings": sorted(ratings),
+        "posts": sorted(posts),
+        "follows": sorted(follows),
+        "flags": dict(sorted(flags.items())),
+    }
 
 
 def expected(events: list[Happening]) -> dict[str, object]:
@@ -275,7 +300,12 @@ def _fitting(events: list[Happening], day: int, batch: int) -> list[Happening]:
     deleted: set[tuple[str, str]] = set()
     changed: set[str] = set()
     for e in events[:batch]:
-        if e.time_us // US_PER_DAY != day or e.did in changed or (e.did, e.rkey) in deleted and not e.what.startswith("un"):
+        if (
+            e.time_us // US_PER_DAY != day
+            or e.did in changed
+            or (e.did, e.rkey) in deleted
+            and not e.what.startswith("un")
+        ):
             break
         part.append(e)
         if e.what.startswith("un"):
@@ -285,10 +315,12 @@ def _fitting(events: list[Happening], day: int, batch: int) -> list[Happening]:
     return part
 
 
-def _columns(rows: Any, values: list[tuple[int, ...]]) -> Any:
+def _columns(rows: Any, values: Sequence[tuple[int, ...]]) -> Any:
     if not values:
         return rows
-    return type(rows)(*(np.array(c, getattr(rows, n).dtype) for c, n in zip(zip(*values, strict=True), rows.__slots__, strict=True)))
+    return type(rows)(
+        *(np.array(c, getattr(rows, n).dtype) for c, n in zip(zip(*values, strict=True), rows.__slots__, strict=True))
+    )
 
 
 def main() -> None:
@@ -301,6 +333,7 @@ def main() -> None:
         while todo:
             today = todo[0].time_us // US_PER_DAY
             if today != day:
+                recorder.writer.begin(today)
                 for old in recorder.writer.days():
                     if old < today and not recorder.writer.is_sealed(old) and recorder.writer.day != old:
                         recorder.writer.seal(old)
