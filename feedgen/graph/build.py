@@ -37,6 +37,7 @@ from feedgen.graph.words import i64
 from feedgen.ingest.events import DELETED
 
 U64 = npt.NDArray[np.uint64]
+DRAFT: Final = ".draft"
 KEYS_PER_BUCKET: Final = 4
 POSTS_PER_BUCKET: Final = 8
 _RADIX_BITS: Final = 11
@@ -95,10 +96,10 @@ def _sort(pairs: I64) -> None:
 
 @njit
 def _ascends(ticks: U16) -> bool:
+    falls = 0
     for i in range(1, ticks.size):
-        if ticks[i] < ticks[i - 1]:
-            return False
-    return True
+        falls += ticks[i] < ticks[i - 1]
+    return falls == 0
 
 
 @njit
@@ -289,8 +290,8 @@ class _Posts:
             self.columns[name] = column
 
 
-def build(path: Path, source: DaySource, identity: int) -> None:
-    """Write the sidecar of a day. The file is complete and on the disk before it has its name."""
+def build(path: Path, source: DaySource, identity: int) -> Path:
+    """Write the sidecar of a day as a draft that is complete and on the disk. `put_in_place` gives it its name."""
     edges = _Edges(source)
     posts = _Posts(source, edges)
     follower, followed = source.follows()
@@ -320,7 +321,7 @@ def build(path: Path, source: DaySource, identity: int) -> None:
         "find": written, "find_buckets": _buckets(shifts["find"]), "ahead": ahead.size,
         **{name: posts.size for name in posts.columns},
     }  # fmt: skip
-    draft = path.with_suffix(".tmp")
+    draft = path.with_suffix(DRAFT)
     try:
         with _File(draft, source.day, identity, lengths, shifts) as file:
             file.sections["ahead"][:] = ahead
@@ -342,10 +343,15 @@ def build(path: Path, source: DaySource, identity: int) -> None:
             for group in ("old", "people", "follow"):
                 _fill_buckets(file.sections[f"{group}_keys"], shifts[group], file.sections[f"{group}_buckets"])
             file.finish()
-        os.replace(draft, path)
-        _sync_folder(path.parent)
-    finally:
+    except BaseException:
         draft.unlink(missing_ok=True)
+        raise
+    return draft
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    os.replace(draft, path)
+    _sync_folder(path.parent)
 
 
 def _fill_edges(sections: dict[str, npt.NDArray[Any]], edges: _Edges) -> None:

@@ -27,7 +27,7 @@ from feedgen.core.telemetry import Counter
 from feedgen.graph import edit
 from feedgen.graph.access import FIELDS, I64, U8, U16, U32, US_PER_DAY, Arrays
 from feedgen.graph.ahead import Ahead
-from feedgen.graph.build import build
+from feedgen.graph.build import DRAFT, build, put_in_place
 from feedgen.graph.counting import count_day, recount
 from feedgen.graph.live import MAX_POSTS, LiveDay
 from feedgen.graph.memory import own_array
@@ -39,6 +39,7 @@ from feedgen.ingest.events import GONE
 
 log = logging.getLogger(__name__)
 
+SUFFIX: Final = ".idx"
 MAX_DAYS: Final = 200  # slots come around after 256 days; old numbers must be gone from all lists by then
 MAX_PENDING: Final = 200_000  # changes to a day while its sidecar is built; beyond, the build starts again
 REPLAY_ROWS: Final = 1 << 18  # rows between two moments in which a background thread may take the lock
@@ -263,6 +264,7 @@ class Graph:
         are mapped.
         """
         by_day = {source.day: source for source in sources}
+        self._clear_leftovers(by_day)
         report = LoadReport()
         for day in sorted(by_day, reverse=True):
             self._map(day, report)
@@ -270,7 +272,7 @@ class Graph:
             self._publish()
         for day, reason in report.rebuilt.items():
             self._report(day, reason)
-            build(self.path_of(day), by_day[day], self.identity)
+            put_in_place(build(self.path_of(day), by_day[day], self.identity), self.path_of(day))
             with self._lock:
                 self._days[day] = SealedDay(self.path_of(day), day, self.identity)
                 self._publish()
@@ -311,7 +313,7 @@ class Graph:
         self._builder.submit(lambda: None).result()
 
     def path_of(self, day: int) -> Path:
-        return self.folder / f"{datetime.date(1970, 1, 1) + datetime.timedelta(days=day)}.idx"
+        return self.folder / f"{datetime.date(1970, 1, 1) + datetime.timedelta(days=day)}{SUFFIX}"
 
     # Inside
 
@@ -375,26 +377,24 @@ class Graph:
                 self._pending[day] = []
                 self._spoiled.discard(day)
             try:
-                build(self.path_of(day), source, self.identity)
-                if self._swap(day):
+                if self._swap(day, build(self.path_of(day), source, self.identity)):
                     return
             except BaseException:
                 with self._lock:
                     self._pending.pop(day, None)
                 raise
 
-    def _swap(self, day: int) -> bool:
+    def _swap(self, day: int, draft: Path) -> bool:
         """The new sidecar takes over, after what changed meanwhile was done to it. False when too much changed: build
         again.
         """
         with self._lock:
             changes = self._pending.pop(day)
             before = self._days.get(day)
-            if before is None:  # dropped meanwhile
-                self.path_of(day).unlink(missing_ok=True)
-                return True
-            if day in self._spoiled:
-                return False
+            if before is None or day in self._spoiled:  # dropped meanwhile, or changed too much
+                draft.unlink()
+                return before is None
+            put_in_place(draft, self.path_of(day))
             sealed = SealedDay(self.path_of(day), day, self.identity, before.counts)
             sealed.counted = before.counted
             arrays = self._make_view(sealed).arrays
@@ -407,6 +407,13 @@ class Graph:
             self._publish()
             self._retire(before)
             return True
+
+    def _clear_leftovers(self, days: Iterable[int]) -> None:
+        """Drafts of a build that was cut short, and sidecars of days that are not in the truth any more."""
+        wanted = {self.path_of(day) for day in days}
+        for path in self.folder.iterdir():
+            if path.suffix == DRAFT or (path.suffix == SUFFIX and path not in wanted):
+                path.unlink()
 
     def _map(self, day: int, report: LoadReport) -> None:
         try:

@@ -100,6 +100,7 @@ class SealedDay:
         # A live day that becomes this one hands its counts on; they are longer than needed.
         self.counts: U16 = np.zeros(max(self.posts, 1), np.uint16) if counts is None else counts
         self._stamped = False
+        self._row = self._make_row()
 
     @property
     def posts(self) -> int:
@@ -120,6 +121,9 @@ class SealedDay:
         return section
 
     def row(self) -> I64:
+        return self._row
+
+    def _make_row(self) -> I64:
         row = np.zeros(FIELDS, np.int64)
         place = {name: address(section) for name, section in self._sections.items()}
         row[KIND], row[DAY], row[SLOT], row[POSTS] = SEALED, self.day, self.slot, address(self._posts)
