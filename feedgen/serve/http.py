@@ -22,9 +22,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from feedgen.core.clock import Clock
+from feedgen.feeds.base import Ask, Feed, Page
 from feedgen.rank.paging import BadCursor
 from feedgen.serve import documents, xrpc
-from feedgen.serve._base import Ask, Feed, Page
 from feedgen.serve.auth import INTERACTION_METHODS, SKELETON_METHODS, Door, Verifier
 from feedgen.serve.documents import ServiceIdentity
 from feedgen.serve.edge import Edge
@@ -113,6 +113,7 @@ class Routes:
 
     async def get_feed_skeleton(self, request: Request) -> Response:
         parts = self._parts
+        arrived_s = parts.clock.monotonic_s()
         query = xrpc.query_of(request)
         feed = self._feed(query)
         limit = xrpc.integer(query, "limit", 1, MAX_LIMIT, DEFAULT_LIMIT)
@@ -128,6 +129,7 @@ class Routes:
             languages=xrpc.languages_of(request),
             now_us=parts.clock.now_us(),
             peek=limit == 1 and cursor is None,
+            arrived_s=arrived_s,
         )
         async with parts.limits.gate.slot(known=reader is not None):
             page = await _page(feed, ask)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from feedgen.core.clock import Clock, SystemClock
-from feedgen.serve._base import Ask, Feed, Item, Page
+from feedgen.feeds.base import Ask, Feed, Item, Page
 from feedgen.serve.auth import TokenError, Unverifiable
 from feedgen.serve.documents import ServiceIdentity
 from feedgen.serve.http import Health, Parts, make_app
@@ -29,13 +29,14 @@ def post_uri(n: int) -> str:
     return f"at://did:plc:{'b' * 24}/app.bsky.feed.post/3kpost{n:07d}"
 
 
-@dataclass
-class CountingFeed:
-    """Gives numbered posts, two pages of them, and remembers what it was asked."""
+class CountingFeed(Feed):
+    """Gives numbered posts, two hundred of them, and remembers what it was asked."""
 
-    name: str = "test"
-    asks: list[Ask] = field(default_factory=list)
-    answer: Callable[[Ask], Page] | None = None
+    name = "test"
+
+    def __init__(self, answer: Callable[[Ask], Page] | None = None) -> None:
+        self.answer = answer
+        self.asks: list[Ask] = []
 
     async def page(self, ask: Ask) -> Page:
         self.asks.append(ask)

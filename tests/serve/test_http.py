@@ -6,8 +6,8 @@ import json
 import httpx
 import pytest
 
+from feedgen.feeds.base import Ask, Item, Page
 from feedgen.rank.paging import BadCursor
-from feedgen.serve._base import Ask, Item, Page
 from feedgen.serve.documents import ServiceIdentity
 from feedgen.serve.http import Health, Parts
 from tests.serve.parts import (

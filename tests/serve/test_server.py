@@ -13,8 +13,8 @@ import pytest
 from starlette.types import ASGIApp
 
 from feedgen.core.errors import FeedgenError
+from feedgen.feeds.base import Ask, Page
 from feedgen.serve import server as server_module
-from feedgen.serve._base import Ask, Page
 from feedgen.serve.http import make_app
 from feedgen.serve.server import Server, cut_off
 from tests.serve.parts import FEED_URI, SKELETON, CountingFeed, parts_with
