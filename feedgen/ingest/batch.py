@@ -108,12 +108,14 @@ class BatchBuilder:
                 return False
         else:
             self.day = day
-        if isinstance(event, Rating | Post | Follow):
+        if type(event) is Rating:  # four of five, so first
             if event.rkey in self._deleted_rkeys and (event.did, event.rkey) in self._deleted:
                 return False
-            if isinstance(event, Rating):
-                self._ratings.append(event)
-            elif isinstance(event, Post):
+            self._ratings.append(event)
+        elif isinstance(event, Post | Follow):
+            if event.rkey in self._deleted_rkeys and (event.did, event.rkey) in self._deleted:
+                return False
+            if isinstance(event, Post):
                 self._posts.append(event)
             else:
                 self._follows.append(event)
@@ -155,8 +157,9 @@ class BatchBuilder:
         )
         if last is not None:
             batch.cursor = Cursor(self.host, last.seq, last.time_us)
-            times = [*batch.ratings.times_us, *batch.posts.times_us, *(e.time_us for e in (*follows, *self._rare))]
-            batch.first_us, batch.last_us = min(times), max(times)
+            others = [e.time_us for e in (*follows, *self._rare)]
+            columns = [column for column in (batch.ratings.times_us, batch.posts.times_us, others) if column]
+            batch.first_us, batch.last_us = min(map(min, columns)), max(map(max, columns))
             _keep_to_day(batch)
         self._reset()
         return batch

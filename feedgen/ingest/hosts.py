@@ -17,7 +17,6 @@ from feedgen.ingest.batch import Cursor
 from feedgen.ingest.events import COLLECTIONS, KINDS
 
 Wire = Literal["v1", "v2"]
-Start = Literal["oldest", "now"]
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ def base_of(url: str) -> str:
     return url.rstrip("/").removesuffix(V1_PATH).removesuffix(V2_PATH)
 
 
-def cursor_value(at: Cursor | None, host: str, start: Start) -> int | None:
+def cursor_value(at: Cursor | None, host: str, start: str) -> int | None:
     """Where to go on: by sequence on the host that gave it, by a little earlier time on any other. None: now."""
     if at is None or (not at.seq and not at.time_us):
         return OLDEST if start == "oldest" else None

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import picows
 
@@ -30,7 +30,6 @@ from feedgen.ingest.hosts import (
     OLDEST,
     Dictionaries,
     NoDictionary,
-    Start,
     Wire,
     base_of,
     cursor_value,
@@ -129,8 +128,8 @@ class Client:
         self,
         *,
         urls: Sequence[str],
-        wire: Literal["auto", "v1", "v2"],
-        start: Start,
+        wire: str,  # auto, v1 or v2
+        start: str,  # oldest or now
         dictionaries: Path | Dictionaries,
         inlet: Inlet,
         clock: Clock,

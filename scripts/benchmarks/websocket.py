@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import multiprocessing
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from . import Figure, Params
 
 PARAMETERS = {"messages": 200_000, "bytes": 500, "steady_rate": 500, "steady_s": 4}
 READ_EVERY_S = 0.1
+Receive = Callable[[str, int], Coroutine[Any, Any, tuple[float, float]]]
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -37,7 +39,7 @@ def run(params: Params) -> Iterator[Figure]:
         yield Figure(f"websocket.{name}_steady_cpu_us", cpu_s / (rate * seconds) * 1e6, "us/message", f"at {rate}/s")
 
 
-def _measure(receive: Callable[[str, int], Any], messages: int, size: int, rate: int) -> tuple[float, float]:
+def _measure(receive: Receive, messages: int, size: int, rate: int) -> tuple[float, float]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     sender = context.Process(target=_send, args=(theirs, messages, size, rate), daemon=True)
@@ -96,32 +98,41 @@ async def _websockets(url: str, messages: int) -> tuple[float, float]:
 
 
 def _send(pipe: Any, messages: int, size: int, rate: int) -> None:
-    """A websocket server for one guest: handshake, then frames, flat out or `rate` a second."""
+    """`messages` frames of a size, flat out or `rate` a second."""
+    serve_frames(pipe, [b"x" * size] * 200, messages, rate)
+
+
+def serve_frames(pipe: Any, payloads: list[bytes], messages: int, rate: int = 0) -> None:
+    """A websocket server for one guest: tells its port through the pipe, shakes hands, sends, waits for the end."""
+    frames = [_frame(payload) for payload in payloads]
     server = socket.create_server(("127.0.0.1", 0))
     pipe.send(server.getsockname()[1])
     connection, _ = server.accept()
+    _shake_hands(connection)
+    start_s = time.perf_counter()
+    if rate:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for i in range(messages):
+            time.sleep(max(0.0, start_s + i / rate - time.perf_counter()))
+            connection.sendall(frames[i % len(frames)])
+    else:
+        pieces = [b"".join(frames[i : i + 200]) for i in range(0, len(frames), 200)]
+        for i in range(messages // 200):
+            connection.sendall(pieces[i % len(pieces)])
+    connection.settimeout(5)
+    with contextlib.suppress(OSError):
+        while connection.recv(65_536):
+            pass
+
+
+def _shake_hands(connection: socket.socket) -> None:
     request = connection.recv(65_536)
     key = next(line.split(b":", 1)[1].strip() for line in request.split(b"\r\n") if b"websocket-key" in line.lower())
     accept = base64.b64encode(hashlib.sha1(key + _GUID).digest())
-    connection.sendall(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
-        + accept
-        + b"\r\n\r\n"
-    )
-    frame = b"\x81" + (bytes([size]) if size < 126 else b"\x7e" + struct.pack(">H", size)) + b"x" * size
-    if rate:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        start = time.perf_counter()
-        for i in range(messages):
-            time.sleep(max(0.0, start + i / rate - time.perf_counter()))
-            connection.sendall(frame)
-    else:
-        piece = frame * 200
-        for _ in range(0, messages, 200):
-            connection.sendall(piece)
-    connection.settimeout(5)
-    try:
-        while connection.recv(65_536):
-            pass
-    except OSError:
-        pass
+    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    connection.sendall(head + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+
+
+def _frame(payload: bytes) -> bytes:
+    size = len(payload)
+    return b"\x81" + (bytes([size]) if size < 126 else b"\x7e" + struct.pack(">H", size)) + payload

@@ -58,7 +58,7 @@ def test_what_v2_is_asked() -> None:
         (Cursor("there", 5, 3), "now", OLDEST),
     ],
 )
-def test_cursors(at: Cursor | None, start: hosts.Start, value: int | None) -> None:
+def test_cursors(at: Cursor | None, start: str, value: int | None) -> None:
     assert cursor_value(at, "here", start) == value
 
 
