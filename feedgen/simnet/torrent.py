@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -31,7 +32,9 @@ class Torrent:
     ) -> AsyncIterator[tuple[int, memoryview]]:
         wire = V2 if v2 else V1_CURSOR if cursor_frames else V1
         dictionary = await self.dictionary.ready() if zstd else b""
-        source = flood(self.plan, Encoder(wire, True, dictionary), self._first(cursor), **self._chunk)
+        source = flood(
+            self.plan, Encoder(wire, True, dictionary, threads=os.cpu_count() or 1), self._first(cursor), **self._chunk
+        )
         # The compiled loops let go of the GIL: the next chunk is made while this one is sent.
         loop = asyncio.get_running_loop()
         coming = loop.run_in_executor(None, next, source, None)
