@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 from feedgen.core.errors import StoreError
 from feedgen.store import crash
 from feedgen.store.sqlite import open_writer, spoken
+from feedgen.store.views import write_open_sql
 
 FORMAT: Final = 1
 # MIGRATIONS[i] turns format i + 1 into i + 2. A step must be repeatable: a crash may come before its number is written.
@@ -77,6 +78,7 @@ class Folder:
         try:
             self._migrate(migrations)
             self._tidy()
+            write_open_sql(self.days_path)
         except BaseException:
             self.close()
             raise

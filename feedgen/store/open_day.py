@@ -29,6 +29,7 @@ GROUP_US: Final = 64_000_000
 MAX_GROUPS_IN_MEMORY: Final = 32
 SLACK_US: Final = 2_000_000  # more than a tick: a key is near its tick's start, a directory knows true times
 TOMBSTONE_US: Final = 3_600_000_000
+LONGEST_TAIL: Final = 1_024
 _SCAN_ROWS: Final = 2_000
 
 
@@ -36,6 +37,9 @@ class Found(NamedTuple):
     n: int
     at: int
     post: int
+
+
+_ALL_BLOBS: Final = f"SELECT n, {', '.join(r.LOG_BLOBS)} FROM log"
 
 
 @dataclass(slots=True)
@@ -67,6 +71,27 @@ class _Pending:
         )
 
 
+class _Ids:
+    """A growing set of identities: mostly sorted, with a tail that is not sorted yet."""
+
+    def __init__(self, ids: U64) -> None:
+        self.sorted = np.empty(0, np.uint64)
+        self.tail = ids
+
+    def add(self, ids: U64) -> None:
+        self.tail = np.concatenate([self.tail, ids])
+
+    def has(self, wanted: U64) -> Bool:
+        if len(self.tail) > max(LONGEST_TAIL, len(self.sorted) // 8):
+            self.sorted = np.sort(np.concatenate([self.sorted, self.tail]))
+            self.tail = np.empty(0, np.uint64)
+        found: Bool = np.isin(wanted, self.tail) if len(self.tail) else np.zeros(len(wanted), np.bool_)
+        if len(self.sorted):
+            at = np.minimum(np.searchsorted(self.sorted, wanted), len(self.sorted) - 1)
+            found |= self.sorted[at] == wanted
+        return found
+
+
 @dataclass(slots=True)
 class _Group:
     """Neighbouring commits, decoded: what a search looks at. `row` and `at` say where a rating stands."""
@@ -77,6 +102,12 @@ class _Group:
     at: I64
     follows: Records
     follow_row: I64
+    ids: _Ids
+
+    def extend(self, more: _Group) -> None:
+        for name in ("near", "key", "row", "at", "follows", "follow_row"):
+            setattr(self, name, np.concatenate([getattr(self, name), getattr(more, name)]))
+        self.ids.add(more.ids.tail)
 
 
 class OpenDay:
@@ -200,14 +231,15 @@ class OpenDay:
             np.array(p.tombstones, r.TOMBSTONE).tobytes() or None,
         ]
         near = sum(map(len, p.near))
+        crc = r.crc(removed + blobs)
         span = (p.first_us, p.last_us) if p.last_us else (None, None)
         place = (cursor.host, cursor.seq, cursor.time_us) if cursor else (None, None, None)
         with spoken(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._db.execute(
-                    f"INSERT INTO log VALUES ({', '.join('?' * 17)})",
-                    (n, *place, high_us, *span, near, *removed, *blobs),
+                    f"INSERT INTO log VALUES ({', '.join('?' * 18)})",
+                    (n, *place, high_us, *span, near, crc, *removed, *blobs),
                 )
                 if p.odd_keys:
                     self._db.executemany(
@@ -257,31 +289,31 @@ class OpenDay:
 
     def have_ratings(self, n: int, rows: RatingRows, out: Bool) -> None:
         """Mark the rows that this day already holds; many at once."""
+        if not len(rows):
+            return
         self._ensure_index()
         wanted = _identities(rows.actor, rows.kind, rows.key)
-        us = rows.key >> 10
         for near in self._pending.near:
             out |= np.isin(wanted, _identities(near["actor"], r.kinds(near), r.full_keys(self.day, near)))
-        for more in [self._wide.records, *self._pending.wide]:
-            if len(more):
-                maybe = np.flatnonzero(np.isin(wanted, _identities(more["actor"], more["kind"], more["key"])) & ~out)
-                for i in maybe.tolist():
-                    out[i] = (
-                        self.find_rating(n, int(rows.actor[i]), int(rows.kind[i]), int(rows.key[i]), near=False)
-                        is not None
-                    )
-        if not len(wanted):
-            return
+        maybe = self._wide.ids.has(wanted)
+        for wide in self._pending.wide:
+            maybe |= np.isin(wanted, _identities(wide["actor"], wide["kind"], wide["key"]))
+        us = rows.key >> 10
         times = self._group_times[: len(self._group_first_n)]
-        low, high = int(us.min()), int(us.max())
-        for g in np.flatnonzero(_overlap(times, low, high)).tolist():
+        for g in np.flatnonzero(_overlap(times, int(us.min()), int(us.max()))).tolist():
             first, last = times[g]
-            asked = np.flatnonzero(~out & (us >= first - r.NEAR_US - SLACK_US) & (us <= last + r.NEAR_US + SLACK_US))
+            reach = r.NEAR_US + SLACK_US
+            asked = np.flatnonzero(~out & (us >= first - reach) & (us <= last + reach))
             if len(asked):
                 group = self._group(g)
-                held = _identities(group.near["actor"], r.kinds(group.near), group.key)
-                held = held[~self._removed_mask(group)]
-                out[asked] = np.isin(wanted[asked], held)
+                held = group.ids.has(wanted[asked])
+                gone = self._removed_ids(group)
+                if len(gone):
+                    maybe[asked] |= np.isin(wanted[asked], gone)
+                out[asked] = held
+        for i in np.flatnonzero(maybe).tolist():  # lying keys, and records that were removed: look closely
+            found = self.find_rating(n, int(rows.actor[i]), int(rows.kind[i]), int(rows.key[i]))
+            out[i] = found is not None
 
     def have_follows(self, n: int, actor: U32, key: I64, out: Bool) -> None:
         """Mark the follows that this day already holds."""
@@ -320,54 +352,41 @@ class OpenDay:
     def erase(self, people: Iterable[int]) -> None:
         """Blank everything of these people, in place, in one transaction of its own."""
         who = np.fromiter(people, np.uint32)
-        dtypes = {
-            "ratings": r.LOG_RATING,
-            "wide": r.LOG_WIDE,
-            "posts": r.POST,
-            "follows": r.LOG_FOLLOW,
-            "far_follows": r.LOG_FOLLOW,
-        }
-        dtypes |= {
-            "removed_posts": r.REMOVED_POST,
-            "removed": r.REMOVED,
-            "removed_follows": r.REMOVED_FOLLOW,
-            "tombstones": r.TOMBSTONE,
-        }
         with spoken(self.path), self._db:
             first = 0
-            while True:
-                rows = self._db.execute(
-                    f"SELECT n, {', '.join(dtypes)} FROM log WHERE n > ? ORDER BY n LIMIT {_SCAN_ROWS}", (first,)
-                ).fetchall()
-                if not rows:
-                    break
-                first = int(str(rows[-1][0]))
-                for column, dtype in enumerate(dtypes.values(), 1):
-                    self._blank_column(rows, column, list(dtypes)[column - 1], dtype, who)
+            while rows := fetch(self._db, f"{_ALL_BLOBS} WHERE n > ? ORDER BY n LIMIT {_SCAN_ROWS}", (first,)):
+                first = rows[-1][0]
+                changed: dict[int, list[bytes | None]] = {}
+                for column, (name, dtype) in enumerate(r.LOG_BLOBS.items()):
+                    self._blank_column(rows, column, name, dtype, who, changed)
+                names = ", ".join(f"{name} = ?" for name in r.LOG_BLOBS)
+                self._db.executemany(
+                    f"UPDATE log SET crc = ?, {names} WHERE n = ?",
+                    [(r.crc(blobs), *blobs, rows[i][0]) for i, blobs in changed.items()],
+                )
             self._db.executemany("DELETE FROM odd_keys WHERE person = ?", [(int(n),) for n in who])
         checkpoint(self._db, truncate=True)
         self._forget_index()
 
     # --- inside
 
-    def _blank_column(self, rows: list[Any], column: int, name: str, dtype: Any, who: Any) -> None:
-        blobs = [row[column] or b"" for row in rows]
+    def _blank_column(
+        self, rows: list[Any], column: int, name: str, dtype: Any, who: U32, changed: dict[int, list[bytes | None]]
+    ) -> None:
+        """Collect in `changed` the rows (all their blobs) in which somebody was made a hole of."""
+        blobs = [row[1 + column] or b"" for row in rows]
         records = np.frombuffer(b"".join(blobs), dtype)
-        if not len(records):
-            return
         owner = "author" if name in ("posts", "removed_posts") else "actor"
-        mine = np.isin(records[owner], who)
-        if not mine.any():
-            return
+        mine = np.flatnonzero(np.isin(records[owner], who))
         ends = np.cumsum([len(b) // dtype.itemsize for b in blobs])
-        for i in np.unique(np.searchsorted(ends, np.flatnonzero(mine), side="right")).tolist():
+        for i in np.unique(np.searchsorted(ends, mine, side="right")).tolist():
             part = np.frombuffer(blobs[i], dtype).copy()
             theirs = np.isin(part[owner], who)
             if name == "removed":  # where it stood stays said: positions are not people
                 part["actor"][theirs], part["post"][theirs] = NO_PERSON, NO_POST
             else:
                 r.blank(part, theirs)
-            self._db.execute(f"UPDATE log SET {name} = ? WHERE n = ?", (part.tobytes(), rows[i][0]))
+            changed.setdefault(i, list(rows[i][1:]))[column] = part.tobytes()
 
     def _one(self, sql: str) -> int:
         return int(str(self._db.execute(sql).fetchall()[0][0]))
@@ -381,12 +400,14 @@ class OpenDay:
         marks = self._removed.get(n)
         return marks is not None and at in marks
 
-    def _removed_mask(self, group: _Group) -> Bool:
-        mask = np.zeros(len(group.row), np.bool_)
-        for n in np.unique(group.row).tolist():
-            if n in self._removed:
-                mask |= (group.row == n) & np.isin(group.at, np.array(self._removed[n], np.int64))
-        return mask
+    def _removed_ids(self, group: _Group) -> U64:
+        """The identities of a group's ratings that were removed since."""
+        if not self._removed or not len(group.row):
+            return np.empty(0, np.uint64)
+        rows = [n for n in range(int(group.row[0]), int(group.row[-1]) + 1) if n in self._removed]
+        places = [int(np.searchsorted(group.row, n)) + at for n in rows for at in self._removed[n] if at < r.WIDE_AT]
+        near = group.near[places]
+        return _identities(near["actor"], r.kinds(near), group.key[places])
 
     def _find_pending(self, n: int, actor: int, kind: int, key: int) -> Found | None:
         start = 0
@@ -503,9 +524,7 @@ class OpenDay:
         """The newest group grows with each commit: if it is decoded, decode only what is new."""
         held = self._groups.get(len(self._group_first_n) - 1)
         if held is not None and self._group_last_n[-1] == n != self._group_first_n[-1]:
-            more = _decode_group(self.day, [(n, near, follows)])
-            joined = (np.concatenate([getattr(held, f), getattr(more, f)]) for f in _Group.__slots__)
-            self._groups[len(self._group_first_n) - 1] = _Group(*joined)
+            held.extend(_decode_group(self.day, [(n, near, follows)]))
 
 
 class _WideRatings:
@@ -514,12 +533,16 @@ class _WideRatings:
     def __init__(self) -> None:
         self._records, self._row, self._at = np.empty(0, r.LOG_WIDE), np.empty(0, np.int64), np.empty(0, np.int64)
         self._count = 0
+        self.ids = _Ids(np.empty(0, np.uint64))
 
     @property
     def records(self) -> Records:
         return self._records[: self._count]
 
     def append(self, n: int, records: Records) -> None:
+        if not len(records):
+            return
+        self.ids.add(_identities(records["actor"], records["kind"], records["key"]))
         end = self._count + len(records)
         if end > len(self._records):
             room = max(end, 2 * len(self._records), 256)
@@ -552,7 +575,9 @@ def _decode_group(day: int, rows: list[Any]) -> _Group:
     at = np.concatenate([np.arange(c) for c in counts]) if counts else np.empty(0, np.int64)
     follows: Records = np.frombuffer(b"".join(follow_blobs), r.LOG_FOLLOW)
     follow_row = np.repeat(numbers, [len(b) // r.LOG_FOLLOW.itemsize for b in follow_blobs])
-    return _Group(near, r.full_keys(day, near), np.repeat(numbers, counts), at, follows, follow_row)
+    key = r.full_keys(day, near)
+    ids = _Ids(_identities(near["actor"], r.kinds(near), key))
+    return _Group(near, key, np.repeat(numbers, counts), at, follows, follow_row, ids)
 
 
 def _joined(parts: list[Records]) -> bytes | None:

@@ -5,6 +5,8 @@ Everything on disk is little-endian and without padding, so that plain SQL can t
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -59,6 +61,28 @@ REMOVED_POST: Final = np.dtype([("post", "<u4"), ("author", "<u4")])
 REMOVED_FOLLOW: Final = np.dtype([("actor", "<u4"), ("key", "<i8")])
 TOMBSTONE: Final = np.dtype([("actor", "<u4"), ("kind", "u1"), ("key", "<i8")])
 WIDE_AT: Final = 1 << 31
+
+# The blobs of a log's row, and of a person's row in a sealed day, in their order on disk.
+LOG_BLOBS: Final = {
+    "removed": REMOVED,
+    "removed_posts": REMOVED_POST,
+    "removed_follows": REMOVED_FOLLOW,
+    "tombstones": TOMBSTONE,
+    "wide": LOG_WIDE,
+    "far_follows": LOG_FOLLOW,
+    "follows": LOG_FOLLOW,
+    "posts": POST,
+    "ratings": LOG_RATING,
+}
+PERSON_BLOBS: Final = {"ratings": RATING, "wide": WIDE, "posts": OWN_POST, "follows": FOLLOW}
+
+
+def crc(blobs: Iterable[bytes | None]) -> int:
+    """A row's checksum: SQLite notices a broken page's structure, but not a flipped bit within a blob."""
+    value = 0
+    for blob in blobs:
+        value = zlib.crc32(blob or b"", zlib.crc32(b"%d" % len(blob or b""), value))
+    return value
 
 
 def _u1() -> U8:

@@ -10,7 +10,7 @@ from feedgen.store import views
 OPEN: Final = (
     """
 CREATE TABLE IF NOT EXISTS log(
-  n INTEGER PRIMARY KEY, host TEXT, seq INTEGER, time_us INTEGER, high_us INTEGER, first_us INTEGER, last_us INTEGER, near INTEGER,
+  n INTEGER PRIMARY KEY, host TEXT, seq INTEGER, time_us INTEGER, high_us INTEGER, first_us INTEGER, last_us INTEGER, near INTEGER, crc INTEGER,
   removed BLOB, removed_posts BLOB, removed_follows BLOB, tombstones BLOB, wide BLOB, far_follows BLOB, follows BLOB, posts BLOB, ratings BLOB);
 CREATE TABLE IF NOT EXISTS odd_keys(hash INTEGER, person INTEGER, text TEXT NOT NULL, PRIMARY KEY(hash, person)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 
 SEALED: Final = (
     """
-CREATE TABLE people(person INTEGER PRIMARY KEY, ratings BLOB, wide BLOB, posts BLOB, follows BLOB);
+CREATE TABLE people(person INTEGER PRIMARY KEY, crc INTEGER, ratings BLOB, wide BLOB, posts BLOB, follows BLOB);
 CREATE TABLE odd_keys(hash INTEGER, person INTEGER, text TEXT NOT NULL, PRIMARY KEY(hash, person)) WITHOUT ROWID;
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """

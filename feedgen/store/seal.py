@@ -91,7 +91,7 @@ class Draft:
                 (_between(posts, "author", low, high), "author", r.OWN_POST),
                 (_between(follows, "actor", low, high), "actor", r.FOLLOW),
             ]
-            draft.executemany("INSERT INTO people VALUES (?, ?, ?, ?, ?)", _rows(parts))
+            draft.executemany("INSERT INTO people VALUES (?, ?, ?, ?, ?, ?)", _rows(parts))
             if i == (len(edges) - 1) // 2:
                 crash.point("while_sealing")
 
@@ -193,7 +193,8 @@ def _rows(parts: list[tuple[Records, str, Any]]) -> Iterator[tuple[Any, ...]]:
         ends: I64 = np.searchsorted(part[owner], people, side="right") * size
         blob = packed.tobytes()
         columns.append([blob[s:e] or None for s, e in zip(starts.tolist(), ends.tolist(), strict=True)])
-    return zip(people.tolist(), *columns, strict=True)
+    sums = map(r.crc, zip(*columns, strict=True))
+    return zip(people.tolist(), sums, *columns, strict=True)
 
 
 def _post_rows(day: int, records: Records) -> PostRows:

@@ -16,7 +16,7 @@ from feedgen.store import rows as r
 from feedgen.store.rows import I64, U32, Bool, PostRows, RatingRows, Records
 from feedgen.store.sqlite import checkpoint, fetch, open_writer, spoken
 
-_PARTS: Final = {"ratings": r.RATING, "wide": r.WIDE, "posts": r.OWN_POST, "follows": r.FOLLOW}
+_PARTS: Final = r.PERSON_BLOBS
 
 
 class SealedDay:
@@ -161,17 +161,15 @@ class SealedDay:
     def _put(self, person: int, name: str, records: Records) -> None:
         if person == NO_PERSON:
             return
-        blob = records.tobytes() or None
         with self._change():
-            if blob is None:
-                self._db.execute(f"UPDATE people SET {name} = NULL WHERE person = ?", (person,))
-                nothing = " AND ".join(f"{part} IS NULL" for part in _PARTS)
-                self._db.execute(f"DELETE FROM people WHERE person = ? AND {nothing}", (person,))
+            rows = fetch(self._db, f"SELECT {', '.join(_PARTS)} FROM people WHERE person = ?", (person,))
+            blobs: list[bytes | None] = list(rows[0]) if rows else [None] * len(_PARTS)
+            blobs[list(_PARTS).index(name)] = records.tobytes() or None
+            if any(blobs):
+                values = (person, r.crc(blobs), *blobs)
+                self._db.execute("INSERT OR REPLACE INTO people VALUES (?, ?, ?, ?, ?, ?)", values)
             else:
-                self._db.execute(
-                    f"INSERT INTO people(person, {name}) VALUES (?, ?) ON CONFLICT(person) DO UPDATE SET {name} = excluded.{name}",
-                    (person, blob),
-                )
+                self._db.execute("DELETE FROM people WHERE person = ?", (person,))
 
     def _change(self) -> AbstractContextManager[None]:
         """Within a transaction that stays open until the batch commits; its first change is counted."""

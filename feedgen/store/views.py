@@ -6,6 +6,7 @@ used by the program itself. docs/data.md shows what can be asked.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from feedgen.core.ids import US_PER_DAY
@@ -18,7 +19,7 @@ def _int(blob: str, size: int, at: int, width: int) -> str:
     """A little-endian integer in record `i` of a blob, as SQL. Eight bytes are signed by themselves."""
     start = f"i * {size} + {at + 1}"
     one = "(instr((SELECT all_bytes FROM bytes), substr({blob}, {start} + {n}, 1)) - 1)"
-    return "(" + " | ".join(f"{one.format(blob=blob, start=start, n=n)} << {8 * n}" for n in range(width)) + ")"
+    return "(" + " | ".join(f"({one.format(blob=blob, start=start, n=n)} << {8 * n})" for n in range(width)) + ")"
 
 
 def tid(key: str) -> str:
@@ -154,3 +155,27 @@ SELECT person, subject, {tid("key")} AS rkey, key FROM ({
     });
 """
 )
+
+# For people: `sqlite3 -readonly -init open.sql 2026-11-20.db` in data/days. A post numbered on another day is named by that day's file.
+OPEN_SQL: Final = """-- Made by feedgen. Use: cd data/days && sqlite3 -readonly -init open.sql 2026-11-20.db
+ATTACH 'file:../names.db?mode=ro' AS names;
+CREATE TEMP TABLE known_posts AS SELECT post, author, rkey FROM posts_view;
+CREATE UNIQUE INDEX temp.known_posts_post ON known_posts(post);
+CREATE TEMP VIEW posts AS
+SELECT p.*, a.did AS who, 'at://' || a.did || '/app.bsky.feed.post/' || p.rkey AS uri
+FROM posts_view p JOIN names.people a ON a.n = p.author;
+CREATE TEMP VIEW likes AS
+SELECT r.witnessed, a.did AS who, r.kind, 'at://' || a.did || '/app.bsky.feed.' || r.kind || '/' || r.rkey AS uri,
+  'at://' || b.did || '/app.bsky.feed.post/' || p.rkey AS subject, r.person, r.post
+FROM ratings_view r JOIN names.people a ON a.n = r.person
+LEFT JOIN known_posts p ON p.post = r.post LEFT JOIN names.people b ON b.n = p.author;
+CREATE TEMP VIEW follows AS
+SELECT a.did AS who, b.did AS subject, 'at://' || a.did || '/app.bsky.graph.follow/' || f.rkey AS uri, f.person
+FROM follows_view f JOIN names.people a ON a.n = f.person LEFT JOIN names.people b ON b.n = f.subject;
+"""
+
+
+def write_open_sql(days_path: Path) -> None:
+    path = days_path / "open.sql"
+    if not path.exists() or path.read_text() != OPEN_SQL:
+        path.write_text(OPEN_SQL)

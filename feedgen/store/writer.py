@@ -50,6 +50,7 @@ class Writer:
         ] = {}  # removals that went through in a batch that then failed
         self._removed_now: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
         self._tombstones: OrderedDict[tuple[int, int, int], int] = OrderedDict()
+        self._buried_keys: set[int] = set()  # at least the keys of the tombstones; most creates are let through by it
         self._buried_now: list[tuple[int, int, int]] = []
         self._sealing: dict[int, set[int]] = {}  # day -> people erased since its draft was begun
         self._next_n = 1
@@ -205,6 +206,7 @@ class Writer:
         if key >= 0 and abs((key >> 10) - self._high_us) > TOMBSTONE_US and self._high_us:
             return  # an old record, from before our time
         self._tombstones[actor, kind, key] = self._high_us
+        self._buried_keys.add(key)
         self._buried_now.append((actor, kind, key))
         self._today().add_tombstone(actor, kind, key)
 
@@ -212,12 +214,10 @@ class Writer:
         """Which of these records were deleted before they came; None if none was."""
         if not self._tombstones:
             return None
-        keys = {k for _, _, k in self._tombstones}
-        maybe = np.flatnonzero(np.isin(key, np.fromiter(keys, np.int64)))
         out = np.zeros(len(key), np.bool_)
-        for i in maybe.tolist():
-            its_kind = kind if isinstance(kind, int) else int(kind[i])
-            out[i] = (int(actor[i]), its_kind, int(key[i])) in self._tombstones
+        for i, k in enumerate(key.tolist()):
+            if k in self._buried_keys:
+                out[i] = (int(actor[i]), kind if isinstance(kind, int) else int(kind[i]), k) in self._tombstones
         return out if out.any() else None
 
     def erase_person(self, n: int) -> None:
@@ -362,6 +362,7 @@ class Writer:
             if isinstance(held, OpenDay):
                 for actor, kind, key, time_us in held.tombstones():
                     self._tombstones[actor, kind, key] = time_us
+                    self._buried_keys.add(key)
         self._cursor = newest[1]
         self._erasing = set(self.names.erasing())
         self._sweep_if_possible()
@@ -450,6 +451,8 @@ class Writer:
             if time_us >= self._high_us - TOMBSTONE_US and len(self._tombstones) <= MAX_TOMBSTONES:
                 break
             del self._tombstones[mark]
+        if len(self._buried_keys) > 2 * len(self._tombstones) + 64:
+            self._buried_keys = {key for _, _, key in self._tombstones}
 
 
 def _where(rows: PostRows, mask: Bool) -> PostRows:
