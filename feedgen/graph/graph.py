@@ -81,7 +81,7 @@ class Graph:
         self._pending: dict[int, list[Change]] = {}
         self._spoiled: set[int] = set()
         self._views: weakref.WeakSet[View] = weakref.WeakSet()
-        self._retired: list[Day] = []
+        self._retired: list[tuple[Day, Arrays]] = []  # may still be seen by older Views
         self._closing = threading.Event()
         self._builder = ThreadPoolExecutor(1, "graph-build")
         self._minder = ThreadPoolExecutor(1, "graph-mind")
@@ -253,10 +253,10 @@ class Graph:
                     edit.count_people(self._arrays, self._row(day), -1)
                 if gone is self._open:
                     self._open = None
+                self._retire(gone)
                 self._publish()
                 self._ahead.forget_gone(self._arrays)
                 self._publish()
-                self._retire(gone)
             self.path_of(day).unlink(missing_ok=True)
 
     def load(self, sources: Iterable[DaySource], open_source: DaySource | None) -> LoadReport:
@@ -304,8 +304,9 @@ class Graph:
         self._builder.shutdown(wait=True, cancel_futures=True)
         self._minder.shutdown(wait=True, cancel_futures=True)
         self.flush()
-        if self._janitor is not None:
-            self._janitor.join()
+        janitor = self._janitor
+        if janitor is not None:
+            janitor.join()
 
     def wait(self) -> None:
         """Until what is under way in the background is done. For tests and tools."""
@@ -357,6 +358,10 @@ class Graph:
                     self._pending[day].clear()
                     self._spoiled.add(day)
                 self._pending[day].append(change)
+            for retired, arrays in self._retired:
+                if retired.day == day:
+                    with _writing(retired):
+                        change(arrays, int(arrays.slot_row[retired.slot]), False)
             with _writing(changed):
                 return change(self._arrays, self._row(day), changed.counted) or 0
 
@@ -404,8 +409,8 @@ class Graph:
             self._days[day] = sealed
             if before is self._open:
                 self._open = None
-            self._publish()
             self._retire(before)
+            self._publish()
             return True
 
     def _clear_leftovers(self, days: Iterable[int]) -> None:
@@ -489,10 +494,11 @@ class Graph:
             log.exception("a day's arrays could not be built anew", extra={"day": self.path_of(day).stem})
 
     def _retire(self, day: Day) -> None:
-        """Free a day's memory when the last View of it is gone: in a thread of its own, because unmapping takes its
-        time.
+        """Call before the View without the day is published. What is removed meanwhile goes from the retired day, too.
+
+        Its memory is freed when the last View of it is gone: in a thread of its own, because unmapping takes its time.
         """
-        self._retired.append(day)
+        self._retired.append((day, self._arrays))
         if self._janitor is None or not self._janitor.is_alive():
             self._janitor = threading.Thread(target=self._free, name="graph-free", daemon=True)
             self._janitor.start()
@@ -501,13 +507,14 @@ class Graph:
         while True:
             with self._lock:
                 seen = {id(day) for view in self._views for day in view.days()}
-                free = [day for day in self._retired if id(day) not in seen]
-                self._retired = [day for day in self._retired if id(day) in seen]
-                if not self._retired or self._closing.is_set():
+                free = [day for day, _ in self._retired if id(day) not in seen]
+                self._retired = [pair for pair in self._retired if id(pair[0]) in seen]
+                done = not self._retired or self._closing.is_set()
+                if done:
                     self._janitor = None
             while free:
                 free.pop().close()
-            if self._janitor is None:
+            if done:
                 return
             self._closing.wait(RETIRE_POLL_S)
 

@@ -1,0 +1,321 @@
+"""Sidecars that are missing, cut short, flipped, foreign or doubtful: noticed, built anew from the truth, reported."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from feedgen.core.ids import NO_PERSON, NO_POST, US_PER_DAY
+from feedgen.graph import sealed
+from feedgen.graph.access import mix32
+from feedgen.graph.build import build, put_in_place
+from feedgen.graph.graph import Graph, LoadReport
+from feedgen.graph.layout import HEADER_BYTES, PAGE, SECTIONS, STAMP_AT
+from feedgen.graph.sealed import Damaged, SealedDay
+from tests.graph.model import MemoryDay
+
+DAY = 20_001
+SLOT = DAY % 256 << 24
+IDENTITY = 12_345
+
+
+def truth(day: int = DAY) -> MemoryDay:
+    """A day with something in every section."""
+    rng = np.random.default_rng(day)
+    slot, before = day % 256 << 24, (day - 1) % 256 << 24
+    rated = [
+        (int(rng.integers(100, 160)), int(rng.choice([slot, before])) | int(rng.integers(0, 30)), i * 30)
+        for i in range(900)
+    ]
+    rows = {
+        slot | n: (
+            200 + n % 9,
+            (day * US_PER_DAY + n << 10) + (US_PER_DAY << 10) * (n % 10 == 0),
+            n,
+            3,
+            2,
+            slot | n // 2,
+        )
+        for n in range(40)
+    }
+    followed = [(int(rng.integers(100, 160)), int(rng.integers(100, 160))) for _ in range(60)]
+    return MemoryDay(day, True, rated, rows, followed)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    graph = Graph(tmp_path, IDENTITY)
+    put_in_place(build(graph.path_of(DAY), truth(), IDENTITY), graph.path_of(DAY))
+    graph.close()
+    return tmp_path
+
+
+def sidecar(folder: Path) -> Path:
+    (path,) = folder.glob("*.idx")
+    return path
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x10
+    path.write_bytes(data)
+
+
+def load(folder: Path) -> tuple[Graph, LoadReport]:
+    graph = Graph(folder, IDENTITY)
+    report = graph.load([truth()], None)
+    graph.wait()
+    return graph, report
+
+
+def assert_right(graph: Graph) -> None:
+    day = truth()
+    view = graph.view()
+    for post in {row[1] for row in day.rated}:
+        assert view.likers_of(post, 1000)[0].tolist() == [who for who, _ in day.likers(post)]
+    for n, row in day.rows.items():
+        facts = view.post(n)
+        assert facts is not None
+        assert (facts.author, facts.key, facts.flags, facts.language, facts.about) == (*row[:2], *row[3:])
+        assert facts.count == len(day.likers(n))
+    for person in range(100, 160):
+        assert view.likes_of(person, 1000)[0].tolist() == [post for post, _ in day.likes(person)]
+        assert view.follows_of(person).tolist() == day.follows_of(person)
+        assert view.arrays.person_ratings[person] == len(day.likes(person))
+    assert SealedDay(sidecar(graph.folder), DAY, IDENTITY).verify() == []
+
+
+def test_a_sound_sidecar_is_taken_as_it_is(folder: Path) -> None:
+    before = sidecar(folder).read_bytes()
+    graph, report = load(folder)
+    assert report == LoadReport(mapped=[DAY])
+    assert_right(graph)
+    graph.close()
+    assert sidecar(folder).read_bytes() == before
+
+
+def _missing(path: Path) -> None:
+    path.unlink()
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def _longer(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+def _header_flipped(path: Path) -> None:
+    flip(path, 30)
+
+
+def _other_day(path: Path) -> None:
+    put_in_place(build(path, truth(DAY + 1), IDENTITY), path)
+
+
+def _other_folder(path: Path) -> None:
+    put_in_place(build(path, truth(), IDENTITY + 1), path)
+
+
+def _other_format(path: Path) -> None:
+    path.write_bytes(b"GIF89a" * 10_000)
+
+
+BREAKAGES = (_missing, _empty, _truncated, _longer, _header_flipped, _other_day, _other_folder, _other_format)
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+def test_what_can_not_be_used_is_built_anew_before_anybody_asks(
+    folder: Path, breakage: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert callable(breakage)
+    breakage(sidecar(folder))
+    graph, report = load(folder)
+    assert report.mapped == []
+    assert list(report.rebuilt) == [DAY]
+    assert "built anew" in caplog.text
+    assert_right(graph)
+    graph.close()
+
+
+@pytest.mark.parametrize("section", range(len(SECTIONS)))
+@pytest.mark.parametrize("where", ["first", "middle", "last"])
+def test_a_flipped_bit_in_any_section_is_found_and_mended(
+    folder: Path, section: int, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    day = SealedDay(sidecar(folder), DAY, IDENTITY)
+    name, dtype = SECTIONS[section]
+    start, length = day._places[name]
+    day.close()
+    size = length * np.dtype(dtype).itemsize
+    assert size > 0
+    flip(sidecar(folder), start + {"first": 0, "middle": size // 2, "last": size - 1}[where])
+    graph, report = load(folder)
+    assert report.mapped == [DAY]  # a look at the header finds nothing wrong
+    assert name in "".join(str(getattr(record, "reason", "")) for record in caplog.records)
+    assert_right(graph)
+    graph.close()
+
+
+def test_a_flipped_checksum_and_a_flipped_stamp_are_found(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for at in (PAGE + 8, STAMP_AT):
+        caplog.clear()
+        flip(sidecar(folder), at)
+        graph, _ = load(folder)
+        assert "built anew" in caplog.text
+        assert_right(graph)
+        graph.close()
+
+
+def test_no_wrong_bit_makes_compiled_code_read_elsewhere(folder: Path) -> None:
+    """Before a sidecar is verified it answers already, so any bits at all must be safe to read, whatever they say."""
+    path = sidecar(folder)
+    good = path.read_bytes()
+    rng = np.random.default_rng(5)
+    for fill in (b"\xff", b"\x00", None):
+        data = bytearray(good)
+        size = len(data) - HEADER_BYTES
+        data[HEADER_BYTES:] = rng.bytes(size) if fill is None else fill * size
+        path.write_bytes(data)
+        graph = Graph(folder, IDENTITY)
+        graph._map(DAY, LoadReport())
+        graph._publish()
+        view = graph.view()
+        for n in range(60):
+            view.likers_of(SLOT | n, 50)
+            view.likers_of((DAY - 1) % 256 << 24 | n, 50)
+            view.likes_of(100 + n, 50)
+            view.follows_of(100 + n)
+            view.find_posts([200 + n], [DAY * US_PER_DAY + n << 10])
+            view.post(SLOT | n)
+        graph._count(DAY)
+        graph.remove_rating(DAY, 101, SLOT | 1)
+        graph.erase_person(102)
+        graph.close()
+
+
+def test_a_machine_that_stopped_between_a_change_and_the_disk_casts_doubt(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, _ = load(folder)
+    actor, post = truth().rated[0][:2]
+    assert graph.remove_rating(DAY, actor, post)
+    kept = sidecar(folder).read_bytes()  # as after a power cut: the stamp was synced before the change
+    graph.close()
+    for boot, doubtful in ((b"another boot".ljust(36), [DAY]), (sealed.boot_id(), [])):
+        sidecar(folder).write_bytes(kept)
+        monkeypatch.setattr(sealed, "boot_id", lambda boot=boot: boot)
+        graph, report = load(folder)
+        assert report.doubtful == doubtful
+        graph.close()
+
+
+def test_flushing_and_closing_leave_no_doubt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, _ = load(folder)
+    assert graph.remove_rating(DAY, *truth().rated[0][:2])
+    graph.flush()
+    assert not SealedDay(sidecar(folder), DAY, IDENTITY).stamped_before()
+    assert graph.remove_rating(DAY, *truth().rated[-1][:2])
+    monkeypatch.setattr(sealed, "boot_id", lambda: b"another boot".ljust(36))
+    assert SealedDay(sidecar(folder), DAY, IDENTITY).stamped_before()
+    graph.close()
+    assert not SealedDay(sidecar(folder), DAY, IDENTITY).stamped_before()
+
+
+def test_an_erased_person_is_nowhere_in_the_file(folder: Path) -> None:
+    """Neither as a number nor as the hashed number that lists are found by."""
+    day = truth()
+    day.rated += [(0xABCDEF, SLOT | n, 30_000) for n in range(20)]
+    day.followed += [(0xABCDEF, 120), (0xABCDEF, 121)]
+    day.rows[SLOT | 40] = (0xABCDEF, (DAY * US_PER_DAY + 77) << 10, 5, 1, 1, NO_POST)
+    path = sidecar(folder)
+    put_in_place(build(path, day, IDENTITY), path)
+    names = [number.to_bytes(4, "little") for number in (0xABCDEF, mix32(0xABCDEF))]
+    assert all(name in path.read_bytes() for name in names)
+    graph, _ = load(folder)
+    assert graph.erase_person(0xABCDEF) == 23
+    facts = graph.view().post(SLOT | 40)
+    graph.close()
+    assert facts is not None
+    assert (facts.author, facts.key, facts.time_us) == (NO_PERSON, 0, DAY * US_PER_DAY)
+    assert not any(name in path.read_bytes() for name in names)
+    graph, _ = load(folder)
+    assert_right(graph)
+    graph.close()
+
+
+def test_drafts_and_sidecars_of_forgotten_days_are_cleared_away(folder: Path) -> None:
+    (folder / "2024-01-01.draft").write_bytes(b"half of it")
+    (folder / "2023-01-01.idx").write_bytes(b"too old")
+    (folder / "somebody-elses.file").write_bytes(b"not ours")
+    graph, _ = load(folder)
+    graph.close()
+    assert sorted(path.name for path in folder.iterdir()) == [sidecar(folder).name, "somebody-elses.file"]
+
+
+def test_a_build_that_fails_leaves_the_day_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Graph(tmp_path, IDENTITY)
+    graph.start_day(DAY)
+    graph.add_posts([SLOT], [9], [DAY << 10], [0], [1], [0], [NO_POST])
+    graph.add_ratings([1, 2], [SLOT, SLOT], [1, 2])
+
+    def full(fd: int, offset: int, length: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        graph.seal(DAY, truth()).result()
+    assert list(tmp_path.iterdir()) == []
+    assert graph.remove_rating(DAY, 1, SLOT)
+    assert graph.view().likers_of(SLOT, 10)[0].tolist() == [2]
+    monkeypatch.undo()
+    graph.seal(DAY, truth()).result()
+    assert isinstance(graph._days[DAY], SealedDay)
+    graph.close()
+
+
+def test_too_many_changes_while_building_begin_the_build_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Graph(tmp_path, IDENTITY)
+    graph.start_day(DAY)
+    day = truth()
+    monkeypatch.setattr("feedgen.graph.graph.MAX_PENDING", 3)
+    graph.add_posts(*day.posts())
+    graph.add_ratings(*day.ratings())
+    builds = []
+
+    class Changing(MemoryDay):
+        def follows(self) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+            builds.append(1)
+            if len(builds) == 1:
+                for actor, post in sorted({row[:2] for row in self.rated})[:10]:
+                    self.remove_rating(actor, post)
+                    graph.remove_rating(DAY, actor, post)
+            return super().follows()
+
+    source = Changing(DAY, True, list(day.rated), day.rows, day.followed)
+    graph.seal(DAY, source).result()
+    assert len(builds) == 2
+    for post in {row[1] for row in day.rated}:
+        assert graph.view().likers_of(post, 1000)[0].tolist() == [who for who, _ in source.likers(post)]
+    graph.close()
+
+
+def test_a_file_that_is_no_sidecar_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "x.idx").write_bytes(b"\n" * 20_000)
+    with pytest.raises(Damaged, match=r"x\.idx has a damaged header"):
+        SealedDay(tmp_path / "x.idx", DAY, IDENTITY)
+
+
+def test_logs_name_no_person(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    _missing(sidecar(folder))
+    load(folder)[0].close()
+    assert [record.levelname for record in caplog.records if record.name.startswith("feedgen")] == ["WARNING"]
