@@ -28,7 +28,7 @@ from feedgen.graph.access import (
 )
 from feedgen.graph.view import View
 from feedgen.graph.words import load_i64_acquire
-from feedgen.ingest.events import ADULT, DELETED, HIDDEN, KNOWN, LATE, REPLY
+from feedgen.ingest.events import ADULT, DELETED, HIDDEN, KNOWN, LATE, REPLY, VIDEO
 from feedgen.rank.kernel import SILENT
 from feedgen.rank.params import decay_tables
 from feedgen.rank.parts import F64, decay, edge_us, last_row
@@ -60,11 +60,11 @@ class Decays(NamedTuple):
 
 
 @njit
-def _quick(a: Arrays, d: int, post: int, now_us: int, t: Decays) -> int:
+def _quick(a: Arrays, d: int, post: int, require: int, now_us: int, t: Decays) -> int:
     """The bucket of ratings x decay by age, or -1 for what may not be listed. Cheap enough for every post of the
     window."""
     flags = post_flags(a, d, post)
-    if flags & KNOWN == 0 or flags & FORBID != 0:
+    if flags & require != require or flags & FORBID != 0:
         return -1
     at_us = edge_us(a, d, post_tick(a, d, post))
     likely = post_count(a, d, post) * decay(t.coarse, t.fine, now_us - at_us)
@@ -74,7 +74,7 @@ def _quick(a: Arrays, d: int, post: int, now_us: int, t: Decays) -> int:
 
 
 @njit
-def _find_popular(a: Arrays, now_us: int, since_us: int, t: Decays, ints: I64, scores: F64) -> int:
+def _find_popular(a: Arrays, require: int, now_us: int, since_us: int, t: Decays, ints: I64, scores: F64) -> int:
     """The most rated posts of each language, in no order. Two walks: count by bucket, then take the buckets on top."""
     counts = np.zeros((LANGUAGES, BUCKETS), np.int64)
     newest = last_row(a, now_us)
@@ -82,7 +82,7 @@ def _find_popular(a: Arrays, now_us: int, since_us: int, t: Decays, ints: I64, s
     for d in range(oldest, newest + 1):
         for i in range(load_i64_acquire(a.days[d, POSTS], 0)):
             post = a.days[d, SLOT] << 24 | i
-            bucket = _quick(a, d, post, now_us, t)
+            bucket = _quick(a, d, post, require, now_us, t)
             if bucket >= 0:
                 counts[post_language(a, d, post), bucket] += 1
     least = np.zeros(LANGUAGES, np.int64)
@@ -96,7 +96,7 @@ def _find_popular(a: Arrays, now_us: int, since_us: int, t: Decays, ints: I64, s
     for d in range(oldest, newest + 1):
         for i in range(load_i64_acquire(a.days[d, POSTS], 0)):
             post = a.days[d, SLOT] << 24 | i
-            bucket = _quick(a, d, post, now_us, t)
+            bucket = _quick(a, d, post, require, now_us, t)
             if n < scores.size and bucket >= 0 and bucket >= least[post_language(a, d, post)]:
                 n += _describe(a, d, post, now_us, t, ints[n], scores, n)
     return n
@@ -124,12 +124,19 @@ def _describe(a: Arrays, d: int, post: int, now_us: int, t: Decays, row: I64, sc
     return 1
 
 
+class _Lists(NamedTuple):
+    by_language: dict[int, tuple[I64, F64]]
+    all: I64
+
+
+_NOTHING: Final = _Lists({}, np.empty((0, RESULT_INTS), np.int64))
+
+
 class Popular:
     """Lists by language, best first, replaced as a whole: readers see the old ones or the new ones."""
 
     def __init__(self) -> None:
-        self._by_language: dict[int, tuple[I64, F64]] = {}
-        self._all: tuple[I64, F64] = (np.empty((0, RESULT_INTS), np.int64), np.empty(0))
+        self._lists = {False: _NOTHING, True: _NOTHING}  # by whether only videos count
         self.refreshed_us = 0
 
     def refresh(self, view: View, now_us: int, pace_us: int) -> None:
@@ -137,22 +144,26 @@ class Popular:
         room = LANGUAGES * PER_LANGUAGE
         ints, scores = np.empty((room, RESULT_INTS), np.int64), np.empty(room)
         t = Decays(*decay_tables(pace_us))
-        n = _find_popular(view.arrays, now_us, now_us - WINDOW_L * pace_us, t, ints, scores)
-        order = np.lexsort((ints[:n, R_POST], -scores[:n]))
-        ints, scores = ints[order], scores[order]
-        self._by_language = {
-            int(language): (ints[ints[:, R_LANGUAGE] == language], scores[ints[:, R_LANGUAGE] == language])
-            for language in np.unique(ints[:, R_LANGUAGE])
-        }
-        self._all = ints[:PER_LANGUAGE], scores[:PER_LANGUAGE]
+        for video in (False, True):
+            require = KNOWN | VIDEO if video else KNOWN
+            n = _find_popular(view.arrays, require, now_us, now_us - WINDOW_L * pace_us, t, ints, scores)
+            order = np.lexsort((ints[:n, R_POST], -scores[:n]))
+            self._lists[video] = _by_language(ints[order], scores[order])
         self.refreshed_us = now_us
 
-    def rows(self, languages: Sequence[int] = ()) -> I64:
+    def rows(self, languages: Sequence[int] = (), video: bool = False) -> I64:
         """Rows in the layout of `request.py`, best first: of these languages, then of any, so that no page is empty."""
-        found = [self._by_language[language] for language in dict.fromkeys(languages) if language in self._by_language]
+        lists = self._lists[video]
+        found = [lists.by_language[n] for n in dict.fromkeys(languages) if n in lists.by_language]
         if not found:
-            return self._all[0]
+            return lists.all
         ints = np.concatenate([rows for rows, _ in found])
         scores = np.concatenate([s for _, s in found])
         best = ints[np.lexsort((ints[:, R_POST], -scores))][:PER_LANGUAGE]
-        return best if len(best) >= PER_LANGUAGE else np.concatenate([best, self._all[0]])
+        return best if len(best) >= PER_LANGUAGE else np.concatenate([best, lists.all])
+
+
+def _by_language(ints: I64, scores: F64) -> _Lists:
+    languages = ints[:, R_LANGUAGE]
+    each = {int(n): (ints[languages == n], scores[languages == n]) for n in np.unique(languages)}
+    return _Lists(each, ints[:PER_LANGUAGE].copy())

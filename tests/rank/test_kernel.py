@@ -30,7 +30,7 @@ people = st.integers(0, PEOPLE - 1)
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[World, int, list[int]]:
-    """(world, now, posts). Few people, few posts, few distinct moments: ties, repeats and full tables are what goes wrong.
+    """(world, now, posts). Few people, posts and distinct moments: ties, repeats and full tables are what goes wrong.
 
     One seed makes the bulk: drawn one by one, graphs are nearly always too thin to lead anywhere."""
     chance = Random(draw(st.integers(0, 2**32)))

@@ -1,0 +1,272 @@
+"""What a feed is: somebody asks, a page is the answer. Nothing here knows of HTTP.
+
+`Feed` is the whole contract. Most feeds make a list and let others page through it: they extend `ListFeed` and write
+`make`. docs/feeds.md writes one in twenty lines.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+from pyroaring import BitMap
+
+from feedgen.core.ids import US_PER_S
+from feedgen.core.languages import number
+from feedgen.core.telemetry import Counter
+from feedgen.graph.access import I64, U8, U32
+from feedgen.graph.view import View
+from feedgen.ingest.events import DELETED, GONE, HIDDEN, INACTIVE, NO_UNAUTHENTICATED, PERSON_HIDDEN, VIDEO
+from feedgen.rank.listing import POPULAR, ListRules, Source, make_list
+from feedgen.rank.pace import Pace
+from feedgen.rank.paging import Cursor, Cursors, Snapshot, Snapshots, tag
+from feedgen.rank.params import CHEAP, DEFAULT, Formula, RankParams
+from feedgen.rank.pool import RankPool, TooLate
+from feedgen.rank.popular import Popular
+from feedgen.rank.seen import Readers, Taste
+
+FRESH_US: Final = 30 * US_PER_S  # a peek, and a shared list, may be this old
+VIDEO_FEED: Final = "app.bsky.feed.defs#contentModeVideo"
+
+fallbacks = Counter("feeds_fallbacks", "Pages answered with something else than a new list", "to")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a reader wants. `person` is their number when they ever rated or wrote something that we heard."""
+
+    reader_did: str | None
+    person: int | None
+    limit: int
+    cursor: str | None
+    languages: tuple[str, ...]
+    now_us: int
+    peek: bool = False  # the app looks whether there is something new: neither served nor seen
+    arrived_s: float | None = None  # on the pool's clock, for the deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    uri: str
+    context: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    items: list[Item]
+    cursor: str | None = None
+    req_id: str | None = None
+    languages: tuple[str, ...] = ()
+
+
+class Feed(ABC):
+    """One feed that we publish."""
+
+    name: str  # the record key of its generator record
+    title: str
+    description: str
+    content_mode: str | None = None
+
+    @abstractmethod
+    async def page(self, ask: Ask) -> Page:
+        """`BadCursor` is the only error that a reader may cause."""
+
+
+class Fetched(NamedTuple):
+    """What a reader's own repository told: ratings from before we listened, newest first, and whom they follow."""
+
+    posts: U32
+    times_us: I64
+    follows: U32
+
+
+class Library(Protocol):
+    """What feeds may ask about the network. All of it is answered from memory, from any thread."""
+
+    def view(self) -> View: ...
+
+    def uri(self, post: int) -> str | None: ...
+
+    def person(self, did: str) -> int | None: ...
+
+    def fetched(self, did: str) -> Fetched | None: ...
+
+
+@dataclass(slots=True)
+class Desk:
+    """What feeds share: made once, given to every feed."""
+
+    library: Library
+    cursors: Cursors
+    pool: RankPool
+    popular: Popular = field(default_factory=Popular)
+    pace: Pace = field(default_factory=Pace)
+    readers: Readers = field(default_factory=Readers)
+    snapshots: Snapshots = field(default_factory=Snapshots)
+    params: RankParams = DEFAULT
+    cheap: RankParams = CHEAP
+    rules: ListRules = field(default_factory=ListRules)
+
+    def formula(self, cheap: bool) -> Formula:
+        return (self.cheap if cheap else self.params).formula(self.pace.pace_us)
+
+    def refresh(self, now_us: int) -> None:
+        """Measure the pace and renew the popular lists. In a background thread, every minute or so."""
+        view = self.library.view()
+        self.pace.measure(view, now_us)
+        self.popular.refresh(view, now_us, self.pace.pace_us)
+
+
+def reader_key(did: str) -> int:
+    """A reader as 64 bits: what snapshots, cursors and states are kept under."""
+    return tag(did, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A list, best first. `codes` say in the feed's own words where each post came from."""
+
+    posts: U32
+    codes: U8
+    languages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a list takes into account of its reader, as of one moment."""
+
+    taste: Taste
+    seen: BitMap = field(default_factory=BitMap)
+    skip: U32 = field(default_factory=lambda: np.empty(0, np.uint32))  # served a moment ago: not again
+
+
+class ListFeed(Feed):
+    """A feed that makes a list and is paged through: snapshots, cursors, peeks, deletions and fallbacks are done
+    here."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.tag = tag(self.name, 16)
+
+    @property
+    def rules(self) -> ListRules:
+        return self.desk.rules
+
+    @abstractmethod
+    def make(self, ask: Ask, known: Known, cheap: bool) -> Made:
+        """The list. Called in a ranking thread; must not touch `desk.readers`, which is the loop's."""
+
+    def context(self, code: int) -> str | None:
+        """What `feedContext` says of a post: short, no `|`."""
+        return None
+
+    def shared(self, ask: Ask) -> bool:
+        """Whether everybody who asks like this gets the same list."""
+        return ask.reader_did is None
+
+    async def page(self, ask: Ask) -> Page:
+        reader = self.list_key(ask)
+        if ask.cursor is None:
+            found = self._fresh_enough(ask, reader) or await self._new(ask, reader, again=False)
+            return self._answer(ask, found, 0)
+        cursor = self.desk.cursors.read(ask.cursor)
+        snapshot = self.desk.snapshots.get(cursor, ask.now_us)
+        if snapshot is not None and (cursor.feed, cursor.reader) == (self.tag, reader):
+            self._mark_seen(ask, snapshot.posts[: cursor.position])
+            return self._answer(ask, snapshot, cursor.position)
+        # The list is gone, or another's. A shared list goes on at the same place, a personal one without what was
+        # served.
+        snapshot = await self._new(ask, reader, again=not self.shared(ask))
+        return self._answer(ask, snapshot, cursor.position if self.shared(ask) else 0)
+
+    def list_key(self, ask: Ask) -> int:
+        """Under what the list is kept: the reader, or what all who get it have in common."""
+        if self.shared(ask) or ask.reader_did is None:
+            return tag(f"shared {ask.reader_did is None} {' '.join(ask.languages)}", 64)
+        return reader_key(ask.reader_did)
+
+    def _fresh_enough(self, ask: Ask, reader: int) -> Snapshot | None:
+        if not (ask.peek or self.shared(ask)):
+            return None
+        last = self.desk.snapshots.latest(self.tag, reader)
+        return last if last is not None and ask.now_us - last.made_us <= FRESH_US else None
+
+    async def _new(self, ask: Ask, reader: int, again: bool) -> Snapshot:
+        """A new list; `again` means in the middle of paging."""
+        known = self._known(ask, again)
+        try:
+            made = await self.desk.pool.run(lambda cheap: self.make(ask, known, cheap), ask.arrived_s)
+        except TooLate:
+            last = self.desk.snapshots.latest(self.tag, reader)
+            if last is not None and not again:
+                fallbacks.add(1, "last list")
+                return last
+            fallbacks.add(1, "popular")
+            made = self.popular_list(ask, known)
+        return self.desk.snapshots.put(self.tag, reader, made.posts, made.codes, ask.now_us, made.languages)
+
+    def _known(self, ask: Ask, again: bool) -> Known:
+        state = None
+        if ask.reader_did is not None and not self.shared(ask):
+            state = self.desk.readers.get(reader_key(ask.reader_did))
+        if state is None:
+            return Known(Taste([], ask.now_us))
+        skip = np.array(state.served.all(ask.now_us) if again else [], np.uint32)
+        return Known(state.taste(ask.now_us), state.seen.all(ask.now_us), skip)
+
+    def popular_list(self, ask: Ask, known: Known) -> Made:
+        """What there is when there is no time, or nothing personal: cheap enough for the event loop."""
+        listed = make_list(
+            self.desk.library.view(),
+            [Source(POPULAR, self.popular_rows(ask))],
+            self.rules,
+            seen=known.seen,
+            hidden_posts=np.union1d(known.skip, known.taste.hidden_posts),
+            hidden_authors=known.taste.hidden_authors,
+            logged_out=ask.reader_did is None,
+        )
+        return Made(listed.posts, np.zeros(listed.posts.size, np.uint8), ask.languages)
+
+    def popular_rows(self, ask: Ask) -> I64:
+        languages = [number(code) for code in ask.languages]
+        return self.desk.popular.rows(languages, video=bool(self.rules.require & VIDEO))
+
+    def _answer(self, ask: Ask, snapshot: Snapshot, position: int) -> Page:
+        """The next posts that still may be shown, and where to go on."""
+        view, items, shown = self.desk.library.view(), list[Item](), list[int]()
+        while position < snapshot.posts.size and len(items) < ask.limit:
+            post = int(snapshot.posts[position])
+            uri = self.desk.library.uri(post) if still_there(view, post, ask.reader_did is None) else None
+            if uri is not None:
+                items.append(Item(uri, self.context(int(snapshot.codes[position]))))
+                shown.append(post)
+            position += 1
+        self._mark_served(ask, shown)
+        cursor = None
+        if position < snapshot.posts.size and items:
+            at = Cursor(self.tag, snapshot.reader, snapshot.id, position)
+            cursor = self.desk.cursors.write(at)
+        return Page(items, cursor, f"{self.tag:x}-{snapshot.id:x}", snapshot.languages)
+
+    def _mark_served(self, ask: Ask, posts: list[int]) -> None:
+        if ask.reader_did is not None and not ask.peek and posts:
+            self.desk.readers.edit(reader_key(ask.reader_did)).was_served(posts, ask.now_us)
+
+    def _mark_seen(self, ask: Ask, posts: U32) -> None:
+        """Who asks for a later page has scrolled past the earlier ones."""
+        if ask.reader_did is not None and not ask.peek and posts.size:
+            self.desk.readers.edit(reader_key(ask.reader_did)).saw(posts.tolist(), ask.now_us)
+
+
+def still_there(view: View, post: int, logged_out: bool) -> bool:
+    """Whether a post that was listed some minutes ago may be shown now."""
+    facts = view.post(post)
+    if facts is None or facts.flags & (DELETED | HIDDEN) or facts.author >= view.arrays.person_flags.size:
+        return False
+    forbidden = INACTIVE | GONE | PERSON_HIDDEN | (NO_UNAUTHENTICATED if logged_out else 0)
+    return not int(view.arrays.person_flags[facts.author]) & forbidden
+
+
+__all__ = ["Ask", "Desk", "Feed", "Fetched", "Item", "Known", "Library", "ListFeed", "Made", "Page", "reader_key"]

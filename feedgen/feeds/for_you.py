@@ -1,0 +1,147 @@
+"""The feed that this is all about: what people who like what you like are liking now.
+
+With few likes the people whom the reader follows speak as well, the louder the fewer likes there are; what is popular
+fills up what is left, so that a page is full from the first day.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedgen.core.ids import NO_PERSON
+from feedgen.feeds.base import Ask, Fetched, Known, ListFeed, Made
+from feedgen.graph.access import I64, U8, U32
+from feedgen.graph.view import View
+from feedgen.rank.kernel import rank
+from feedgen.rank.listing import PERSONAL, POPULAR, Listed, Source, make_list
+from feedgen.rank.params import Formula
+from feedgen.rank.parts import F64
+from feedgen.rank.request import R_AUTHOR, R_PATHS, R_POST, R_SEED, Ranked, Request, request
+from feedgen.rank.seen import MORE_SEED_FACTOR, Taste
+
+ENOUGH_SEEDS: Final = 50  # from here on the people one follows have no say of their own
+MOST_FROM_FOLLOWS: Final = 0.9  # of all weight, with no likes at all
+MAX_FOLLOWS: Final = 2000
+MAX_LIKED: Final = 3000  # newest ratings that are kept off the list
+
+# What a post's code says. From LIKES on: how many people led to it.
+CODE_POPULAR: Final = 0
+CODE_NO_LIKES_YET: Final = 1
+CODE_FOLLOWS: Final = 2
+CODE_LIKES: Final = 3
+
+
+class Seeds(NamedTuple):
+    posts: U32
+    times_us: I64
+    factors: F64
+    listed: U8  # 1: the arrays hold the reader's own edge
+
+    def only(self, rows: NDArray[np.intp]) -> Seeds:
+        return Seeds(self.posts[rows], self.times_us[rows], self.factors[rows], self.listed[rows])
+
+
+class ForYou(ListFeed):
+    name = "for-you"
+    title = "For You"
+    description = "Posts that people who like what you like are liking now."
+    early = False  # judge flags before the best are chosen: for feeds that few posts pass
+
+    def context(self, code: int) -> str | None:
+        if code >= CODE_LIKES:
+            return f"likes {code - CODE_LIKES + 1}"
+        return {CODE_POPULAR: "popular", CODE_NO_LIKES_YET: "popular, no likes yet", CODE_FOLLOWS: "follows"}[code]
+
+    def make(self, ask: Ask, known: Known, cheap: bool) -> Made:
+        if ask.reader_did is None:
+            return self.popular_list(ask, known)
+        view, f = self.desk.library.view(), self.desk.formula(cheap)
+        fetched = self.desk.library.fetched(ask.reader_did)
+        follows = follows_of(view, ask.person, fetched)
+        liked = liked_by(view, ask.person, fetched)
+        seeds = seeds_of(liked, ask.now_us, f, known.taste)
+        ranked = rank(view, f, self._request(ask, seeds, liked.posts, follows, known))
+        popular = self.popular_rows(ask)
+        popular = popular[~np.isin(popular[:, R_POST], liked.posts) & (popular[:, R_AUTHOR] != ask.person)]
+        listed = make_list(
+            view,
+            [Source(PERSONAL, ranked.ints), Source(POPULAR, popular)],
+            self.rules,
+            seen=known.seen,
+            follows=np.sort(follows),
+            hidden_posts=np.union1d(known.taste.hidden_posts, known.skip),
+            hidden_authors=known.taste.hidden_authors,
+        )
+        return Made(listed.posts, codes_of(listed, ranked, no_likes=liked.posts.size == 0), ask.languages)
+
+    def _request(self, ask: Ask, seeds: Seeds, liked: U32, follows: U32, known: Known) -> Request:
+        few = max(0.0, 1.0 - seeds.posts.size / ENOUGH_SEEDS)
+        taste = known.taste
+        return request(
+            ask.now_us,
+            reader=NO_PERSON if ask.person is None else ask.person,
+            seeds=seeds.posts,
+            seed_times=seeds.times_us,
+            seed_factors=seeds.factors,
+            seed_listed=seeds.listed,
+            less=taste.less,
+            less_factors=taste.less_weights,
+            people=follows[: MAX_FOLLOWS if few > 0 else 0],
+            people_share=MOST_FROM_FOLLOWS * few,
+            excluded=np.concatenate([liked, taste.hidden_posts, known.skip]),
+            authors=taste.authors,
+            author_factors=taste.author_factors,
+            require=self.rules.require,
+            forbid=self.rules.forbidden(),
+            early=self.early,
+        )
+
+
+def follows_of(view: View, person: int | None, fetched: Fetched | None) -> U32:
+    """Whom the reader follows: what we heard, and what their repository told."""
+    heard = np.empty(0, np.uint32) if person is None else view.follows_of(person)
+    if fetched is None:
+        return heard
+    return np.concatenate([heard, fetched.follows[~np.isin(fetched.follows, heard)]])
+
+
+def liked_by(view: View, person: int | None, fetched: Fetched | None) -> Seeds:
+    """All that the reader rated, newest first: what we heard, then what their repository told."""
+    posts, times = (
+        (np.empty(0, np.uint32), np.empty(0, np.int64)) if person is None else view.likes_of(person, MAX_LIKED)
+    )
+    listed = np.ones(posts.size, np.uint8)
+    if fetched is not None:
+        new = ~np.isin(fetched.posts, posts)
+        posts, times = np.concatenate([posts, fetched.posts[new]]), np.concatenate([times, fetched.times_us[new]])
+        listed = np.concatenate([listed, np.zeros(int(new.sum()), np.uint8)])
+    liked = Seeds(posts, times, np.ones(posts.size), listed)
+    return liked if fetched is None else liked.only(np.argsort(-times, kind="stable"))
+
+
+def seeds_of(liked: Seeds, now_us: int, f: Formula, taste: Taste) -> Seeds:
+    """The newest within the window, without what the reader wants less of, and first what they want more of."""
+    good = (liked.times_us >= now_us - f.seed_window_us) & ~np.isin(liked.posts, taste.less)
+    seeds = liked.only(np.flatnonzero(good)[: f.seeds])
+    seeds.factors[np.isin(seeds.posts, taste.more)] = MORE_SEED_FACTOR
+    more = taste.more[~np.isin(taste.more, seeds.posts)]
+    return Seeds(
+        np.concatenate([more, seeds.posts]),
+        np.concatenate([np.full(more.size, now_us), seeds.times_us]),
+        np.concatenate([np.full(more.size, MORE_SEED_FACTOR), seeds.factors]),
+        np.concatenate([np.zeros(more.size, np.uint8), seeds.listed]),
+    )
+
+
+def codes_of(listed: Listed, ranked: Ranked, no_likes: bool) -> U8:
+    """Where each listed post came from."""
+    codes = np.full(listed.posts.size, CODE_NO_LIKES_YET if no_likes else CODE_POPULAR, np.uint8)
+    personal = np.flatnonzero(listed.kinds == PERSONAL)
+    rows = ranked.ints[listed.rows[personal]]
+    paths = np.minimum(rows[:, R_PATHS], 200) - 1 + CODE_LIKES
+    # Whoever led here shares no seed with the reader: somebody whom they follow.
+    codes[personal] = np.where(rows[:, R_SEED] < 0, CODE_FOLLOWS, paths)
+    return codes

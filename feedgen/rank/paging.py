@@ -1,0 +1,184 @@
+"""Pages of a list that does not change while it is read, and the cursors that lead through it.
+
+The first page ranks once; what it found is kept as an immutable snapshot. A cursor is short, means nothing to others,
+and is authenticated, so nobody can read or invent one. It says which snapshot and where, but also whose and when, so
+that paging can go on when the snapshot is gone (expired, pushed out, restarted): the feed then makes a new list
+without what this reader was already served.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import struct
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from feedgen.core.errors import FeedgenError
+from feedgen.core.ids import US_PER_S
+from feedgen.core.telemetry import Counter, Gauge
+from feedgen.graph.access import U8, U32
+
+LIFE_US: Final = 600 * US_PER_S
+MAX_SNAPSHOTS: Final = 200_000
+MAX_BYTES: Final = 256 << 20
+OVERHEAD_BYTES: Final = 400  # of one snapshot: objects, keys, table entries
+MAX_CURSOR: Final = 64
+_BODY: Final = struct.Struct(">BHQQH")  # version, feed, reader, snapshot, position
+_MAC_BYTES: Final = 12  # 33 bytes in all, which is base64 without padding
+_VERSION: Final = 1
+
+snapshots_gone = Counter("rank_snapshots_gone", "Snapshots that a cursor asked for in vain", "why")
+snapshot_bytes = Gauge("rank_snapshot_bytes", "Memory that snapshots of lists take")
+
+
+class BadCursor(FeedgenError):
+    """Not a cursor of ours: garbage, or made by somebody else. `serve` answers 400 InvalidRequest, as it does for any
+    parameter that can't be: to start afresh would show a client with a bug the same first page for ever. A cursor of
+    ours that is old, or of another reader or feed, is *not* an error; paging then goes on as well as it can.
+    """
+
+
+class Cursor(NamedTuple):
+    feed: int
+    reader: int
+    snapshot: int
+    position: int
+
+
+def tag(text: str, bits: int) -> int:
+    """A short number for a name, to compare and not to look up."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> (64 - bits)
+
+
+class Cursors:
+    """Writes and reads cursors. The key must outlive a restart, or old cursors become garbage."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) < 16:
+            raise ValueError("a cursor key has at least 16 bytes")
+        self._key = key
+
+    def write(self, cursor: Cursor) -> str:
+        body = _BODY.pack(_VERSION, cursor.feed, cursor.reader, cursor.snapshot, cursor.position)
+        return base64.urlsafe_b64encode(body + self._mac(body)).decode()
+
+    def read(self, text: str) -> Cursor:
+        """Raises `BadCursor` for anything that `write` did not give."""
+        if len(text) > MAX_CURSOR or not text.isascii():
+            raise BadCursor("this is not a cursor of this feed")
+        try:
+            raw = base64.b64decode(text, b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            raise BadCursor("this is not a cursor of this feed") from None
+        body, mac = raw[: _BODY.size], raw[_BODY.size :]
+        # Base64 has several spellings of the same bytes; ours is the only good one.
+        if not hmac.compare_digest(mac, self._mac(body)) or self.spelled(raw) != text:
+            raise BadCursor("this is not a cursor of this feed")
+        version, *fields = _BODY.unpack(body)
+        if version != _VERSION:
+            raise BadCursor("this cursor is of another version")
+        return Cursor(*fields)
+
+    @staticmethod
+    def spelled(raw: bytes) -> str:
+        return base64.urlsafe_b64encode(raw).decode()
+
+    def _mac(self, body: bytes) -> bytes:
+        return hmac.digest(self._key, body, "sha256")[:_MAC_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A list as it was made. `codes` say where each post came from, in the words of the feed that made it."""
+
+    id: int
+    feed: int
+    reader: int
+    made_us: int
+    posts: U32
+    codes: U8
+    languages: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        return self.posts.nbytes + self.codes.nbytes + OVERHEAD_BYTES
+
+
+class Snapshots:
+    """The newest snapshots, bounded by age, count and bytes; used by one thread.
+
+    Of each reader and feed the newest is kept for the day when a new list can't be made in time.
+    """
+
+    def __init__(self, max_count: int = MAX_SNAPSHOTS, max_bytes: int = MAX_BYTES, life_us: int = LIFE_US) -> None:
+        self.max_count, self.max_bytes, self.life_us = max_count, max_bytes, life_us
+        self._by_id: OrderedDict[int, Snapshot] = OrderedDict()
+        self._latest: dict[tuple[int, int], int] = {}
+        self._bytes = 0
+        self._last_id = 0
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._bytes
+
+    def put(
+        self, feed: int, reader: int, posts: U32, codes: U8, now_us: int, languages: tuple[str, ...] = ()
+    ) -> Snapshot:
+        posts.setflags(write=False)
+        codes.setflags(write=False)
+        # Time makes ids differ across restarts; they never repeat within a process.
+        self._last_id = max(now_us, self._last_id + 1)
+        made = Snapshot(self._last_id, feed, reader, now_us, posts, codes, languages)
+        self._forget(self._latest.get((feed, reader)), if_older_than_us=now_us - self.life_us)
+        self._by_id[made.id] = made
+        self._latest[feed, reader] = made.id
+        self._bytes += made.size_bytes
+        while len(self._by_id) > self.max_count or self._bytes > self.max_bytes:
+            self._forget(next(iter(self._by_id)))
+        snapshot_bytes.set(self._bytes)
+        return made
+
+    def get(self, cursor: Cursor, now_us: int) -> Snapshot | None:
+        """The snapshot that a cursor is about, unless it is gone, too old, or another's."""
+        found = self._by_id.get(cursor.snapshot)
+        if found is None:
+            snapshots_gone.add(1, "unknown")
+        elif now_us - found.made_us > self.life_us:
+            snapshots_gone.add(1, "expired")
+        elif (found.feed, found.reader) != (cursor.feed, cursor.reader):
+            snapshots_gone.add(1, "foreign")
+        else:
+            return found
+        return None
+
+    def latest(self, feed: int, reader: int) -> Snapshot | None:
+        """The reader's last list, however old: better than none."""
+        return self._by_id.get(self._latest.get((feed, reader), -1))
+
+    def prune(self, now_us: int) -> None:
+        """Lets expired ones go, but for each reader's last. Now and then."""
+        for found in list(self._by_id.values()):
+            if now_us - found.made_us <= self.life_us:
+                break
+            if self._latest.get((found.feed, found.reader)) != found.id:
+                self._forget(found.id)
+
+    def forget_reader(self, reader: int) -> None:
+        for found in [s for s in self._by_id.values() if s.reader == reader]:
+            self._forget(found.id)
+
+    def _forget(self, snapshot: int | None, if_older_than_us: int | None = None) -> None:
+        found = self._by_id.get(snapshot) if snapshot is not None else None
+        if found is None or (if_older_than_us is not None and found.made_us >= if_older_than_us):
+            return
+        del self._by_id[found.id]
+        self._bytes -= found.size_bytes
+        if self._latest.get((found.feed, found.reader)) == found.id:
+            del self._latest[found.feed, found.reader]

@@ -1,0 +1,121 @@
+"""The threads that rank, and what happens when there is more to rank than they can.
+
+As long as the queue is short, work is done in full. When requests would wait noticeably, work is done cheaply; when
+they would wait past the deadline, or did, `TooLate` tells the feed to answer with what it has. Nothing is ever queued
+that can't be done in time, so the queue is bounded by the deadline itself, and by `max_waiting`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from feedgen.core.errors import FeedgenError
+from feedgen.core.telemetry import Counter, Gauge, Histogram
+
+T = TypeVar("T")
+
+DEADLINE_S: Final = 3.0  # from the request's arrival; the AppView leaves at 5
+CHEAP_AFTER_S: Final = 0.15  # a longer wait for a thread is felt
+MAX_WAITING: Final = 2000
+FIRST_GUESS_S: Final = 0.005  # what a list takes, before one was made
+
+lists_made = Counter("rank_lists", "Lists made, in full or cheaply", "mode")
+lists_late = Counter("rank_late", "Lists that were not made in time, and where they stood", "where")
+list_seconds = Histogram("rank_list_seconds", "From the start of ranking to the list", "mode")
+waiting_now = Gauge("rank_waiting", "Requests that wait for a ranking thread")
+
+
+class TooLate(FeedgenError):
+    """There is no time left to rank. The feed answers with the last list, or the popular one."""
+
+
+class _Job:
+    """What the loop and the thread both know of one request."""
+
+    __slots__ = ("given_up", "started")
+
+    def __init__(self) -> None:
+        self.started = False
+        self.given_up = False
+
+
+class RankPool:
+    """`await run(work, arrived_s)` calls `work(cheap)` in a thread. `monotonic_s` is the clock of `arrived_s`."""
+
+    def __init__(
+        self,
+        width: int | None = None,
+        deadline_s: float = DEADLINE_S,
+        cheap_after_s: float = CHEAP_AFTER_S,
+        max_waiting: int = MAX_WAITING,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.width = width or os.cpu_count() or 1
+        self.deadline_s, self.cheap_after_s, self.max_waiting = deadline_s, cheap_after_s, max_waiting
+        self._now_s = monotonic_s
+        self._threads = ThreadPoolExecutor(self.width, "rank")
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._takes_s = {False: FIRST_GUESS_S, True: FIRST_GUESS_S / 10}  # by cheap, smoothed
+
+    @property
+    def waiting(self) -> int:
+        return self._waiting
+
+    def expected_wait_s(self, cheap: bool) -> float:
+        """How long one who comes now would wait for a thread."""
+        return self._waiting * self._takes_s[cheap] / self.width
+
+    async def run(self, work: Callable[[bool], T], arrived_s: float | None = None) -> T:
+        """Raises `TooLate` when there is no time, else what `work` gives or raises."""
+        arrived_s = self._now_s() if arrived_s is None else arrived_s
+        left_s = self.deadline_s - (self._now_s() - arrived_s)
+        if left_s <= 0 or self._waiting >= self.max_waiting or self.expected_wait_s(cheap=True) > left_s:
+            lists_late.add(1, "at the door")
+            raise TooLate("no time to rank")
+        job = _Job()
+        self._count_waiting(1)
+        future = self._threads.submit(self._work, job, work, arrived_s)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), left_s)
+        except TimeoutError:
+            # A thread can't be stopped, but its work is bounded by the budget; one that waits still will not start.
+            job.given_up = True
+            lists_late.add(1, "working" if job.started else "waiting")
+            raise TooLate("ranking took too long") from None
+        finally:
+            if future.cancelled() and not job.started:
+                self._count_waiting(-1)
+
+    def _work(self, job: _Job, work: Callable[[bool], T], arrived_s: float) -> T:
+        job.started = True
+        self._count_waiting(-1)
+        start_s = self._now_s()
+        if job.given_up or start_s - arrived_s > self.deadline_s:
+            raise TooLate("waited too long")
+        cheap = start_s - arrived_s > self.cheap_after_s or self.expected_wait_s(cheap=False) > self.cheap_after_s
+        result = work(cheap)
+        self._learn(cheap, self._now_s() - start_s)
+        return result
+
+    def _count_waiting(self, change: int) -> None:
+        with self._lock:
+            self._waiting += change
+            waiting_now.set(self._waiting)
+
+    def _learn(self, cheap: bool, took_s: float) -> None:
+        mode = "cheap" if cheap else "full"
+        lists_made.add(1, mode)
+        list_seconds.observe(took_s, mode)
+        with self._lock:
+            self._takes_s[cheap] += 0.05 * (took_s - self._takes_s[cheap])
+
+    def close(self) -> None:
+        """What runs is finished, what waits is not begun."""
+        self._threads.shutdown(wait=True, cancel_futures=True)

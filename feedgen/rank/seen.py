@@ -1,0 +1,229 @@
+"""What a reader saw, was served, and wants less or more of.
+
+Posts are roaring bitmaps, one for each half day, so that forgetting is dropping a bitmap: a post is remembered for 48
+to 60 hours. "Show less" and "show more" are few and are kept one by one; their weight halves every two weeks.
+Everything is bounded, and a reader's state is a few hundred bytes when packed. Writing it to disk is others' work
+(`pack`, `unpack`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+import numpy as np
+from pyroaring import BitMap
+
+from feedgen.core.ids import NO_POST, US_PER_DAY, US_PER_S
+from feedgen.graph.access import U32
+from feedgen.graph.view import View
+from feedgen.rank.parts import F64
+
+BUCKET_US: Final = US_PER_DAY // 2
+BUCKETS_KEPT: Final = 5  # the one being filled and 48 hours
+MAX_SEEN: Final = 20_000  # posts a reader, in all buckets
+MAX_OPINIONS: Final = 200  # "show less" and "show more" a reader
+OPINION_HALF_LIFE_US: Final = 14 * US_PER_DAY
+FORGET_BELOW: Final = 0.02  # of an opinion's weight: after eleven weeks
+HIDE_AUTHOR_AT: Final = 1.5  # two fresh "show less" on one author hide them
+AUTHOR_LESS: Final = 0.4  # factor on an author's posts for each "show less"
+AUTHOR_MORE: Final = 1.5  # and for each "show more"
+MAX_AUTHOR_FACTOR: Final = 3.0
+MORE_SEED_FACTOR: Final = 2.0  # a post that the reader wants more of weighs as so many likes
+MAX_HOT: Final = 50_000  # readers whose state is unpacked
+MAX_READERS: Final = 2_000_000
+
+
+class Opinion(msgspec.Struct, array_like=True):
+    """One "show less" (less is True) or "show more"."""
+
+    post: int
+    author: int
+    about: int
+    at_s: int
+    less: bool
+
+    def weight(self, now_us: int) -> float:
+        return math.pow(0.5, max(now_us - self.at_s * US_PER_S, 0) / OPINION_HALF_LIFE_US)
+
+
+class Packed(msgspec.Struct, array_like=True):
+    seen: dict[int, bytes]
+    served: dict[int, bytes]
+    opinions: list[Opinion]
+
+
+class PostMemory:
+    """Posts by half day."""
+
+    __slots__ = ("buckets",)
+
+    def __init__(self, buckets: dict[int, BitMap] | None = None) -> None:
+        self.buckets = {} if buckets is None else buckets
+
+    def add(self, posts: Iterable[int], now_us: int) -> None:
+        bucket = now_us // BUCKET_US
+        self.buckets.setdefault(bucket, BitMap()).update(posts)
+        self.forget(now_us)
+        while len(self.buckets) > 1 and sum(map(len, self.buckets.values())) > MAX_SEEN:
+            del self.buckets[min(self.buckets)]
+
+    def forget(self, now_us: int) -> None:
+        oldest = now_us // BUCKET_US - BUCKETS_KEPT + 1
+        for bucket in [b for b in self.buckets if b < oldest]:
+            del self.buckets[bucket]
+
+    def all(self, now_us: int) -> BitMap:
+        self.forget(now_us)
+        return BitMap.union(*self.buckets.values()) if self.buckets else BitMap()
+
+
+class Taste:
+    """What "show less" and "show more" come to at one moment, in the words of `request.py`."""
+
+    __slots__ = ("author_factors", "authors", "hidden_authors", "hidden_posts", "less", "less_weights", "more")
+
+    def __init__(self, opinions: list[Opinion], now_us: int) -> None:
+        less = [o for o in opinions if o.less]
+        self.less: U32 = np.array([o.post for o in less], np.uint32)
+        self.less_weights: F64 = np.array([o.weight(now_us) for o in less], np.float64)
+        self.more: U32 = np.array([o.post for o in opinions if not o.less], np.uint32)
+        # The post goes, and its near kin: what it is about, and what else is about that.
+        kin = {o.post for o in less} | {o.about for o in less if o.about != NO_POST}
+        self.hidden_posts: U32 = np.array(sorted(kin), np.uint32)
+        factors, against = self._judge_authors(opinions, now_us)
+        self.hidden_authors: U32 = np.array(sorted(a for a, w in against.items() if w >= HIDE_AUTHOR_AT), np.uint32)
+        self.authors: U32 = np.array(sorted(factors), np.uint32)
+        self.author_factors: F64 = np.array([factors[a] for a in sorted(factors)], np.float64)
+
+    @staticmethod
+    def _judge_authors(opinions: list[Opinion], now_us: int) -> tuple[dict[int, float], dict[int, float]]:
+        factors: dict[int, float] = {}
+        against: dict[int, float] = {}
+        for o in opinions:
+            weight = o.weight(now_us)
+            step = math.pow(AUTHOR_LESS if o.less else AUTHOR_MORE, weight)
+            factors[o.author] = min(factors.get(o.author, 1.0) * step, MAX_AUTHOR_FACTOR)
+            against[o.author] = against.get(o.author, 0.0) + (weight if o.less else -weight)
+        return factors, against
+
+
+class ReaderState:
+    """One reader. Methods take the time, so that the same calls give the same state."""
+
+    __slots__ = ("opinions", "seen", "served")
+
+    def __init__(self) -> None:
+        self.seen = PostMemory()
+        self.served = PostMemory()
+        self.opinions: list[Opinion] = []
+
+    def saw(self, posts: Iterable[int], now_us: int) -> None:
+        """The client says so, or the reader scrolled past and asked for more."""
+        self.seen.add(posts, now_us)
+
+    def was_served(self, posts: Iterable[int], now_us: int) -> None:
+        """Sent in a page. Not yet seen; but a list that is made anew in the middle of paging leaves it out."""
+        self.served.add(posts, now_us)
+
+    def judge(self, view: View, post: int, less: bool, now_us: int) -> bool:
+        """ "Show less" or "show more" on a post; the newest word on a post counts. False when the post is unknown."""
+        facts = view.post(post)
+        if facts is None:
+            return False
+        self.opinions = [o for o in self.opinions if o.post != post and o.weight(now_us) >= FORGET_BELOW]
+        self.opinions.append(Opinion(post, facts.author, facts.about, now_us // US_PER_S, less))
+        del self.opinions[:-MAX_OPINIONS]
+        self.seen.add([post], now_us)
+        return True
+
+    def taste(self, now_us: int) -> Taste:
+        return Taste(self.opinions, now_us)
+
+    def pack(self) -> bytes:
+        def bytes_of(memory: PostMemory) -> dict[int, bytes]:
+            return {bucket: bitmap.serialize() for bucket, bitmap in memory.buckets.items()}
+
+        return msgspec.msgpack.encode(Packed(bytes_of(self.seen), bytes_of(self.served), self.opinions))
+
+    @classmethod
+    def unpack(cls, data: bytes) -> ReaderState:
+        """What `pack` gave; anything else is a new reader."""
+        state = cls()
+        try:
+            packed = msgspec.msgpack.decode(data, type=Packed)
+            seen = {bucket: BitMap.deserialize(b) for bucket, b in packed.seen.items()}
+            served = {bucket: BitMap.deserialize(b) for bucket, b in packed.served.items()}
+        except (msgspec.MsgspecError, ValueError, IndexError):
+            return state
+        state.seen, state.served = PostMemory(seen), PostMemory(served)
+        state.opinions = packed.opinions[-MAX_OPINIONS:]
+        return state
+
+
+class Readers:
+    """All readers' states by a number for their DID: the newest unpacked, the others packed, the oldest let go.
+
+    Used by the event loop's thread alone. `changed` are the readers whose state differs from what was last taken.
+    """
+
+    def __init__(self, max_readers: int = MAX_READERS, max_hot: int = MAX_HOT) -> None:
+        self.max_readers, self.max_hot = max_readers, max_hot
+        self._hot: OrderedDict[int, ReaderState] = OrderedDict()
+        self._cold: OrderedDict[int, bytes] = OrderedDict()
+        self.changed: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._hot) + len(self._cold)
+
+    def get(self, reader: int) -> ReaderState | None:
+        """The state as it is; None for a reader of whom nothing is known."""
+        state = self._hot.get(reader)
+        if state is not None:
+            self._hot.move_to_end(reader)
+            return state
+        packed = self._cold.pop(reader, None)
+        return None if packed is None else self._warm(reader, ReaderState.unpack(packed))
+
+    def edit(self, reader: int) -> ReaderState:
+        """The state, made when there is none, to be changed."""
+        self.changed.add(reader)
+        return self.get(reader) or self._warm(reader, ReaderState())
+
+    def take_changed(self, limit: int = 10_000) -> list[tuple[int, bytes]]:
+        """(reader, packed state) to be written down; what is given is no longer `changed`."""
+        taken = []
+        for reader in sorted(self.changed)[:limit]:
+            self.changed.discard(reader)
+            state = self._hot.get(reader)
+            packed = self._cold.get(reader) if state is None else state.pack()
+            if packed is not None:
+                taken.append((reader, packed))
+        return taken
+
+    def put(self, reader: int, packed: bytes) -> None:
+        """A state that was read back; it does not replace a newer one."""
+        if reader not in self._hot and reader not in self._cold:
+            self._cold[reader] = packed
+            self._trim()
+
+    def forget(self, reader: int) -> None:
+        self._hot.pop(reader, None)
+        self._cold.pop(reader, None)
+        self.changed.discard(reader)
+
+    def _warm(self, reader: int, state: ReaderState) -> ReaderState:
+        self._hot[reader] = state
+        self._trim()
+        return state
+
+    def _trim(self) -> None:
+        while len(self._hot) > self.max_hot:
+            reader, state = self._hot.popitem(last=False)
+            self._cold[reader] = state.pack()
+        while len(self) > self.max_readers and self._cold:
+            reader, _ = self._cold.popitem(last=False)
+            self.changed.discard(reader)

@@ -1,0 +1,219 @@
+"""For You as a reader meets it: pages, seen posts, show less, newcomers, deletions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from feedgen.core.ids import US_PER_S
+from feedgen.feeds.base import Ask, Desk, Fetched, Page, reader_key
+from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.popular import PopularFeed
+from feedgen.feeds.videos import VideosForYou
+from feedgen.graph.edit import mark_posts
+from feedgen.ingest.events import DELETED, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, VIDEO
+from feedgen.rank.listing import ListRules
+from feedgen.rank.paging import BadCursor, Cursors, Snapshots
+from tests.feeds.town import NEWCOMER, NOW_US, READER, Town, ask, did, make_desk, u32
+
+MINUTE_US = 60 * US_PER_S
+
+
+@pytest.fixture(scope="module")
+def shared_town() -> Town:
+    return Town()
+
+
+@pytest.fixture
+def desk(shared_town: Town) -> Iterator[Desk]:
+    desk = make_desk(shared_town)
+    yield desk
+    desk.pool.close()
+
+
+def uris(page: Page) -> list[str]:
+    return [item.uri for item in page.items]
+
+
+async def read_all(feed: ForYou | PopularFeed, first: Ask) -> list[str]:
+    """All pages to the end."""
+    found: list[str] = []
+    cursor = None
+    for _ in range(50):
+        page = await feed.page(Ask(first.reader_did, first.person, first.limit, cursor, first.languages, first.now_us))
+        found += uris(page)
+        cursor = page.cursor
+        if cursor is None:
+            return found
+    raise AssertionError("paging does not end")
+
+
+async def test_a_reader_gets_their_own_taste(desk: Desk, shared_town: Town) -> None:
+    page = await ForYou(desk).page(ask(limit=20))
+    assert len(page.items) == 20
+    assert [shared_town.taste_of(uri) for uri in uris(page)] == [0] * 20
+    assert all(item.context and item.context.startswith("likes ") for item in page.items)
+
+
+async def test_never_own_nor_liked_posts(desk: Desk, shared_town: Town) -> None:
+    liked = set(shared_town.view().likes_of(READER, 1000)[0].tolist())
+    assert len(liked) > 10
+    found = {shared_town.posts[shared_town.index(uri)] for uri in await read_all(ForYou(desk), ask())}
+    assert not found & liked
+
+
+async def test_pages_neither_repeat_nor_skip(desk: Desk) -> None:
+    whole = uris(await ForYou(desk).page(ask(limit=100)))
+    found = await read_all(ForYou(desk), ask(limit=7))
+    assert len(found) == len(set(found))
+    assert found[:100] == whole
+
+
+async def test_paging_goes_on_without_repeats_after_a_restart(desk: Desk) -> None:
+    feed = ForYou(desk)
+    first = await feed.page(ask(limit=10))
+    desk.snapshots = Snapshots()
+    second = await feed.page(ask(limit=10, cursor=first.cursor, now_us=NOW_US + MINUTE_US))
+    assert len(second.items) == 10
+    assert not set(uris(first)) & set(uris(second))
+
+
+async def test_an_expired_cursor_goes_on(desk: Desk) -> None:
+    feed = ForYou(desk)
+    first = await feed.page(ask(limit=10))
+    later = NOW_US + 11 * MINUTE_US
+    second = await feed.page(ask(limit=10, cursor=first.cursor, now_us=later))
+    third = await feed.page(ask(limit=10, cursor=second.cursor, now_us=later))
+    assert len({*uris(first), *uris(second), *uris(third)}) == 30
+
+
+async def test_another_readers_cursor_gives_ones_own_list(desk: Desk, shared_town: Town) -> None:
+    feed = ForYou(desk)
+    others = await feed.page(ask(person=1, limit=10))
+    page = await feed.page(ask(limit=10, cursor=others.cursor))
+    assert {shared_town.taste_of(uri) for uri in uris(page)} == {0}
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "A" * 44, "=" * 200, "é", "AQ\n=="])
+async def test_garbage_is_refused(desk: Desk, cursor: str) -> None:
+    with pytest.raises(BadCursor):
+        await ForYou(desk).page(ask(cursor=cursor))
+
+
+async def test_a_cursor_of_another_key_is_refused(desk: Desk) -> None:
+    page = await ForYou(desk).page(ask(limit=5))
+    desk.cursors = Cursors(b"x" * 32)
+    with pytest.raises(BadCursor):
+        await ForYou(desk).page(ask(cursor=page.cursor))
+
+
+async def test_what_was_scrolled_past_sinks(desk: Desk) -> None:
+    desk.rules = ListRules(author_max=100)  # else the unseen posts of an author use up their places
+    feed = ForYou(desk)
+    first = await feed.page(ask(limit=10))
+    await feed.page(ask(limit=10, cursor=first.cursor))
+    again = await feed.page(ask(limit=30, now_us=NOW_US + MINUTE_US))
+    assert not set(uris(first)) & set(uris(again))
+    everything = await read_all(feed, ask(limit=50, now_us=NOW_US + MINUTE_US))
+    assert set(uris(first)) <= set(everything)
+
+
+async def test_served_but_not_scrolled_past_stays(desk: Desk) -> None:
+    feed = ForYou(desk)
+    first = await feed.page(ask(limit=10))
+    assert uris(await feed.page(ask(limit=10, now_us=NOW_US + US_PER_S))) == uris(first)
+
+
+async def test_a_peek_is_neither_served_nor_seen(desk: Desk) -> None:
+    await ForYou(desk).page(ask(limit=1, peek=True))
+    assert desk.readers.get(reader_key(did(READER))) is None
+
+
+async def test_show_less_acts_on_the_next_page(desk: Desk, shared_town: Town) -> None:
+    feed = ForYou(desk)
+    first = uris(await feed.page(ask(limit=30)))
+    post = shared_town.posts[shared_town.index(first[0])]
+    author = shared_town.view().author(post)
+    state = desk.readers.edit(reader_key(did(READER)))
+    assert state.judge(shared_town.view(), post, less=True, now_us=NOW_US)
+    second = uris(await feed.page(ask(limit=30)))
+    assert first[0] not in second
+    other = next(p for p in shared_town.posts if p != post and shared_town.view().author(p) == author)
+    state.judge(shared_town.view(), other, less=True, now_us=NOW_US)
+    everything = await read_all(feed, ask(limit=50))
+    assert did(author or 0) not in {uri.split("/")[2] for uri in everything}
+
+
+async def test_a_newcomer_gets_a_full_popular_page_that_says_so(desk: Desk) -> None:
+    page = await ForYou(desk).page(ask(person=NEWCOMER))
+    assert len(page.items) == 30
+    assert {item.context for item in page.items} == {"popular, no likes yet"}
+
+
+async def test_a_newcomer_who_follows_gets_what_these_like(desk: Desk, shared_town: Town) -> None:
+    nothing = u32([])
+    shared_town.fetched_by_did[did(NEWCOMER)] = Fetched(nothing, np.empty(0, np.int64), u32(list(range(1, 60, 2))))
+    page = await ForYou(desk).page(ask(person=NEWCOMER))
+    shared_town.fetched_by_did.clear()
+    assert [shared_town.taste_of(uri) for uri in uris(page)] == [1] * 30
+    assert {item.context for item in page.items} == {"follows"}
+
+
+async def test_older_likes_from_the_repository_are_seeds(desk: Desk, shared_town: Town) -> None:
+    posts = u32(shared_town.posts[1:200:2])
+    times = np.full(posts.size, NOW_US - 1, np.int64)
+    shared_town.fetched_by_did[did(NEWCOMER)] = Fetched(posts, times, u32([]))
+    page = await ForYou(desk).page(ask(person=NEWCOMER, limit=10))
+    shared_town.fetched_by_did.clear()
+    assert [shared_town.taste_of(uri) for uri in uris(page)] == [1] * 10
+
+
+async def test_videos_are_all_videos_and_plenty(desk: Desk, shared_town: Town) -> None:
+    page = await VideosForYou(desk).page(ask(limit=50))
+    assert len(page.items) == 50
+    for uri in uris(page):
+        facts = shared_town.view().post(shared_town.posts[shared_town.index(uri)])
+        assert facts is not None
+        assert facts.flags & VIDEO
+
+
+async def test_posts_deleted_while_paging_are_left_out() -> None:
+    town = Town(posts=200)
+    desk = make_desk(town)
+    feed = ForYou(desk)
+    first = await feed.page(ask(limit=5))
+    expected = uris(await feed.page(ask(limit=10, cursor=first.cursor)))
+    gone = town.posts[town.index(expected[3])]
+    mark_posts(town.view().arrays, int(town.view().arrays.slot_row[gone >> 24]), u32([gone]), DELETED, True)
+    page = await feed.page(ask(limit=10, cursor=first.cursor))
+    assert len(page.items) == 10
+    assert uris(page)[:3] + uris(page)[3:9] == expected[:3] + expected[4:]
+    desk.pool.close()
+
+
+async def test_authors_who_must_not_be_shown() -> None:
+    town = Town(posts=200)
+    desk = make_desk(town)
+    page = await ForYou(desk).page(ask(limit=3))
+    one, two, three = (town.view().author(town.posts[town.index(uri)]) or 0 for uri in uris(page))
+    flags = town.world.people.flags
+    flags[one] |= INACTIVE
+    flags[two] |= OPTED_OUT
+    flags[three] |= NO_UNAUTHENTICATED
+    authors = {uri.split("/")[2] for uri in await read_all(ForYou(desk), ask(now_us=NOW_US + US_PER_S))}
+    assert not {did(one), did(two)} & authors
+    assert did(three) in authors
+    public = {uri.split("/")[2] for uri in await read_all(PopularFeed(desk), ask(person=None))}
+    assert not {did(one), did(two), did(three)} & public
+    desk.pool.close()
+
+
+async def test_logged_out_readers_share_one_list_in_their_language(desk: Desk, shared_town: Town) -> None:
+    page = await ForYou(desk).page(ask(person=None, languages=("de",)))
+    again = await ForYou(desk).page(ask(person=None, languages=("de",), now_us=NOW_US + US_PER_S))
+    assert page.req_id == again.req_id
+    assert {shared_town.index(uri) % 7 < 3 for uri in uris(page)} == {True}
+    assert page.languages == ("de",)
+    assert len(desk.readers) == 0

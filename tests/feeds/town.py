@@ -1,0 +1,91 @@
+"""A small town of people with two tastes, and a desk whose feeds serve it."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+
+from feedgen.core.ids import US_PER_DAY, US_PER_S, make_tid
+from feedgen.core.languages import number
+from feedgen.feeds.base import Ask, Desk, Fetched
+from feedgen.graph.view import View
+from feedgen.ingest.events import KNOWN, VIDEO
+from feedgen.rank.paging import Cursors
+from feedgen.rank.pool import RankPool
+from tests.rank.world import World
+
+FIRST_DAY = 20_400
+START_US = FIRST_DAY * US_PER_DAY
+NOW_US = START_US + 2 * US_PER_DAY - 600 * US_PER_S
+PEOPLE = 120
+AUTHORS = 60
+READER = 0  # likes what even people like
+NEWCOMER = 500  # never liked anything
+
+
+def did(person: int) -> str:
+    return f"did:plc:{person:024d}".replace("0", "a").replace("1", "b").replace("8", "c").replace("9", "d")
+
+
+class Town:
+    """Implements `Library`. Even people like even posts, odd people odd ones; half of each are videos or German."""
+
+    def __init__(self, posts: int = 600, seed: int = 1) -> None:
+        chance = Random(seed)
+        self.world = World(FIRST_DAY, 2)
+        self.fetched_by_did: dict[str, Fetched] = {}
+        self.posts: list[int] = []
+        times = sorted(START_US + chance.randrange(46 * 3600) * US_PER_S for _ in range(posts))
+        for i, at_us in enumerate(times):
+            author = PEOPLE + chance.randrange(AUTHORS)
+            flags = KNOWN | (VIDEO if i % 5 < 2 else 0)
+            self.posts.append(self.world.post(author, at_us, flags, number("de" if i % 7 < 3 else "en")))
+        rated = []
+        for i, at_us in enumerate(times):
+            for _ in range(chance.randrange(2, 14)):
+                person = chance.randrange(PEOPLE // 2) * 2 + i % 2
+                rated.append((person, self.posts[i], min(at_us + chance.randrange(8 * 3600) * US_PER_S, NOW_US - 1)))
+        self.world.rate(sorted(rated, key=lambda r: r[2]))
+
+    def view(self) -> View:
+        return self.world.view
+
+    def uri(self, post: int) -> str | None:
+        facts = self.view().post(post)
+        return None if facts is None else f"at://{did(facts.author)}/app.bsky.feed.post/{make_tid(facts.key >> 10)}"
+
+    def person(self, did: str) -> int | None:
+        return next((p for p in range(PEOPLE + AUTHORS) if globals()["did"](p) == did), None)
+
+    def fetched(self, did: str) -> Fetched | None:
+        return self.fetched_by_did.get(did)
+
+    def taste_of(self, uri: str) -> int:
+        """0 or 1: whose kind of post that is."""
+        return self.index(uri) % 2
+
+    def index(self, uri: str) -> int:
+        return next(i for i, post in enumerate(self.posts) if self.uri(post) == uri)
+
+
+def make_desk(town: Town) -> Desk:
+    desk = Desk(town, Cursors(b"k" * 32), RankPool(1))
+    desk.refresh(NOW_US)
+    return desk
+
+
+def ask(
+    person: int | None = READER,
+    limit: int = 30,
+    cursor: str | None = None,
+    now_us: int = NOW_US,
+    languages: tuple[str, ...] = ("en",),
+    peek: bool = False,
+) -> Ask:
+    known = None if person is None or person == NEWCOMER else person
+    return Ask(None if person is None else did(person), known, limit, cursor, languages, now_us, peek)
+
+
+def u32(values: list[int]) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+    return np.array(values, np.uint32)
