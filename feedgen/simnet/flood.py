@@ -26,6 +26,7 @@ from feedgen.core.ids import US_PER_DAY
 from feedgen.simnet import floodkernels as fk
 from feedgen.simnet import people as people_module
 from feedgen.simnet.floodframes import FIELDS, V1, V1_CURSOR, V2, program
+from feedgen.simnet.floodkernels import NONE
 from feedgen.simnet.text import mix1
 
 U8 = NDArray[np.uint8]
@@ -38,6 +39,11 @@ FAME_SIGMA: Final = 1.8
 AGE_MEDIAN_S: Final = 3 * 3600.0  # of a post when it is liked
 AGE_SIGMA: Final = 1.5
 MAX_AGE_S: Final = 6 * 86_400.0
+NEAR_US: Final = 7 * 60 * 1_000_000  # a community has its favourites among the posts of seven minutes
+WIDE: Final = 16  # and everybody has theirs among so many times as many
+STEEP: Final = 5  # a few posts get most of the likes
+STEEP_SMALL: Final = 3  # with few people that would be all of them, several times
+CROWD: Final = 200_000
 LEVEL: Final = 1  # of zstd
 
 
@@ -115,18 +121,19 @@ class FloodPlan:
             likes, self.ratings - likes, self.follows, unlikes, self.deletes // 10, self.deletes // 10,
             self.deletes - unlikes - 2 * (self.deletes // 10), self.others // 2, self.others // 4, self.others // 8,
         )  # fmt: skip
+        near = _power_of_two(self.posts * NEAR_US // self.span_us, 256)
         thresholds = np.cumsum(counts) / max(rest, 1)
+        readers, authors = (_persons(self.people, sigma) for sigma in (ACTIVITY_SIGMA, FAME_SIGMA))
         return fk.Scalars(
-            self.events, self.posts, self.people, self.start_us, self.span_us // self.events, self.span_us %
-            self.events,
-            mix1(self.seed, 97) >> 8, thresholds, _persons(self.people, ACTIVITY_SIGMA), _persons(self.people,
-            FAME_SIGMA), _ages(),
-            _coprime(self.people),
+            events=self.events, posts=self.posts, people=self.people, start_us=self.start_us,
+            gap_us=self.span_us // self.events, gap_rest=self.span_us % self.events, salt=mix1(self.seed, 97) >> 8,
+            thresholds=thresholds, readers=readers, authors=authors, ages_us=_ages(), step=_coprime(self.people),
+            near=near, steep=STEEP if self.people >= CROWD else STEEP_SMALL, wide=near * WIDE,
         )  # fmt: skip
 
 
 class Columns(NamedTuple):
-    """A stretch of events as arrays; see `floodframes` for kinds and flags. -1 where there is nothing to say."""
+    """A stretch of events as arrays; see `floodframes` for kinds and flags. Nothing to say is -1, or NONE for posts."""
 
     seq: I64
     time_us: I64
@@ -256,14 +263,20 @@ def _persons(n: int, sigma: float) -> I64:
     # Drawn in proportion to a log-normal share, the rank's normal score is shifted by sigma.
     scores = _normal_quantile(throws) + sigma
     ranks = np.array([0.5 * math.erfc(score / math.sqrt(2)) for score in scores])
-    table = np.floor(n * ranks[::-1]).astype(np.int64)
+    table: I64 = np.floor(n * ranks[::-1]).astype(np.int64)
     table[0], table[-1] = 0, n
     return table
 
 
 def _ages() -> I64:
     throws = ((np.arange(fk.TABLE) + 0.5) / fk.TABLE).clip(1e-9, 1 - 1e-9)
-    return (np.minimum(AGE_MEDIAN_S * np.exp(AGE_SIGMA * _normal_quantile(throws)), MAX_AGE_S) * 1e6).astype(np.int64)
+    ages_s = AGE_MEDIAN_S * np.exp(AGE_SIGMA * _normal_quantile(throws))
+    ages: I64 = (np.minimum(ages_s, MAX_AGE_S) * 1e6).astype(np.int64)
+    return ages
+
+
+def _power_of_two(n: int, least: int) -> int:
+    return int(max(least, 1 << max(n, 1).bit_length() - 1))
 
 
 def _normal_quantile(p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -293,4 +306,16 @@ def _from_base32(text: str) -> int:
     return value
 
 
-__all__ = ["V1", "V1_CURSOR", "V2", "Chunk", "Columns", "Encoder", "FloodPlan", "fill", "flood", "flood_columns"]
+__all__ = [
+    "NONE",
+    "V1",
+    "V1_CURSOR",
+    "V2",
+    "Chunk",
+    "Columns",
+    "Encoder",
+    "FloodPlan",
+    "fill",
+    "flood",
+    "flood_columns",
+]

@@ -51,11 +51,10 @@ TABLE: Final = 1 << 16  # entries in a table of throws
 TEXT, BINARY = np.int64(1), np.int64(2)  # of websocket messages
 MAX_FRAME: Final = 2_048
 USUAL_FRAME: Final = 720
+NONE: Final = -(1 << 62)  # instead of a post's number; numbers below zero are posts of the days before
 COMMUNITIES: Final = 64
-NEAR: Final = 1 << 14  # posts among which a community has its favourites: seven minutes' worth
-WIDE: Final = 1 << 18  # posts among which everybody has the same favourites: two hours' worth
+POOLS: Final = 16  # a community cares for one post in so many
 OWN_TASTE: Final = 0.8  # share of the likes that follow the community
-STEEP: Final = 4.0  # the larger, the more likes the favourites get
 REV_US: Final = 25_000  # a commit is this much older than its event
 RELAY_US: Final = 250_000  # and the relay's event
 SEARCH: Final = 48  # events that a deletion looks back through for something of its kind
@@ -76,6 +75,9 @@ class Scalars(NamedTuple):
     authors: I64
     ages_us: I64
     step: int
+    near: int  # posts among which a community has its favourites, a power of two
+    steep: int  # the higher this power, the more likes the favourites get
+    wide: int  # posts among which everybody has the same favourites, a power of two
 
 
 @inline
@@ -153,17 +155,22 @@ def post_of(s: Any, j: Any, actor: Any) -> Any:
     gap = np.float64(s.gap_us) + np.float64(s.gap_rest) / np.float64(s.events)
     newest = posts_before(s, j)  # exclusive
     around = posts_before(s, j - np.int64(np.float64(age) / gap))
-    own = unit(mix(h, 1)) < OWN_TASTE
-    size = NEAR if own else WIDE
-    salt = s.salt + (actor % COMMUNITIES + 1) * 7919 if own else s.salt
     u = unit(mix(h, 2))
-    u *= u
-    rank = np.uint64(np.float64(size) * u * u)  # to the power STEEP
+    if unit(mix(h, 1)) < OWN_TASTE:
+        community = actor % COMMUNITIES
+        size, pools, pool, salt = s.near, POOLS, community % POOLS, s.salt + (community + 1) * 7919
+    else:
+        size, pools, pool, salt = s.wide, 1, 0, s.salt
+    share = u
+    for _ in range(s.steep - 1):
+        share *= u
+    rank = np.uint64(np.float64(size // pools) * share)
     block = around // size
     while True:
-        # An odd multiplier and an offset permute the block: each block and community has favourites of its own.
+        # An odd multiplier and an offset permute the pool: each block and community has favourites of its own.
         turn = mix(np.uint64(block), salt)
-        k = block * size + np.int64((rank * (turn | np.uint64(1)) + (turn >> np.uint64(32))) & np.uint64(size - 1))
+        place = (rank * (turn | np.uint64(1)) + (turn >> np.uint64(32))) & np.uint64(size // pools - 1)
+        k = block * size + np.int64(place) * pools + pool
         if k < newest and author_of(s, k) != actor:
             return k
         block -= 1
@@ -239,8 +246,8 @@ def fill(s: Scalars, first: int, c: Any) -> None:
         j = first + i
         kind = kind_of(s, j)
         c.seq[i], c.time_us[i], c.kind[i] = j + 1, time_of(s, j), kind
-        c.post[i] = c.post_key[i] = c.parent[i] = -1
-        c.author[i] = c.whom[i] = -1
+        c.post[i] = c.parent[i] = NONE
+        c.author[i] = c.whom[i] = c.post_key[i] = -1
         c.flags[i] = c.language[i] = 0
         at = j
         if kind in (UNLIKE, UNREPOST, UNFOLLOW):
@@ -319,7 +326,7 @@ def values(s: Scalars, c: Any, which: I64, v: I64) -> None:
         v[i, F_CREATED], v[i, F_RELAY_TIME], v[i, F_TIME] = c.key[i] >> 10, us - RELAY_US, us
         v[i, F_TIME_US], v[i, F_SEQ], v[i, F_RELAY_SEQ], v[i, F_NUMBER] = us, c.seq[i], us // 2_000, c.actor[i]
         v[i, F_CID] = np.int64(mix(np.uint64(c.seq[i]), s.salt + 24))
-        if post != -1:
+        if post != NONE:
             v[i, F_POST_CID] = np.int64(mix(np.uint64(post), s.salt + 20))
         if c.kind[i] == POST:
             # A post's own CID is that of every reference to it.
@@ -331,7 +338,7 @@ def values(s: Scalars, c: Any, which: I64, v: I64) -> None:
             v[i, F_TEXT] = (
                 N_LANGUAGES + c.language[i] * SAYINGS_EACH + np.int64((h >> np.uint64(32)) % np.uint64(SAYINGS_EACH))
             )
-            if c.parent[i] != -1:
+            if c.parent[i] != NONE:
                 parent = c.parent[i]
                 v[i, F_PARENT_AUTHOR], v[i, F_PARENT_KEY] = author_of(s, parent), key_of(s, event_of_post(s, parent))
                 v[i, F_PARENT_CID] = np.int64(mix(np.uint64(parent), s.salt + 20))

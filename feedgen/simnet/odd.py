@@ -86,61 +86,43 @@ class Oddities:
             self._teller.odd_created[collection, row] = created
         self._odd[collection, text.tids(table["key"][[row]])[0]] = FUTURE
 
-    def after(self, events: list[SimEvent]) -> list[SimEvent]:
-        """Extra events among the others, in order of time."""
+    def after(self, step: Step, events: list[SimEvent]) -> list[SimEvent]:
+        """Extra events among the others, in order of time, none beyond the step."""
         if self._odd:
             for event in events:
                 if event.kind == "commit" and event.operation == "create":
                     event.odd = self._odd.get((event.collection, event.rkey), "")
-        extra: list[SimEvent] = []
-        creates = len(events)
+        picked: list[tuple[str, SimEvent]] = []
         for kind, each in ((DUPLICATE, 0.2), (MALFORMED, 0.2), (REPEAT, 0.15)):
-            for at in self._rng.integers(
-                0, max(creates, 1), int(self._rng.poisson(creates * self._share * each))
-            ).tolist():
-                made = self._extra(kind, events[at])
-                if made is not None:
-                    extra.append(made)
-        if not extra:
+            n = int(self._rng.poisson(len(events) * self._share * each))
+            picked += [(kind, events[at]) for at in self._rng.integers(0, max(len(events), 1), n).tolist()]
+        if not picked:
             return events
+        # A copy must not bring back what is taken away in the meantime: the real network repeats in order.
+        ended = {(event.did, event.rkey) for event in events if event.operation == "delete" or event.kind == "account"}
+        extra = [
+            self._extra(kind, of, step.end_us)
+            for kind, of in picked
+            if (of.did, of.rkey) not in ended and (of.did, "") not in ended and (kind == REPEAT or _fits(kind, of))
+        ]
         return sorted(events + extra, key=lambda event: event.time_us)
 
-    def _extra(self, kind: str, of: SimEvent) -> SimEvent | None:
-        later = of.time_us + int(self._rng.integers(1, 90 * US_PER_S))
+    def _extra(self, kind: str, of: SimEvent, end_us: int) -> SimEvent:
+        later = min(of.time_us + int(self._rng.integers(1, 90 * US_PER_S)), end_us - 1)
         if kind == REPEAT:
             # The very same event again: only the server's own time and number are new.
-            return SimEvent(
-                0,
-                later,
-                of.did,
-                of.kind,
-                of.operation,
-                of.collection,
-                of.rkey,
-                of.rev,
-                of.cid,
-                of.record,
-                of.detail,
-                REPEAT,
-            )
-        if of.kind != "commit" or of.operation != "create" or of.record is None:
-            return None
-        rkey = make_tid(later - US_PER_S, 30)
+            return msgspec.structs.replace(of, time_us=later, odd=REPEAT)
+        rkey, rev = make_tid(later - US_PER_S, 30), make_tid(later)
         cid = text.cids(text.mix(np.array([later]), self._seed * 31 + 89))[0]
-        if kind == DUPLICATE:
-            if of.collection != LIKE_NSID:
-                return None
-            return SimEvent(
-                0, later, of.did, "commit", "create", LIKE_NSID, rkey, make_tid(later), cid, of.record, odd=DUPLICATE
-            )
-        field, value = _BROKEN[int(self._rng.integers(len(_BROKEN)))]
-        record = value if field == "*" else _replace(of.record, field, value)
-        return SimEvent(
-            0, later, of.did, "commit", "create", of.collection, rkey, make_tid(later), cid, record, odd=MALFORMED
-        )
+        record, collection = of.record or b"", of.collection
+        if kind == MALFORMED:
+            present = msgspec.json.decode(record, type=dict[str, msgspec.Raw])
+            wrongs = [(field, value) for field, value in _BROKEN if field == "*" or field in present]
+            field, value = wrongs[int(self._rng.integers(len(wrongs)))]
+            record = value if field == "*" else msgspec.json.encode(present | {field: msgspec.Raw(value)})
+        return SimEvent(0, later, of.did, "commit", "create", collection, rkey, rev, cid, record, odd=kind)
 
 
-def _replace(record: bytes, field: str, value: bytes) -> bytes:
-    fields = msgspec.json.decode(record, type=dict[str, msgspec.Raw])
-    fields[field] = msgspec.Raw(value)
-    return msgspec.json.encode(fields)
+def _fits(kind: str, of: SimEvent) -> bool:
+    """Only a like is worth doubling, and only a record can be malformed."""
+    return of.operation == "create" and (kind == MALFORMED or of.collection == LIKE_NSID)

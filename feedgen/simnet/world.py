@@ -151,7 +151,7 @@ class World:
         step = self._behaviour.step(self._steps, start, start + self._step_us)
         self._odd.before(self._steps, step)
         events = self._teller.tell(step)
-        events = self._odd.after(events)
+        events = self._odd.after(step, events)
         events.reverse()
         self._remember(step)
         self._waiting = events
