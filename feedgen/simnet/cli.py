@@ -23,8 +23,10 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
 @click.option("--people", default=1000, help="How many people live there.", type=click.IntRange(20))
 @click.option("--seed", default=1, help="The same seed and options make the same network.")
 @click.option("--days", default=1.0, help="How much past there is when it starts.", type=click.FloatRange(0, 90))
-@click.option("--per-person-day", default=30.0, help="Events a person makes a day, on average.")
-@click.option("--rate", type=float, help="Live events/s of everybody together, instead of --per-person-day.")
+@click.option("--per-person-day", default=30.0, help="Events a person makes a day, on average. (Real: about 30.)")
+@click.option(
+    "--rate", type=float, help="Events/s of everybody together, once the past is over. [default: as the past]"
+)
 @click.option("--odd", default=0.002, help="Share of odd things: strange keys, future dates, broken records, repeats.")
 @click.option("--hosts", default="v2,v2,legacy", help="Jetstream hosts, by flavour: v2 or legacy.")
 @click.option("--lookback-h", type=float, help="How old a cursor may be, -1 for any age. [default: v2 36, legacy 24]")
@@ -33,7 +35,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
 @click.option("--max-rate", default=0.0, help="Events/s for each reader, 0 for no limit. (Real legacy hosts: 5000.)")
 @click.option("--segment-s", default=3600.0, help="Length of a v2 host's segments; time cursors find sealed ones only.")
 @click.option("--listen", default="127.0.0.1", help="Address to listen at.")
-@click.option("--port", default=0, help="First port; each server takes the next. 0: whatever is free.")
+@click.option("--port", default=0, help="First port: pds, then appview, plc, web, control, the hosts. 0: free ones.")
 @click.option("--wait/--no-wait", default=False, help="Say ready only when the whole past was told.")
 @click.option("--now", "now_us", type=int, help="Unix microseconds at which the past ends; time stands still there.")
 @click.option("--flood", is_flag=True, help="Ready-made events at full speed instead of a world; see below.")
@@ -148,12 +150,12 @@ def _options(given: dict[str, Any]) -> SimnetOptions:
             start_us=(given["now_us"] or time.time_ns() // 1000) - span_us,
             span_us=span_us,
         )
-    people, rate = given["people"], given["rate"]
     return SimnetOptions(
         seed=given["seed"],
-        people=people,
+        people=given["people"],
         history_days=given["days"],
-        per_person_day=given["per_person_day"] if rate is None else rate * 86_400 / people,
+        per_person_day=given["per_person_day"],
+        live_rate=given["rate"],
         odd_share=given["odd"],
         now_us=given["now_us"],
         hosts=hosts,

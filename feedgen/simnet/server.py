@@ -25,6 +25,7 @@ from feedgen.simnet.flood import FloodPlan
 from feedgen.simnet.history import MAX_EVENTS, History
 from feedgen.simnet.httpd import Handler, HttpServer, Request
 from feedgen.simnet.jetstream import Dictionary, HostOptions, JetstreamHost, first_frames
+from feedgen.simnet.lively import LivelyWorld, aligned_start_us
 from feedgen.simnet.pds import Repositories
 from feedgen.simnet.plc import Directory, Keyring, Population, WebHosts
 from feedgen.simnet.records import SimEvent
@@ -34,6 +35,7 @@ from feedgen.simnet.world import WARM_UP_US, World
 TELL_EVENTS: Final = 500  # between two looks at the sockets while the past is told
 TICK_S: Final = 0.05
 WARM_UP_EVENTS: Final = 150_000  # a world that is very busy lives for a shorter time before its first event
+PORTS: Final = ("pds", "appview", "plc", "web", "control", "jetstream")  # in order, if the first is given
 HOSTS: Final = (HostOptions("v2"), HostOptions("v2", first_seq=7_000_001), HostOptions("legacy"))
 
 
@@ -45,6 +47,7 @@ class SimnetOptions:
     people: int = 200
     history_days: float = 1.0
     per_person_day: float = 30.0  # events; the real network has about that
+    live_rate: float | None = None  # events/s of everybody together once the past is over; None: as before
     odd_share: float = 0.002
     now_us: int | None = None  # where the past ends: None is now, and time goes on; else a clock that is moved by hand
     hosts: tuple[HostOptions, ...] = HOSTS
@@ -80,14 +83,10 @@ class Simnet:
         self.end_us = self.clock.now_us()  # of the past
         self._servers: list[HttpServer] = []
         self._telling: asyncio.Task[None] | None = None
-        self._world: World | None = None
+        self._world: LivelyWorld | None = None
         self._torrent: Torrent | None = None
         if options.flood is None:
-            start_us = self.end_us - round(options.history_days * US_PER_DAY)
-            warm_up_us = min(WARM_UP_US, round(WARM_UP_EVENTS / options.people / options.per_person_day * US_PER_DAY))
-            self._world = World(
-                options.seed, options.people, start_us, options.odd_share, options.per_person_day, warm_up_us
-            )
+            self._world = self._made_world(options)
             self.people: Population = self._world
             self.dictionary = Dictionary(first_frames(self.history))
         else:
@@ -264,17 +263,29 @@ class Simnet:
             self.urls.jetstream.append(url.replace("http://", "ws://"))
 
     async def _serve(self, name: str, handler: Handler) -> str:
-        port = self.options.port + len(self._servers) if self.options.port else 0
+        port = self.options.port + PORTS.index(name.partition("/")[0]) if self.options.port else 0
+        if port and "/" in name:
+            port += int(name.partition("/")[2])
         server = HttpServer(name, handler, self.faults, self.options.listen, port)
         await server.start()
         self._servers.append(server)
         return server.url
 
-    async def _tell_all(self, world: World) -> None:
-        past = world.events(self.end_us)
+    def _made_world(self, options: SimnetOptions) -> LivelyWorld:
+        per_day = options.people * options.per_person_day
+        start_us = aligned_start_us(self.end_us, round(options.history_days * US_PER_DAY), per_day)
+        warm_up_us = min(WARM_UP_US, round(WARM_UP_EVENTS / per_day * US_PER_DAY))
+        return LivelyWorld(
+            options.seed, options.people, start_us, options.odd_share, options.per_person_day, warm_up_us
+        )
+
+    async def _tell_all(self, world: LivelyWorld) -> None:
+        past = world.events(self.end_us - 1)
         while events := list(islice(past, TELL_EVENTS)):
             self.history.append(events)
             await asyncio.sleep(0)
+        if self.options.live_rate is not None:
+            world.quicken(self.options.live_rate * 86_400)
         self.history.complete.set()
         while isinstance(self.clock, SystemClock):
             await asyncio.sleep(TICK_S)

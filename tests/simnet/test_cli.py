@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import time
 from typing import Any
 
@@ -57,13 +58,22 @@ async def test_sigterm_says_1001() -> None:
 def test_life_goes_on() -> None:
     """Events keep coming, at about the rate that was asked for, and they happen now."""
     with SimnetProcess(
-        "--people", "500", "--days", "0.001", "--rate", "40", "--odd", "0", "--wait", "--hosts", "v2"
+        "--people", "100", "--days", "0.1", "--rate", "40", "--odd", "0", "--wait", "--hosts", "v2"
     ) as sim:
         before = sim.control("")
         time.sleep(2)
         after = sim.control("")
         assert 10 < after["events"] - before["events"] < 400
         assert abs(after["last_time_us"] / 1e6 - time.time()) < 5
+
+
+def test_ports_in_order() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        first = probe.getsockname()[1]
+    with SimnetProcess("--people", "30", "--days", "0", "--port", str(first), "--hosts", "legacy,v2") as sim:
+        urls = [sim.urls.pds, sim.urls.appview, sim.urls.plc, sim.urls.web, sim.urls.control, *sim.urls.jetstream]
+    assert [int(url.rpartition(":")[2]) - first for url in urls] == list(range(7))
 
 
 def test_a_flood() -> None:
