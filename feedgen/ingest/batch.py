@@ -42,6 +42,7 @@ class Posts:
     flags: list[int] = field(default_factory=list)
     languages: list[int] = field(default_factory=list)
     abouts: list[str | None] = field(default_factory=list)
+    updated: list[bool] = field(default_factory=list)  # written anew: what it says now counts
 
 
 @dataclass(slots=True)
@@ -151,6 +152,7 @@ class BatchBuilder:
             flags=[e.flags for e in posts],
             languages=[e.language for e in posts],
             abouts=[e.about for e in posts],
+            updated=[e.updated for e in posts],
         )
         batch.follows = Follows(
             actors=[e.did for e in follows], rkeys=[e.rkey for e in follows], subjects=[e.subject for e in follows]

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from feedgen.core import languages
 from feedgen.core.ids import (
@@ -88,6 +89,7 @@ class Rating(Event, frozen=True, kw_only=True, gc=False):
     kind: int  # ids.LIKE or ids.REPOST
     rkey: str
     subject: str  # at-uri of the post
+    updated: bool = False  # the record was there before, with whatever subject
 
 
 class Post(Event, frozen=True, kw_only=True, gc=False):
@@ -96,11 +98,13 @@ class Post(Event, frozen=True, kw_only=True, gc=False):
     language: int  # core.languages: 0 is unknown
     about: str | None = None  # at-uri of the post it quotes, else of the root it replies to
     created_us: int = 0  # what the record claims, 0 if it claims nothing sensible
+    updated: bool = False
 
 
 class Follow(Event, frozen=True, kw_only=True, gc=False):
     rkey: str
     subject: str  # DID
+    updated: bool = False
 
 
 class Block(Event, frozen=True, kw_only=True, gc=False):
@@ -113,6 +117,7 @@ class Delete(Event, frozen=True, kw_only=True, gc=False):
 
     collection: str
     rkey: str
+    replaced: bool = False  # it is written anew right after this
 
 
 class Profile(Event, frozen=True, kw_only=True, gc=False):
@@ -343,12 +348,14 @@ def _commit(did: str, time_us: int | None, seq: int, c: _Commit | _Payload) -> E
     if _TID(rkey) is None and not is_rkey(rkey):
         return _BAD_RKEY
     record = c.record
-    if c.operation != "create" and c.operation != "update":
+    updated = c.operation == "update"
+    if not updated and c.operation != "create":
         return _deleted(did, time_us, seq, c)
     if record is None:
         return _MALFORMED
     if make is not None:
-        return make(did, time_us, seq, rkey, record)
+        event = make(did, time_us, seq, rkey, record)
+        return structs.replace(event, updated=True) if updated and isinstance(event, Post | Follow) else event
     subject = record.subject
     if type(subject) is not _Ref:
         return _MALFORMED
@@ -357,7 +364,7 @@ def _commit(did: str, time_us: int | None, seq: int, c: _Commit | _Payload) -> E
         parsed = parse_at_uri(uri)
         if parsed is None or parsed.collection != POST_NSID:
             return _BAD_SUBJECT if parsed is None else _NOT_A_POST
-    return Rating(did=did, time_us=time_us, seq=seq, kind=kind or LIKE, rkey=rkey, subject=uri)
+    return Rating(did=did, time_us=time_us, seq=seq, kind=kind or LIKE, rkey=rkey, subject=uri, updated=updated)
 
 
 def _deleted(did: str, time_us: int, seq: int, c: _Commit | _Payload) -> Event | Dropped:

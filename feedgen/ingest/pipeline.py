@@ -18,10 +18,10 @@ import msgspec
 
 from feedgen.core.clock import Clock
 from feedgen.core.errors import StoreFull
-from feedgen.core.ids import US_PER_S, day_of
+from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, REPOST, REPOST_NSID, US_PER_S, day_of
 from feedgen.core.telemetry import Counter, Gauge, Histogram
 from feedgen.ingest.batch import MAX_EVENTS, Batch, BatchBuilder, Cursor
-from feedgen.ingest.events import Dropped, Event, decode
+from feedgen.ingest.events import Delete, Dropped, Event, Follow, Rating, decode
 from feedgen.ingest.frames import Frames, Inflater, Inlet
 
 log = logging.getLogger(__name__)
@@ -181,7 +181,8 @@ class Pipeline:
                 continue
             event = decode(plain)
             if isinstance(event, Event):
-                self._add(event, horizon_us)
+                for part in parts_of(event):
+                    self._add(part, horizon_us)
             elif isinstance(event, Dropped):
                 self._tally[event.reason] += 1
         WAITING.set(self._inlet.waiting_bytes)
@@ -249,6 +250,17 @@ class Pipeline:
             DROPPED.add(n, reason)
             self.status.dropped += n
         self._tally.clear()
+
+
+def parts_of(event: Event) -> tuple[Event, ...]:
+    """A rating or follow that is written anew is the end of what it said before, and then a new one."""
+    if not isinstance(event, Rating | Follow) or not event.updated:
+        return (event,)
+    collection = FOLLOW_NSID if isinstance(event, Follow) else REPOST_NSID if event.kind == REPOST else LIKE_NSID
+    gone = Delete(
+        did=event.did, time_us=event.time_us, seq=event.seq, collection=collection, rkey=event.rkey, replaced=True
+    )
+    return gone, event
 
 
 class _Days:
