@@ -15,16 +15,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+from feedgen.core.ids import LIKE_NSID, make_tid
 from feedgen.simnet import websocket, wire
 from feedgen.simnet.faults import Faults
 from feedgen.simnet.filters import BadRequest, read_filter
 from feedgen.simnet.history import History
 from feedgen.simnet.httpd import Request, Response, Upgrade, failure
+from feedgen.simnet.records import SimEvent
 from feedgen.simnet.subscriber import Subscriber
 
 Flavour = Literal["v2", "legacy"]
 SEQ_LIMIT: Final = 1_000_000_000_000_000  # a cursor from here on is a time in microseconds
 DICTIONARY_SAMPLES: Final = 4_000
+MIN_SAMPLES: Final = 200
 JUMP: Final = 1_000_000
 SUBPROTOCOL: Final = "xrpc.v1.json"
 LOOKBACK_S: Final = {"v2": 36 * 3600.0, "legacy": 24 * 3600.0}
@@ -73,8 +76,20 @@ def first_frames(history: History, n: int = DICTIONARY_SAMPLES) -> Callable[[], 
     async def frames() -> list[bytes]:
         if history.tip < history.floor + n:
             await history.complete.wait()
-        return [wire.v2(history.event(i)) for i in range(history.floor, min(history.floor + n, history.tip))]
+        last = min(history.floor + n, history.tip)
+        return _enough([wire.v2(history.event(i)) for i in range(history.floor, last)])
 
+    return frames
+
+
+def _enough(frames: list[bytes]) -> list[bytes]:
+    """A dictionary can't be trained on a handful of frames: a network with so few gets some of nobody's."""
+    for seq in range(len(frames), MIN_SAMPLES):
+        text = make_tid(seq << 20)
+        record = f'{{"$type":"{LIKE_NSID}","createdAt":"{wire.rfc3339(seq)}","subject":{{"uri":"{text}"}}}}'
+        frames.append(
+            wire.v2(SimEvent(seq, seq, text, "commit", "create", LIKE_NSID, text, text, text, record.encode()))
+        )
     return frames
 
 
