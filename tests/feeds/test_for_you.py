@@ -109,7 +109,8 @@ async def test_a_cursor_of_another_key_is_refused(desk: Desk) -> None:
         await ForYou(desk).page(ask(cursor=page.cursor))
 
 
-async def test_what_was_scrolled_past_sinks(desk: Desk) -> None:
+async def test_what_was_scrolled_past_sinks() -> None:
+    desk = make_desk(Town(posts=300))  # fewer than a list holds
     desk.rules = ListRules(author_max=100)  # else the unseen posts of an author use up their places
     feed = ForYou(desk)
     first = await feed.page(ask(limit=10))
@@ -118,6 +119,7 @@ async def test_what_was_scrolled_past_sinks(desk: Desk) -> None:
     assert not set(uris(first)) & set(uris(again))
     everything = await read_all(feed, ask(limit=50, now_us=NOW_US + MINUTE_US))
     assert set(uris(first)) <= set(everything)
+    desk.pool.close()
 
 
 async def test_served_but_not_scrolled_past_stays(desk: Desk) -> None:

@@ -1,0 +1,125 @@
+"""Replays a log of likes through the code that serves: how good are the lists?
+
+`Recommender` is asked by an evaluation that knows nothing of networks: events come as (user, item, time), a list for a
+user at a moment is asked for. Users become people, items become posts by nobody in particular, witnessed when they are
+first liked. Everything then goes through the same arrays and the same kernel as a reader's page.
+
+Two things are fitted. Ids come as they are, so a post's number is looked up. And logs may last longer than the arrays
+hold days: time is then made to run faster, and the few parameters that are plain hours shrink with it; the others are
+multiples of L, which is measured on the log, and shrink by themselves.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedgen.core.ids import NO_POST, US_PER_DAY, US_PER_S
+from feedgen.graph.access import I64, U32
+from feedgen.graph.graph import Graph
+from feedgen.ingest.events import KNOWN
+from feedgen.rank.kernel import rank
+from feedgen.rank.pace import Pace
+from feedgen.rank.params import DEFAULT, RankParams
+from feedgen.rank.request import request
+
+FIRST_DAY: Final = 20_000
+HISTORY_DAYS: Final = 30  # of the first batch on our axis; what follows may be some times as long
+NOBODY: Final = 1_000_000_000  # authors of items: far from all users
+
+
+class Recommender:
+    """`ingest` events, oldest first, then ask `recommend`. `params` are those of the list that is judged."""
+
+    def __init__(self, params: RankParams = DEFAULT) -> None:
+        self.params = params
+        self.pace = Pace()
+        self._folder = tempfile.TemporaryDirectory(prefix="feedgen-replay-")
+        self.graph = Graph(Path(self._folder.name))
+        self._start_s: int | None = None
+        self._speed = 1.0
+        self._post_of: U32 = np.full(1024, NO_POST, np.uint32)
+        self._first_us: I64 = np.zeros(1024, np.int64)
+        self._item_of: dict[int, int] = {}
+
+    def ingest(self, user: NDArray[np.int64], item: NDArray[np.int64], ts: NDArray[np.int64]) -> None:
+        """Events since the last call, in order of time."""
+        if not len(ts):
+            return
+        if self._start_s is None:
+            self._start_s = int(ts[0])
+            span_s = max(int(ts[-1]) - self._start_s, 1)
+            self._speed = max(1.0, span_s / (HISTORY_DAYS * 86_400))
+        times = self._axis(ts)
+        days = times // US_PER_DAY
+        for day in np.unique(days):
+            part = days == day
+            self._ingest_day(int(day), user[part].astype(np.uint32), item[part], times[part])
+
+    def recommend(self, user: int, now: int, k: int) -> list[int]:
+        """The k best items for the user at that moment."""
+        view, now_us = self.graph.view(), int(self._axis(np.array([now]))[0])
+        f = self.params_on_axis().formula(self.pace.pace_us)
+        liked, times = view.likes_of(user, 10_000)
+        recent = times >= now_us - f.seed_window_us
+        q = request(
+            now_us,
+            reader=user,
+            seeds=liked[recent][: f.seeds],
+            seed_times=times[recent][: f.seeds],
+            excluded=liked,
+            require=KNOWN,
+        )
+        return [self._item_of[post] for post in rank(view, f, q).posts[:k].tolist()]
+
+    def params_on_axis(self) -> RankParams:
+        """What is given in hours and days, at the speed of our axis."""
+        p = self.params
+        return replace(
+            p,
+            late_hours=p.late_hours / self._speed,
+            pace_hours=p.pace_hours / self._speed,
+        )
+
+    def _axis(self, ts: NDArray[np.int64]) -> I64:
+        since_s = (ts - (self._start_s or 0)) / self._speed
+        axis: I64 = FIRST_DAY * US_PER_DAY + (since_s * US_PER_S).astype(np.int64)
+        return axis
+
+    def _ingest_day(self, day: int, users: U32, items: NDArray[np.int64], times: I64) -> None:
+        self.graph.start_day(day)
+        self._make_room(int(items.max()) + 1)
+        self._add_posts(items, times)
+        ticks = ((times % US_PER_DAY) << 16) // US_PER_DAY
+        self.graph.add_ratings(users, self._post_of[items], ticks.astype(np.uint16))
+        self.pace.add(times - self._first_us[items])
+
+    def _add_posts(self, items: NDArray[np.int64], times: I64) -> None:
+        """Items that are liked for the first time are born."""
+        fresh, at = np.unique(items, return_index=True)
+        at = np.sort(at[self._post_of[fresh] == NO_POST])
+        if not at.size:
+            return
+        numbers = np.arange(self.graph.next_posts(at.size), self.graph.next_posts(at.size) + at.size, dtype=np.int64)
+        self._post_of[items[at]], self._first_us[items[at]] = numbers, times[at]
+        self._item_of.update(zip(numbers.tolist(), items[at].tolist(), strict=True))
+        n = at.size
+        self.graph.add_posts(
+            numbers.astype(np.uint32),
+            np.full(n, NOBODY, np.uint32),
+            times[at] << 10,
+            (((times[at] % US_PER_DAY) << 16) // US_PER_DAY).astype(np.uint16),
+            np.full(n, KNOWN, np.uint16),
+            np.zeros(n, np.uint8),
+            np.full(n, NO_POST, np.uint32),
+        )
+
+    def _make_room(self, items: int) -> None:
+        while self._post_of.size < items:
+            self._post_of = np.concatenate([self._post_of, np.full(self._post_of.size, NO_POST, np.uint32)])
+            self._first_us = np.concatenate([self._first_us, np.zeros(self._first_us.size, np.int64)])
