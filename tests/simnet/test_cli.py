@@ -52,7 +52,7 @@ async def test_sigterm_says_1001() -> None:
                 if opcode == 8:
                     break
         assert int.from_bytes(payload[:2], "big") == 1001
-        assert sim.stop() == 0
+        assert sim.process.wait(10) == 0
 
 
 def test_life_goes_on() -> None:

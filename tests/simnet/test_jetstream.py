@@ -206,7 +206,7 @@ async def test_events_that_fell_out_of_the_memory_are_too_old() -> None:
 
 async def test_a_long_history_comes_whole_and_in_order() -> None:
     """Long enough for packed chunks."""
-    n = 50 * 1024 + 77
+    n = 34 * 1024 + 77
     async with stage(likes(n, step_us=1000)) as s:
         url = await s.add(ALL)
         first = await read(f"{url}{V2}?cursor=1&maxMessageSizeBytes=10000", n)
