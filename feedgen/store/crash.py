@@ -1,4 +1,4 @@
-"""Named points at which a test may kill the process: `FEEDGEN_CRASH_AT=after_names:3` dies the third time it gets there.
+"""Named points at which a test may kill us: `FEEDGEN_CRASH_AT=after_names:3` dies the third time it gets there.
 
 A kill is SIGKILL: no handler, no flush, as when the power fails for the process.
 """

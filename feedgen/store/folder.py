@@ -6,7 +6,8 @@
     data/days/2026-11-20.open.db    a day that is still being written: a log
     data/days/2026-11-20.db         a day that is sealed: one row a person
 
-A sealed day is a new file with another name, never a replacement under the same one: SQLite's write-ahead log belongs to a name.
+A sealed day is a new file with another name, never a replacement under the same one: SQLite's write-ahead log belongs
+to a name.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def day_number(name: str) -> int:
 
 
 class Folder:
-    """Opening it makes it if need be, locks it, and brings it to this format. `lock=False` is for those who only read."""
+    """Opening makes it if need be, locks it, and brings it to this format. `lock=False`: for those who only read."""
 
     def __init__(
         self,
@@ -219,6 +220,6 @@ class Folder:
 
 
 def remove_database(path: Path) -> None:
-    """Unlink a database. The main file goes first: a log without its file is rubbish, a file without its log is a lie."""
+    """Unlink a database. Its main file first: a log without its file is rubbish, a file without its log a lie."""
     for suffix in ("", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)

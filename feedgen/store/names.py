@@ -1,7 +1,9 @@
-"""DID <-> number. The truth is names.db; the table that answers is in memory, and is saved as names.idx so that a start is instant.
+"""DID <-> number. The truth is names.db; the table that answers is in memory, and is saved as names.idx so that a
+start is instant.
 
-One thread writes (`number`, `set_flags`, `erase`, `flush`); any thread may ask (`find`, `did`, `flags`). A row is two words, `high` and `low`, where `low` has a bit
-that says "somebody": it is written last and cleared first, so whoever reads `high` before `low` never sees half a DID.
+One thread writes (`number`, `set_flags`, `erase`, `flush`); any thread may ask (`find`, `did`, `flags`). A row is two
+words, `high` and `low`, where `low` has a bit that says "somebody": it is written last and cleared first, so whoever
+reads `high` before `low` never sees half a DID.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ import secrets
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import apsw
 import numpy as np
 
 from feedgen.core.errors import StoreError
@@ -44,7 +47,7 @@ _HEADER: Final = struct.Struct("<8sQQQQQQ")  # magic, stamp, people, slots, seed
 
 
 class _Table:
-    """One generation of the arrays; replaced whole when it grows, so that a reader holds either the old or the new one."""
+    """One generation of the arrays; replaced whole when it grows: a reader holds either the old or the new one."""
 
     __slots__ = ("flags", "rows", "slots")
 
@@ -106,7 +109,9 @@ class Names:
     # --- asked by the writing thread
 
     def number(self, dids: Sequence[str] | Packed) -> U32:
-        """The numbers of DIDs, new ones for the unknown; NO_PERSON for what is not a DID. New numbers last once `flush` has returned."""
+        """The numbers of DIDs, new ones for the unknown; NO_PERSON for what is not a DID. New numbers last once `flush`
+        has returned.
+        """
         packed = dids if isinstance(dids, Packed) else pack_dids(dids)
         out = np.full(len(packed), NO_PERSON, np.uint32)
         self._reserve(len(packed))
@@ -227,7 +232,8 @@ class Names:
         last = fetch(self._db, "SELECT max(n) FROM people")[0][0]
         self._stored = 0 if last is None else last + 1
         stamp = self._meta("index_stamp")
-        self.rebuilt = self._load_index(stamp, self._stored) if stamp else ""
+        why = self._load_index(stamp, self._stored) if stamp else ""
+        self.rebuilt = f"names.idx {why}" if why else ""
         self._saved = self.count
         self._reserve(self._stored - self.count)
         while self.count < self._stored:
@@ -281,27 +287,16 @@ class Names:
 
     def _load_index(self, stamp: int, stored: int) -> str:
         """Why it can't be used, or nothing."""
-        try:
-            data = self.folder.index_path.read_bytes()
-        except OSError as error:
-            return f"names.idx can't be read: {error.strerror}"
-        if len(data) < _HEADER.size or data[:8] != _MAGIC:
-            return "names.idx is not an index of names"
-        _, its_stamp, count, size, seed, row_sum, slot_sum = _HEADER.unpack_from(data)
-        if its_stamp != stamp or count > stored:
-            return "names.idx belongs to another names.db"
-        if len(data) != _HEADER.size + 16 * count + 4 * size or size & (size - 1):
-            return "names.idx is cut off"
-        rows = np.frombuffer(data, np.uint64, 2 * count, _HEADER.size)
-        slots = np.frombuffer(data, np.uint32, size, _HEADER.size + 16 * count).copy()
-        if (_sum(rows), _sum(slots)) != (row_sum, slot_sum):
-            return "names.idx is damaged: its sums are wrong"
+        index = _read_index(self.folder.index_path, stamp, stored)
+        if isinstance(index, str):
+            return index
         room = max(stored + stored // 8, 1 << 12)
         grown = np.zeros((room, 2), np.uint64)
-        grown[:count] = rows.reshape(-1, 2)
-        slots[slots >= count] = NO_PERSON  # people who were numbered but not yet stored when it was saved
+        grown[: index.people] = index.rows
+        slots = index.slots.copy()
+        slots[slots >= index.people] = NO_PERSON  # people who were numbered but not yet stored when it was saved
         self._table = _Table(slots, grown, np.zeros(room, np.uint8))
-        self._seed, self.count, self._stamp, self._sums = seed, count, stamp, (row_sum, slot_sum)
+        self._seed, self.count, self._stamp, self._sums = index.seed, index.people, stamp, index.sums
         return ""
 
     def _blank_index(self, people: list[int]) -> None:
@@ -333,6 +328,55 @@ class Names:
     def _meta(self, name: str) -> int:
         rows = fetch(self._db, "SELECT value FROM meta WHERE name = ?", (name,))
         return int(rows[0][0]) if rows else 0
+
+
+class _Index(NamedTuple):
+    people: int
+    seed: int
+    rows: U64
+    slots: U32
+    sums: tuple[int, int]
+
+
+def _read_index(path: Path, stamp: int, stored: int) -> _Index | str:
+    """What names.idx holds, or why it can't be used."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return f"can't be read: {error.strerror}"
+    if len(data) < _HEADER.size or data[:8] != _MAGIC:
+        return "is not an index of names"
+    _, its_stamp, count, size, seed, row_sum, slot_sum = _HEADER.unpack_from(data)
+    if its_stamp != stamp or count > stored:
+        return "belongs to another names.db"
+    if len(data) != _HEADER.size + 16 * count + 4 * size or not size or size & (size - 1):
+        return "is cut off"
+    rows = np.frombuffer(data, np.uint64, 2 * count, _HEADER.size)
+    slots = np.frombuffer(data, np.uint32, size, _HEADER.size + 16 * count)
+    if (_sum(rows), _sum(slots)) != (row_sum, slot_sum):
+        return "is damaged: its sums are wrong"
+    return _Index(count, seed, rows.reshape(-1, 2), slots, (row_sum, slot_sum))
+
+
+def check_index(path: Path, db: apsw.Connection) -> str:
+    """What is wrong with names.idx, seen from names.db, or nothing. For `verify`."""
+    stamp = fetch(db, "SELECT value FROM meta WHERE name = 'index_stamp'")
+    if not stamp:
+        return "belongs to another names.db" if path.exists() else ""
+    stored = fetch(db, "SELECT coalesce(max(n) + 1, 0) FROM people")[0][0]
+    index = _read_index(path, int(stamp[0][0]), stored)
+    if isinstance(index, str):
+        return index
+    for first in range(0, index.people, _CHUNK):
+        dids = fetch(
+            db, "SELECT did FROM people WHERE n >= ? AND n < ? ORDER BY n", (first, min(first + _CHUNK, index.people))
+        )
+        packed = pack_dids([did or "" for (did,) in dids])
+        rows = index.rows[first : first + _CHUNK]
+        valid = np.where(packed.form == PLC, packed.low | np.uint64(VALID), np.uint64(0))
+        if len(rows) != len(valid) or (rows[:, 1] != valid).any() or (rows[:, 0] != packed.high).any():
+            return "says something else than names.db"
+    return ""
 
 
 def _sum(values: U64 | U32, first: int = 0) -> int:

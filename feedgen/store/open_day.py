@@ -1,8 +1,9 @@
 """A day that is still being written: a log with one row a commit.
 
-Appending one row of blobs is what makes ingest cheap. The price is that a record must be looked for: a key says when it was made, so a small directory (in memory, by
-commit) leads to the few groups of commits that can hold it, and the newest groups that were looked into stay decoded. Keys that lie about their time ("wide") are few, and
-stay in memory for the whole day.
+Appending one row of blobs is what makes ingest cheap. The price is that a record must be looked for: a key says when
+it was made, so a small directory (in memory, by commit) leads to the few groups of commits that can hold it, and the
+newest groups that were looked into stay decoded. Keys that lie about their time ("wide") are few, and stay in memory
+for the whole day.
 """
 
 from __future__ import annotations
@@ -191,7 +192,7 @@ class OpenDay:
         self._pending.removed_posts.append((post, author))
 
     def remove_rating(self, n: int, actor: int, kind: int, key: int, near: bool) -> int | None:
-        """The post whose rating this was. `near`: the key may be in its own time; otherwise only among the wide ones."""
+        """The post whose rating this was. `near`: the key may be in its own time, not only among the wide ones."""
         found = self.find_rating(n, actor, kind, key, near)
         if found is None:
             return None
@@ -331,7 +332,9 @@ class OpenDay:
             out[i] = self._find_follow(n, int(actor[i]), int(key[i])) is not None
 
     def has_other_rating(self, n: int, actor: int, post: int) -> bool:
-        """Whether the person has (still) rated the post on this day. Looks through the whole log: ask the live arrays first."""
+        """Whether the person has (still) rated the post on this day. Looks through the whole log: ask the live arrays
+        first.
+        """
         for parts, flag in ((self._pending.near, 0), (self._pending.wide, r.WIDE_AT)):
             start = 0
             for part in parts:
@@ -483,8 +486,8 @@ class OpenDay:
         gone_now = dict(self._gone_follows)
         with spoken(self.path):
             rows: Iterable[Any] = self._db.execute(
-                "SELECT n, first_us, last_us, near + coalesce(length(follows), 0), removed, removed_follows, wide, far_follows"
-                " FROM log ORDER BY n"
+                "SELECT n, first_us, last_us, near + coalesce(length(follows), 0), removed, removed_follows, wide,"
+                " far_follows FROM log ORDER BY n"
             )
             for n, first, last, near, removed, gone, wide, far_follows in rows:
                 self._index_row(n, (first, last), near, wide, far_follows)
@@ -593,7 +596,9 @@ def _overlap(times: I64, low: int, high: int) -> Bool:
 
 
 def _identities(actor: Any, kind: Any, key: Any) -> U64:
-    """64 bits for (who, what, key); two different ones meet about never, and then a repeat check says "seen" for a new like."""
+    """64 bits for (who, what, key); two different ones meet about never, and then a repeat check says "seen" for a new
+    like.
+    """
     who = actor.astype(np.uint64) << np.uint64(1) | np.asarray(kind).astype(np.uint64)
     mixed = key.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + who
     mixed ^= mixed >> np.uint64(29)

@@ -1,6 +1,7 @@
-"""Reading a day's file, in either form, as columns. A reader cannot write, and sees what was committed when a call began.
+"""Reading a day's file, in either form, as columns. A reader cannot write; it sees what a call found committed.
 
-The file may be open in another thread's or process's writer. Take a new reader after a day was sealed: its file has another name then.
+The file may be open in another thread's or process's writer. Take a new reader after a day was sealed: its file has
+another name then.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class DayReader:
 
     @property
     def changes(self) -> int:
-        """Grows with every change to a sealed day, so that whoever derived something from it can tell whether it is stale."""
+        """Grows with every change to a sealed day, so that whoever derived something from it can tell whether it is
+        stale.
+        """
         return int(self.meta("changes", 0))
 
     def meta(self, name: str, default: Any) -> Any:
@@ -102,8 +105,13 @@ class DayReader:
         return self.log_since(0).follows
 
     def log_since(self, first: int, limit_rows: int = 0) -> LogPart:
-        """Commits numbered `first` and up (at most `limit_rows` of them, if given) of an open day. Ask again with its `next`."""
-        sql = "SELECT n, ratings, wide, posts, follows, removed, removed_posts, removed_follows, far_follows FROM log WHERE n >= ? ORDER BY n"
+        """Commits numbered `first` and up (at most `limit_rows` of them, if given) of an open day. Ask again with its
+        `next`.
+        """
+        sql = (
+            "SELECT n, ratings, wide, posts, follows, removed, removed_posts, removed_follows, far_follows"
+            " FROM log WHERE n >= ? ORDER BY n"
+        )
         rows = self._all(sql + (f" LIMIT {int(limit_rows)}" if limit_rows else ""), (first,))
         numbers = np.array([row[0] for row in rows], np.int64)
 
@@ -177,7 +185,9 @@ class DayReader:
         return count, np.concatenate(sample) if sample else np.empty(0, np.uint32)
 
     def log_records(self, low: int, high: int) -> tuple[Records, Records]:
-        """LOG_RATING and LOG_WIDE records of the people from `low` to before `high`, without removed ones, in order of time."""
+        """LOG_RATING and LOG_WIDE records of the people from `low` to before `high`, without removed ones, in order of
+        time.
+        """
         removed = self._removed()
         all_near, all_wide = [], []
         for numbers, near, near_starts, wide, wide_starts in self._log_chunks():

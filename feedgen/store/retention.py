@@ -8,7 +8,8 @@ from typing import Final
 from feedgen.core.errors import SettingsError
 from feedgen.store.writer import Writer
 
-# A rating may refer to a post that its day numbered as long ago as the window is wide, so twice the window must fit into the 256 slots.
+# A rating may refer to a post that its day numbered as long ago as the window is wide, so twice the window must fit
+# into the 256 slots.
 MAX_RETENTION_DAYS: Final = 120
 
 
@@ -20,8 +21,9 @@ def expired(days: Iterable[int], today: int, retention_days: int) -> list[int]:
 
 
 def enforce(writer: Writer, today: int, retention_days: int) -> list[int]:
-    """Drop what is too old, also after a long stop. `today` is the clock's or the stream's day, whichever is earlier: a clock that jumps
-    forward must not cost the memory."""
+    """Drop what is too old, also after a long stop. `today` is the clock's or the stream's day, whichever is earlier:
+    a clock that jumps forward must not cost the memory.
+    """
     dropped = expired(writer.days(), today, retention_days)
     for day in dropped:
         writer.drop(day)

@@ -1,6 +1,7 @@
 """The columns that pass in and out of the store, and the fixed-width records that they become on disk.
 
-Everything on disk is little-endian and without padding, so that plain SQL can take it apart (views.py) and numpy can read it in one piece.
+Everything on disk is little-endian and without padding, so that plain SQL can take it apart (views.py) and numpy can
+read it in one piece.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ Records = NDArray[np.void]
 # A key within this distance of its tick fits into 29 bits of microseconds.
 NEAR_US: Final = 1 << 28
 
-# One rating in the log of an open day. The last 11 bytes are also its form in a sealed day, where the person is the row.
+# One rating in the log of an open day. The last 11 bytes are also its form in a sealed day, where the person is the
+# row.
 LOG_RATING: Final = np.dtype([("actor", "<u4"), ("post", "<u4"), ("tick", "<u2"), ("low", "<u4"), ("high", "u1")])
 RATING: Final = np.dtype([("post", "<u4"), ("tick", "<u2"), ("low", "<u4"), ("high", "u1")])
 LOG_WIDE: Final = np.dtype([("actor", "<u4"), ("key", "<i8"), ("kind", "u1"), ("post", "<u4"), ("tick", "<u2")])
@@ -55,7 +57,8 @@ OWN_POST: Final = np.dtype(  # a post in its author's row of a sealed day; `n` i
 )
 LOG_FOLLOW: Final = np.dtype([("actor", "<u4"), ("key", "<i8"), ("subject", "<u4")])
 FOLLOW: Final = np.dtype([("key", "<i8"), ("subject", "<u4")])
-# A rating of this log that is no more: where it stood (`at` with its top bit set: among the wide ones), and what it said.
+# A rating of this log that is no more: where it stood (`at` with its top bit set: among the wide ones), and what it
+# said.
 REMOVED: Final = np.dtype([("n", "<u4"), ("at", "<u4"), ("actor", "<u4"), ("post", "<u4")])
 REMOVED_POST: Final = np.dtype([("post", "<u4"), ("author", "<u4")])
 REMOVED_FOLLOW: Final = np.dtype([("actor", "<u4"), ("key", "<i8")])
@@ -149,7 +152,9 @@ class Rows:
 
 @dataclass(slots=True)
 class Ratings:
-    """Ratings as they are read: in order of witnessing for an open day, by person for a sealed one. `key` is empty unless asked for."""
+    """Ratings as they are read: in order of witnessing for an open day, by person for a sealed one. `key` is empty
+    unless asked for.
+    """
 
     actor: U32 = field(default_factory=_u4)
     post: U32 = field(default_factory=_u4)
@@ -179,7 +184,9 @@ class Posts:
 
 @dataclass(slots=True)
 class LogPart:
-    """What an open day's log says from one commit on. Removals within the part are already applied; those of earlier rows are listed."""
+    """What an open day's log says from one commit on. Removals within the part are already applied; those of earlier
+    rows are listed.
+    """
 
     next: int  # ask `log_since` with this the next time
     ratings: Ratings = field(default_factory=Ratings)

@@ -1,7 +1,8 @@
 """Sealing a past day: its log becomes a new file with one row a person, while ingest and answers go on.
 
-`write` reads one snapshot of the log and may run in any thread; `finish` brings in what changed since and puts the file in place. The rename is the moment of truth: before it the
-log counts, after it the sealed file does, and a start removes whichever is left over.
+`write` reads one snapshot of the log and may run in any thread; `finish` brings in what changed since and puts the
+file in place. The rename is the moment of truth: before it the log counts, after it the sealed file does, and a start
+removes whichever is left over.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from feedgen.store.folder import remove_database
 from feedgen.store.reader import DayReader
 from feedgen.store.rows import I64, U32, PostRows, Records
 from feedgen.store.sealed_day import SealedDay
-from feedgen.store.sqlite import PAGE_BYTES, open_reader, spoken
+from feedgen.store.sqlite import PAGE_BYTES, fetch, open_reader, spoken
 
 SLICE_RATINGS: Final = 4_000_000  # sorted in memory at a time
 _SAMPLE: Final = 64
-_COUNTED_TAIL: Final = 10_000
+_TAIL_ROWS: Final = 10_000
+_TAIL: Final = "SELECT n, removed, posts, removed_posts, removed_follows FROM log WHERE n > ? ORDER BY n LIMIT ?"
 
 
 class Draft:
@@ -100,18 +102,10 @@ class Draft:
         db = open_reader(self.source, self.vfs)
         try:
             with spoken(self.source):
-                rows: list[Any] = db.execute(
-                    "SELECT n, removed, posts, removed_posts, removed_follows FROM log WHERE n > ? ORDER BY n LIMIT ?",
-                    (self.last_n, _COUNTED_TAIL),
-                ).fetchall()
-                while rows:
+                while rows := fetch(db, _TAIL, (self.last_n, _TAIL_ROWS)):
                     for row in rows:
                         self._apply(db, held, row)
                     self.last_n = rows[-1][0]
-                    rows = db.execute(
-                        "SELECT n, removed, posts, removed_posts, removed_follows FROM log WHERE n > ? ORDER BY n LIMIT ?",
-                        (self.last_n, _COUNTED_TAIL),
-                    ).fetchall()
                 odd: list[Any] = db.execute("SELECT person, hash, text FROM odd_keys").fetchall()
                 held.add_odd_keys([(person, key, text) for person, key, text in odd])
         finally:

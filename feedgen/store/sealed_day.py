@@ -1,4 +1,6 @@
-"""A past day: one row a person with all that they did, packed. Changed seldom, by unlikes, deletions and vanished accounts."""
+"""A past day: one row a person with all that they did, packed. Changed seldom, by unlikes, deletions and vanished
+accounts.
+"""
 
 from __future__ import annotations
 

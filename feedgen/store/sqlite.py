@@ -1,6 +1,7 @@
 """How the store opens its files: apsw only, WAL, and errors that speak to people.
 
-names.db and the days' files must never be opened by Python's own sqlite3 in this process: two SQLite libraries drop each other's locks.
+names.db and the days' files must never be opened by Python's own sqlite3 in this process: two SQLite libraries drop
+each other's locks.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def fetch(connection: apsw.Connection, sql: str, values: Sequence[Any] = ()) -> 
 
 
 def checkpoint(connection: apsw.Connection, truncate: bool = False) -> bool:
-    """Move the write-ahead log into the file. False if the disk would not: the log keeps everything, and the next try may do."""
+    """Move the write-ahead log into the file. False if the disk would not: the log keeps everything, and the next try
+    may do.
+    """
     try:
         mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
         connection.wal_checkpoint("main", mode)

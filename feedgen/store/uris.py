@@ -1,7 +1,8 @@
 """Many DIDs or post at-uris at once, taken apart by compiled code.
 
-Nearly all have one fixed form (`did:plc:` and 24 letters; 70 bytes for a post's at-uri), of which a did:plc is 120 bits. Whatever looks different goes through
-`ids`, one by one. Texts are joined with line ends; a text that has one inside is not of the fixed form, so nothing can be misread.
+Nearly all have one fixed form (`did:plc:` and 24 letters; 70 bytes for a post's at-uri), of which a did:plc is 120
+bits. Whatever looks different goes through `ids`, one by one. Texts are joined with line ends; a text that has one
+inside is not of the fixed form, so nothing can be misread.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 
 @dataclass(slots=True)
 class Packed:
-    """DIDs as numbers: `form` says which of PLC, OTHER or BAD each is; `others` has the text of those that are OTHER."""
+    """DIDs as numbers: `form` says which of PLC, OTHER or BAD each is; `others` has the texts of the OTHER ones."""
 
     high: U64
     low: U64
@@ -45,7 +46,9 @@ class Packed:
 
 @dataclass(slots=True)
 class PostUris:
-    """Parsed at-uris of posts. `odd_keys` has (index, text) of keys that are not TIDs; BAD ones are marked in `authors.form`."""
+    """Parsed at-uris of posts. `odd_keys` has (index, text) of keys that are not TIDs; BAD ones are marked in
+    `authors.form`.
+    """
 
     authors: Packed
     keys: I64
@@ -56,9 +59,11 @@ def pack_dids(dids: Sequence[str]) -> Packed:
     high, low, form, _ = _take_apart(dids, uris=False)
     others: dict[int, str] = {}
     for i in np.flatnonzero(form == BAD).tolist():
-        if is_did(dids[i]):
-            form[i] = OTHER
-            others[i] = dids[i]
+        plc = pack_plc(dids[i])
+        if plc is not None:
+            form[i], high[i], low[i] = PLC, plc[0], plc[1]
+        elif is_did(dids[i]):
+            form[i], others[i] = OTHER, dids[i]
     return Packed(high, low, form, others)
 
 
@@ -150,7 +155,7 @@ def _parse(
                     good &= text[p + i] == middle[i]
                 p += len(middle)
                 key = np.int64(tid[text[p]])
-                good &= key < 16
+                good &= key < 8
                 for i in range(1, 13):
                     digit = tid[text[p + i]]
                     bits |= digit
@@ -162,7 +167,7 @@ def _parse(
                 low[line] = m & np.uint64(0xFF_FFFF_FFFF_FFFF)
                 form[line] = 1
                 keys[line] = key
-            at += size
+                at += size
         while at < end and text[at] != 10:
             at += 1
         line += 1

@@ -1,8 +1,10 @@
 """Views that spell the packed columns out in plain SQL, for whoever opens a day's file with `sqlite3`.
 
-A byte at some place of a blob is found by its place in a constant of all 256 bytes; a list of records is unrolled by joining it with a list of integers. Nothing here is
-used by the program itself. docs/data.md shows what can be asked.
+A byte at some place of a blob is found by its place in a constant of all 256 bytes; a list of records is unrolled by
+joining it with a list of integers. Nothing here is used by the program itself. docs/data.md shows what can be asked.
 """
+
+# ruff: noqa: E501 (what is long here is SQL)
 
 from __future__ import annotations
 
@@ -156,7 +158,8 @@ SELECT person, subject, {tid("key")} AS rkey, key FROM ({
 """
 )
 
-# For people: `sqlite3 -readonly -init open.sql 2026-11-20.db` in data/days. A post numbered on another day is named by that day's file.
+# For people: `sqlite3 -readonly -init open.sql 2026-11-20.db` in data/days. A post numbered on another day is named
+# by that day's file.
 OPEN_SQL: Final = """-- Made by feedgen. Use: cd data/days && sqlite3 -readonly -init open.sql 2026-11-20.db
 ATTACH 'file:../names.db?mode=ro' AS names;
 CREATE TEMP TABLE known_posts AS SELECT post, author, rkey FROM posts_view;

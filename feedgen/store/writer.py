@@ -1,7 +1,8 @@
 """The one way in which the truth is changed. One thread calls it.
 
-A batch is: `begin(day)`, any number of adds and removals, `commit(cursor)`. Nothing of a batch is durable before `commit`, and all of it is after: names first, then
-the changes in other days (all can be repeated), then the day's row with the cursor. If the disk refuses (StoreFull, from any of these calls), the batch is forgotten as a whole and
+A batch is: `begin(day)`, any number of adds and removals, `commit(cursor)`. Nothing of a batch is durable before
+`commit`, and all of it is after: names first, then the changes in other days (all can be repeated), then the day's
+row with the cursor. If the disk refuses (StoreFull, from any of these calls), the batch is forgotten as a whole and
 can be applied again from `begin` on; answers of removals that had already gone through are remembered for it.
 """
 
@@ -160,8 +161,9 @@ class Writer:
             out[asked] = part
         return out
 
-    def remove_rating(self, actor: int, kind: int, key: int) -> list[tuple[int, int]]:
-        """(day, post) of the record that this was. Nothing was found: it stays known as deleted for an hour."""
+    def remove_rating(self, actor: int, kind: int, key: int, bury: bool = True) -> list[tuple[int, int]]:
+        """(day, post) of the record that this was. It stays known as deleted for an hour (`bury`), because its create
+        may come later, or again."""
         found: list[tuple[int, int]] = []
         for day, near in self._days_of(key):
             post = self._day(day).remove_rating(self._next_n, actor, kind, key, near)
@@ -172,12 +174,14 @@ class Writer:
         found = found or self._again.get((actor, kind, key), [])
         if found:
             self._removed_now[actor, kind, key] = found
-        else:
+        if bury and (not found or key >= 0):  # an odd key may well be used again
             self.bury(actor, kind, key)
         return found
 
     def has_other_rating(self, day: int, actor: int, post: int) -> bool:
-        """Whether another record of this person on this post is left on that day. Quick for a sealed day, a pass over the log for an open one."""
+        """Whether another record of this person on this post is left on that day. Quick for a sealed day, a pass over
+        the log for an open one.
+        """
         return day in self._known and self._day(day).has_other_rating(self._next_n, actor, post)
 
     def remove_post(self, author: int, key: int, post: int) -> None:
@@ -185,8 +189,8 @@ class Writer:
         if day is not None:
             self._changed(day).remove_post(post, author)
 
-    def remove_follow(self, actor: int, key: int) -> int | None:
-        """The person who is no longer followed."""
+    def remove_follow(self, actor: int, key: int, bury: bool = True) -> int | None:
+        """The person who is no longer followed. The rest as for ratings."""
         subject = None
         for day, _ in self._days_of(key):
             subject = self._day(day).remove_follow(self._next_n, actor, key)
@@ -195,14 +199,14 @@ class Writer:
                 break
         if subject is None and (actor, FOLLOW, key) in self._again:
             subject = self._again[actor, FOLLOW, key][0][1]
-        if subject is None:
-            self.bury(actor, FOLLOW, key)
-        else:
+        if subject is not None:
             self._removed_now[actor, FOLLOW, key] = [(self.day, subject)]
+        if bury and (subject is None or key >= 0):
+            self.bury(actor, FOLLOW, key)
         return subject
 
     def bury(self, actor: int, kind: int, key: int) -> None:
-        """A record was deleted that we don't know. If its create comes within the hour, it comes too late."""
+        """A record was deleted. If its create comes within the hour, it comes too late."""
         if key >= 0 and abs((key >> 10) - self._high_us) > TOMBSTONE_US and self._high_us:
             return  # an old record, from before our time
         self._tombstones[actor, kind, key] = self._high_us
@@ -211,7 +215,7 @@ class Writer:
         self._today().add_tombstone(actor, kind, key)
 
     def buried(self, actor: U32, kind: int | U8, key: I64) -> Bool | None:
-        """Which of these records were deleted before they came; None if none was."""
+        """Which of these records were deleted within the last hour; None if none was."""
         if not self._tombstones:
             return None
         out = np.zeros(len(key), np.bool_)
@@ -221,7 +225,9 @@ class Writer:
         return out if out.any() else None
 
     def erase_person(self, n: int) -> None:
-        """Forget a person. The DID goes with the next commit; the rows go soon after it (`sweep`), whatever happens in between."""
+        """Forget a person. The DID goes with the next commit; the rows go soon after it (`sweep`), whatever happens in
+        between.
+        """
         self.names.erase(n)
         self._erasing.add(n)
         if self._erasing_since_us == 0:
@@ -268,7 +274,9 @@ class Writer:
     # --- people who are gone
 
     def sweep(self) -> None:
-        """Erase the rows of people whose DIDs are gone already. Between batches; a crash in it is made good by the next start."""
+        """Erase the rows of people whose DIDs are gone already. Between batches; a crash in it is made good by the next
+        start.
+        """
         people = sorted(self._erasing)
         if not people:
             return
@@ -298,8 +306,9 @@ class Writer:
         self.finish_seal(draft)
 
     def begin_seal(self, day: int) -> Draft:
-        """From now on nothing is added to this day. Call `write` of what this gives in any thread (the long part), then `finish_seal` in
-        the writer's, or `abandon_seal`."""
+        """From now on nothing is added to this day. Call `write` of what this gives in any thread (the long part),
+        then `finish_seal` in the writer's, or `abandon_seal`.
+        """
         if self._known.get(day) is not False or day == self.day:
             raise StoreError(f"{day_name(day)} can't be sealed", "only a past day that is still a log can")
         self._day(day).rollback()
@@ -307,7 +316,9 @@ class Writer:
         return Draft(day, self.folder.open_path(day), self.folder.sealed_path(day), self.folder.vfs)
 
     def finish_seal(self, draft: Draft) -> None:
-        """Bring the draft up to date with what changed meanwhile, and put it in place. Takes milliseconds; between batches."""
+        """Bring the draft up to date with what changed meanwhile, and put it in place. Takes milliseconds; between
+        batches.
+        """
         day = draft.day
         erased = self._sealing.pop(day)
         try:
@@ -420,7 +431,9 @@ class Writer:
             held.commit(self._next_n, None, high_us)
 
     def _repeats_of(self, key: I64) -> Iterable[tuple[int, I64]]:
-        """Which days to ask for which of these keys. A key that is no TID tells nothing, and such keys are few: all days are asked."""
+        """Which days to ask for which keys. A key that is no TID tells nothing, and such keys are few: all days
+        are asked.
+        """
         if not len(key):
             return
         claimed = np.unique((key[key >= 0] >> 10) // US_PER_DAY).tolist()
@@ -432,7 +445,7 @@ class Writer:
                 yield day, asked
 
     def _days_of(self, key: int) -> Iterable[tuple[int, bool]]:
-        """Where a record can be: first the days near its key's time, then all others (there it can only be a wide one)."""
+        """Where a record can be: first the days near its key's time, then all others (only as a wide one)."""
         near: list[int] = []
         if key >= 0:
             us, reach = key >> 10, r.NEAR_US + SLACK_US

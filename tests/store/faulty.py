@@ -9,13 +9,13 @@ import apsw
 
 
 class FaultyVfs(apsw.VFS):
-    """Use its `name` as `vfs`. Set `fail` to "full", "write" or "sync"; the first `after` operations still go through."""
+    """Use its `name` as `vfs`. Set `fail` to "full", "write" or "sync"; `after` operations still go through."""
 
     def __init__(self, name: str) -> None:
         self.name, self.fail, self.after, self.failed = name, "", 0, 0
         super().__init__(name, "")
 
-    def xOpen(self, name: Any, flags: list[int]) -> Any:  # noqa: N802
+    def xOpen(self, name: Any, flags: list[int]) -> Any:
         return _FaultyFile(self, name, flags)
 
     def strike(self, *kinds: str) -> bool:
@@ -33,7 +33,7 @@ class _FaultyFile(apsw.VFSFile):
         self.vfs = vfs
         super().__init__("", name, flags)
 
-    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: Any, offset: int) -> None:
         if self.vfs.strike("full"):
             raise apsw.FullError("no room")
         if self.vfs.strike("write"):
@@ -42,12 +42,12 @@ class _FaultyFile(apsw.VFSFile):
             raise apsw.IOError("the disk is broken")
         super().xWrite(data, offset)
 
-    def xTruncate(self, size: int) -> None:  # noqa: N802
+    def xTruncate(self, size: int) -> None:
         if self.vfs.strike("full", "write"):
             raise apsw.IOError("the disk is broken")
         super().xTruncate(size)
 
-    def xSync(self, flags: int) -> None:  # noqa: N802
+    def xSync(self, flags: int) -> None:
         if self.vfs.strike("sync"):
             raise apsw.IOError("fsync failed")
         super().xSync(flags)

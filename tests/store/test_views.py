@@ -48,7 +48,9 @@ def test_views_say_what_the_reader_says(name: str, folder: Path) -> None:
         columns = (r.actor.tolist(), r.post.tolist(), r.kind.tolist(), r.key.tolist(), r.tick.tolist())
         ratings = sorted(zip(*columns, strict=True))
         p = reader.posts()
-        posts = sorted(zip(*(getattr(p, c).tolist() for c in ("post", "author", "key", "flags", "language")), strict=True))
+        posts = sorted(
+            zip(*(getattr(p, c).tolist() for c in ("post", "author", "key", "flags", "language")), strict=True)
+        )
         f = reader.follows()
         follows = sorted(zip(f.actor.tolist(), f.subject.tolist(), f.key.tolist(), strict=True))
         odd = {key: reader.odd_key_text(key) for key in r.key.tolist() if key < 0}

@@ -1,6 +1,8 @@
-"""A small network for the store's tests: a stream of events, a model that takes each exactly once, and a recorder that drives the store.
+"""A small network for the store's tests: a stream of events, a model that takes each exactly once, and a recorder
+that drives the store.
 
-The model knows texts only (DIDs, at-uris, record keys) and shares no code with the store. `python -m tests.store.world FOLDER SEED EVENTS` records the stream and may be killed.
+The model knows texts only (DIDs, at-uris, record keys) and shares no code with the store. `python -m
+tests.store.world FOLDER SEED EVENTS` records the stream and may be killed.
 """
 
 from __future__ import annotations
@@ -295,7 +297,7 @@ def expected(events: list[Happening]) -> dict[str, object]:
 
 
 def _fitting(events: list[Happening], day: int, batch: int) -> list[Happening]:
-    """A batch as the real builder closes it: no create after a delete of the same key, nothing of a person whose account changed."""
+    """A batch as the real builder closes it: nothing that a delete or an account event in it could affect."""
     part: list[Happening] = []
     deleted: set[tuple[str, str]] = set()
     changed: set[str] = set()
@@ -303,8 +305,7 @@ def _fitting(events: list[Happening], day: int, batch: int) -> list[Happening]:
         if (
             e.time_us // US_PER_DAY != day
             or e.did in changed
-            or (e.did, e.rkey) in deleted
-            and not e.what.startswith("un")
+            or ((e.did, e.rkey) in deleted and not e.what.startswith("un"))
         ):
             break
         part.append(e)
