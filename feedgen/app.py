@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -22,7 +24,7 @@ from typing import Any, Final
 from feedgen.core.clock import Clock, SystemClock
 from feedgen.core.ids import US_PER_S
 from feedgen.core.settings import Settings
-from feedgen.feeds.standard import Shelf, standard_feeds
+from feedgen.feeds.shelf import Shelf
 from feedgen.graph.archive import Archive
 from feedgen.graph.days import Days
 from feedgen.ingest.frames import Inlet
@@ -30,9 +32,8 @@ from feedgen.ingest.jetstream import Client, State
 from feedgen.ingest.pipeline import Pipeline
 from feedgen.ingest.progress import Reporter
 from feedgen.serve.documents import ServiceIdentity
-from feedgen.serve.fetch import DirectWebFetcher, Fetcher, PlcFetcher, ProxiedWebFetcher
 from feedgen.serve.http import Health, Parts, make_app
-from feedgen.serve.identity import Resolver
+from feedgen.serve.identity import Resolver, make_resolver
 from feedgen.serve.interactions import Interaction
 from feedgen.serve.limits import Limits
 from feedgen.serve.server import Server
@@ -42,7 +43,9 @@ from feedgen.store.viewers import Viewers
 log = logging.getLogger(__name__)
 
 STOP_S: Final = 9.0  # from the first signal to the last word
+SWITCH_S: Final = 0.001  # a page must not wait long for the thread that listens
 STALE_US: Final = 600 * US_PER_S
+CURSOR_KEY: Final = "cursor_key"
 EXIT_FAILED: Final = 1
 EXIT_INTERRUPTED: Final = 130
 
@@ -76,14 +79,19 @@ class App:
 
     async def _run(self, started_s: float) -> int:
         self._catch_signals()
+        sys.setswitchinterval(SWITCH_S)
         folder = Path(self.settings.store.dir)
         archive = self.archive = await asyncio.to_thread(Archive, folder, self.settings.store.retention_days)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._close_archive, archive)
             viewers = await stack.enter_async_context(await Viewers.open(folder))
+            self.shelf = Shelf(archive.library, self.clock, await _cursor_key(viewers))
+            stack.callback(self.shelf.close)
             tasks = self._make_parts(archive, folder)
             server = await self._serve(archive, viewers, stack)
             address = server.addresses[0]
+            # What is here stays: the collector need not look at it again while events stream through.
+            gc.freeze()
             log.info("answering", extra={"bind": address, "after_s": round(time.monotonic() - started_s, 2)})
             self.on_ready(address)
             failure = await self._until_stopped(tasks)
@@ -99,18 +107,18 @@ class App:
 
     def _make_parts(self, archive: Archive, folder: Path) -> dict[str, Coroutine[Any, Any, None]]:
         """What runs beside the server, by name."""
+        assert self.shelf is not None
         jetstream = self.settings.jetstream
         self.pipeline = Pipeline(archive.recorder, self.inlet, self.clock)
         self.client = Client(
             urls=jetstream.urls,
-            wire=jetstream.wire,  # type: ignore[arg-type]  # the settings allow no other
-            start=jetstream.start,  # type: ignore[arg-type]
+            wire=jetstream.wire,
+            start=jetstream.start,
             dictionaries=folder / "dictionaries",
             inlet=self.inlet,
             clock=self.clock,
             resume_at=archive.recorder.cursor,
         )
-        self.shelf = standard_feeds(archive.library, self.clock)
         reporter = Reporter(self.client.status, self.pipeline, self.clock)
         return {
             "ingest": self.pipeline.run(),
@@ -121,10 +129,8 @@ class App:
         }
 
     async def _serve(self, archive: Archive, viewers: Viewers, stack: contextlib.AsyncExitStack) -> Server:
-        service, identity = self.settings.service, self.settings.identity
-        resolver = Resolver(
-            PlcFetcher(identity.plc_url), _web_fetcher(identity.did_web, identity.proxy_url), viewers, self.clock
-        )
+        service = self.settings.service
+        resolver = make_resolver(self.settings.identity, viewers, self.clock)
         stack.push_async_callback(resolver.close)
         self._forget_the_deleted(archive, resolver)
         assert self.shelf is not None
@@ -142,9 +148,9 @@ class App:
         await server.start()
         return server
 
-    async def _heard(self, reader: str, feed: str | None, interactions: list[Interaction], now_us: int) -> None:
+    async def _heard(self, reader_did: str, feed: str | None, interactions: list[Interaction], now_us: int) -> None:
         assert self.shelf is not None
-        await self.shelf.heard(reader, feed, interactions, now_us)
+        self.shelf.heard(reader_did, list(interactions), now_us)
 
     def _forget_the_deleted(self, archive: Archive, resolver: Resolver) -> None:
         loop = asyncio.get_running_loop()
@@ -211,18 +217,25 @@ class App:
         archive.close()
 
 
+async def _cursor_key(viewers: Viewers) -> bytes:
+    """What cursors are signed with. Kept, so that paging goes on after a restart."""
+    key = await viewers.note(CURSOR_KEY)
+    if key is None:
+        key = secrets.token_bytes(32)
+        await viewers.put_note(CURSOR_KEY, key)
+    return key
+
+
 async def _watch(days: Days) -> None:
     """Raises what the background thread dies of."""
     loop = asyncio.get_running_loop()
     died: asyncio.Future[None] = loop.create_future()
-    days.on_failure = lambda failure: loop.call_soon_threadsafe(died.set_exception, failure)
+
+    def on_failure(failure: BaseException) -> None:
+        loop.call_soon_threadsafe(died.set_exception, failure)
+
+    days.on_failure = on_failure
     await died
-
-
-def _web_fetcher(did_web: str, proxy_url: str) -> Fetcher | None:
-    if did_web == "proxy":
-        return ProxiedWebFetcher(proxy_url)
-    return DirectWebFetcher() if did_web == "direct" else None
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

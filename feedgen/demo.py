@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 START_S: Final = 60.0
 CAUGHT_UP_US: Final = 5_000_000
 POLL_S: Final = 0.2
+LIVE_RATE: Final = "10"  # events/s of everybody, so that something is seen to happen
+KEEP_ALL: Final = ("--lookback-h", "-1")  # a real host forgets after 36 h
 METHOD: Final = "app.bsky.feed.getFeedSkeleton"
 
 
@@ -47,7 +49,7 @@ class Network:
     """A `feedgen simnet` process, from its start to its end."""
 
     def __init__(self, people: int, days: float, seed: int) -> None:
-        options = ["--people", str(people), "--days", str(days), "--seed", str(seed), "--port", "0"]
+        options = ["--people", str(people), "--days", str(days), "--seed", str(seed), "--rate", LIVE_RATE, *KEEP_ALL]
         command = [sys.executable, "-m", "feedgen", "simnet", *options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         self.addresses = self._first_line()
@@ -103,7 +105,7 @@ def _guide(app: App, network: Network, address: str) -> None:
     base = f"http://{address}"
     reader = network.ask("/_ctl/readers", k=1)[0]
     service = app.settings.service
-    token = network.ask("/_ctl/token", person=reader["person"], aud=service.did, lxm=METHOD, lifetime=3600)["token"]
+    token = network.ask("/_ctl/token", person=reader["person"], aud=service.did, lxm=METHOD, lifetime_s=3500)["token"]
     feed = f"at://{service.publisher_did}/app.bsky.feed.generator/for-you"
     assert app.archive is not None
     lines = [

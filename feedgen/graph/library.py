@@ -30,6 +30,10 @@ class Library:
     def did(self, person: int) -> str | None:
         return self._names.did(person)
 
+    def fetched(self, did: str) -> None:
+        """What the reader's own repository told. It is not asked yet: what was heard has to do."""
+        return None
+
     def uri(self, post: int) -> str | None:
         """A post's at-uri; None when its author was erased or its day is gone."""
         facts = self._graph.view().post(post)
