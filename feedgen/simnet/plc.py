@@ -1,8 +1,8 @@
 """Where DIDs are looked up: the PLC directory, and the web hosts of those who have a did:web.
 
 The documents have plc.directory's form, with the variety that is out there: Multikeys, both 2019 key types, absolute
-and relative ids, and documents whose first key is not the one that signs. A key can be rotated, so that whoever cached the
-old one has something to find out.
+and relative ids, and documents whose first key is not the one that signs. A key can be rotated, so that whoever
+cached the old one has something to find out.
 """
 
 from __future__ import annotations
