@@ -70,7 +70,7 @@ LIVE: Final = 1
 MIX: Final = 0x9E37_79B1  # odd, so that multiplying by it is a permutation of 32 bits
 UNMIX: Final = pow(MIX, -1, 1 << 32)
 FIRST_BLOCK: Final = 2
-LARGEST_BLOCK: Final = 128
+LARGEST_BLOCK: Final = 32  # more would leave more room unused in each list's last block
 _DOUBLED: Final = 2 * LARGEST_BLOCK - FIRST_BLOCK  # entries in the blocks up to and with the first of the largest size
 
 

@@ -378,8 +378,9 @@ def _alive(a: Arrays, d: int, group: int, holes_field: int, start: int, end: int
 
 
 @njit
-def count_people(a: Arrays, d: int, sign: int) -> None:
-    """Add a day's ratings to the people's counts, or take them out again."""
+def count_people(a: Arrays, d: int, sign: int) -> int:
+    """Add a day's ratings to the people's counts, or take them out again. One more than the highest number met."""
+    top = 0
     if a.days[d, KIND] == LIVE:
         slots = a.days[d, LIKES + KEYS]
         for i in range(1 << (32 - a.days[d, LIKES + SHIFT])):
@@ -387,11 +388,15 @@ def count_people(a: Arrays, d: int, sign: int) -> None:
             if slot != 0:
                 alive = _alive_places(a, d, LIKES, slot & 0xFFFF_FFFF)
                 add_person_ratings(a, slot & 0xFFFF_FFFF, sign * alive)
-        return
+                top = max(top, (slot & 0xFFFF_FFFF) + 1)
+        return top
     offsets = a.days[d, LIKES + HEADS]
     for i in range(a.days[d, LIKES + SIZE]):
         alive = _alive(a, d, LIKES, PEOPLE_HOLES, load_u32(offsets, i), load_u32(offsets, i + 1), i)
-        add_person_ratings(a, unmix32(load_u32(a.days[d, LIKES + KEYS], i)), sign * alive)
+        person = unmix32(load_u32(a.days[d, LIKES + KEYS], i))
+        add_person_ratings(a, person, sign * alive)
+        top = max(top, person + 1)
+    return min(top, a.person_ratings.size)
 
 
 @inline

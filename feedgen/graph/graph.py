@@ -116,12 +116,12 @@ class Graph:
         """Flags by post; 0 for what is unknown. Any thread may ask."""
         return self._view.post_flags(posts)
 
-    def has_double(self, day: int, actor: int, post: int) -> bool:
-        """Whether a second record may say the same as this edge. Only a live day knows for sure; a sealed one says
-        yes.
+    def take_double(self, day: int, actor: int, post: int) -> bool | None:
+        """One of an edge's records is gone: whether another says the same. None: only the truth knows, as for all days
+        that are sealed.
         """
         live = self._days.get(day)
-        return not isinstance(live, LiveDay) or live.has_double(actor, post)
+        return live.take_double(actor, post) if isinstance(live, LiveDay) else None
 
     # Writing today
 
@@ -181,6 +181,8 @@ class Graph:
             if day.grow_for_ratings(who.size):
                 self._publish()
             added, refused = day.add_ratings(self._arrays, self._row(day.day), who, which, own_array(ticks, np.uint16))
+            if added.any():
+                self._people.top = max(self._people.top, int(who[added].max()) + 1)
             if refused:
                 _refused.add(refused)
             return added
@@ -476,7 +478,7 @@ class Graph:
         with self._lock:
             sealed = self._days.get(day)
             if sealed is not None and not sealed.counted:
-                count_day(self._arrays, self._row(day))
+                self._people.top = max(self._people.top, count_day(self._arrays, self._row(day)))
                 sealed.counted = True
 
     def _rebuild(self, day: int, source: DaySource) -> None:
@@ -487,7 +489,7 @@ class Graph:
             self._seal(day, source)
             with self._lock:
                 days = [self._days[number] for number in self.days]
-                recount(self._arrays, [each.posts for each in days])
+                recount(self._arrays, [each.posts for each in days], self._people.top)
                 for each in days:
                     each.counted = True
         except Exception:

@@ -53,12 +53,13 @@ from feedgen.graph.access import (
     table_find,
 )
 from feedgen.graph.edit import add_count, add_person_ratings, find_in_block_list
-from feedgen.graph.memory import address, reserve
+from feedgen.graph.memory import address, reserve, want_large_pages
 from feedgen.graph.words import (
     i64,
     load_i64,
     load_i64_acquire,
     load_u32,
+    prefetch,
     store_i64,
     store_i64_release,
     store_u8,
@@ -71,9 +72,13 @@ from feedgen.ingest.events import DELETED
 MAX_POSTS: Final = POSTS_PER_DAY - 2  # n + 1 must fit into 24 bits of the find table, and the last number is NO_POST
 MAX_ARENA: Final = 1 << 28  # words of one direction: about 180M ratings a day
 MAX_FOLLOW_ARENA: Final = 1 << 25
-MAX_DOUBLES: Final = 1 << 20  # remembered; after that, every edge may have a double
+MAX_DOUBLES: Final = 1 << 18  # remembered; after that, every edge may have a double
 MAX_LISTS: Final = 1 << 25  # lists of one group on one day
 FIRST_TABLE_BITS: Final = 12
+QUIET_EDGES: Final = 25_000  # a day with more gets large pages, and a filter that suits 26M
+QUIET_FILTER_WORDS: Final = 1 << 12
+FILTER_WORDS: Final = 1 << 22
+FETCH: Final = 32  # edges whose memory is asked for at once
 FILL: Final = 0.6  # of an open-addressing table, at most
 
 # What the writer counts, as words of `LiveDay.state`.
@@ -141,21 +146,96 @@ def _already(a: Arrays, d: int, actor: int, post: int, person_list: int, liker_h
     return find_in_block_list(a, d, OLD, likers, actor) >= 0
 
 
+@inline
+def _edge_bits(actor: int, post: int) -> tuple[int, int]:
+    """(hash, the four bits of a filter's word) of an edge."""
+    h = (actor << 32 | post) * -7046029254386353131
+    h = (h ^ ((h >> 32) & 0xFFFF_FFFF)) * -4658895280553007687
+    bits = i64(1) << (h & 63) | i64(1) << ((h >> 6) & 63) | i64(1) << ((h >> 12) & 63) | i64(1) << ((h >> 18) & 63)
+    return (h >> 24) & 0xFF_FFFF_FFFF, bits
+
+
+@inline
+def _may_have(edges: I64, actor: int, post: int) -> bool:
+    """False when the edge was never added today; nearly always, at that."""
+    h, bits = _edge_bits(actor, post)
+    word: int = edges[h & (edges.size - 1)]
+    return word & bits == bits
+
+
+@inline
+def _fetch_tail(a: Arrays, d: int, group: int, head: int) -> None:
+    length = head >> 32
+    if length > 0:
+        _, used = block_of(length)
+        at = (head & 0xFFFF_FFFF) + used + 1
+        prefetch(a.days[d, group + VALUES], 4 * at)
+        prefetch(a.days[d, group + TICKS], 2 * at)
+
+
+@inline
+def _fetch(a: Arrays, d: int, actors: U32, posts: U32, start: int, end: int, edges: I64, found: I64) -> None:
+    """Ask for the memory that some edges will need, all at once instead of one after the other: tables, heads, tails.
+
+    `found` keeps which lists they have, -1 where none yet: of the person, and of the post.
+    """
+    slot, people, old = a.days[d, SLOT], a.days[d, LIKES + KEYS], a.days[d, OLD + KEYS]
+    for e in range(start, end):
+        actor, post = i64(actors[e]), i64(posts[e])
+        prefetch(people, 8 * (mix32(actor) >> a.days[d, LIKES + SHIFT]))
+        if post >> 24 == slot:
+            prefetch(a.days[d, OWN], 8 * (post & 0xFF_FFFF))
+        else:
+            prefetch(old, 8 * (mix32(post) >> a.days[d, OLD + SHIFT]))
+        h, _ = _edge_bits(actor, post)
+        prefetch(edges.ctypes.data, 8 * (h & (edges.size - 1)))
+        prefetch(a.person_ratings.ctypes.data, 4 * actor)
+        row = i64(a.slot_row[post >> 24])
+        if row >= 0:
+            prefetch(a.days[row, COUNT], 2 * (post & 0xFF_FFFF))
+    for e in range(start, end):
+        person = table_find(people, a.days[d, LIKES + SHIFT], i64(actors[e]))
+        prefetch(a.days[d, LIKES + HEADS], 8 * max(person, 0))
+        found[e - start, 0] = person
+        if i64(posts[e]) >> 24 != slot:
+            likers = table_find(old, a.days[d, OLD + SHIFT], i64(posts[e]))
+            prefetch(a.days[d, OLD + HEADS], 8 * max(likers, 0))
+            found[e - start, 1] = likers
+    for e in range(start, end):
+        post, person, likers = i64(posts[e]), found[e - start, 0], found[e - start, 1]
+        if person >= 0:
+            _fetch_tail(a, d, LIKES, load_i64(a.days[d, LIKES + HEADS], person))
+        if post >> 24 == slot:
+            if post & 0xFF_FFFF < load_i64(a.days[d, POSTS], 0):
+                _fetch_tail(a, d, OLD, load_i64(a.days[d, OWN], post & 0xFF_FFFF))
+        elif likers >= 0:
+            _fetch_tail(a, d, OLD, load_i64(a.days[d, OLD + HEADS], likers))
+
+
 @njit
-def _add_ratings(a: Arrays, d: int, actors: U32, posts: U32, ticks: U16, state: I64, added: U8) -> int:
+def _add_ratings(a: Arrays, d: int, actors: U32, posts: U32, ticks: U16, state: I64, edges: I64, added: U8) -> int:
     """Edges that are new today; how many could not be kept (a full arena, a number that nobody gave)."""
     refused = 0
     slot = a.days[d, SLOT]
+    found = np.empty((FETCH, 2), np.int64)
     for e in range(actors.size):
+        if e % FETCH == 0:
+            _fetch(a, d, actors, posts, e, min(e + FETCH, actors.size), edges, found)
         actor, post, tick = i64(actors[e]), i64(posts[e]), i64(ticks[e])
         own = post >> 24 == slot
         if actor >= a.person_flags.size or post == NO_POST or (own and post & 0xFF_FFFF >= state[_POSTS]):
             refused += 1
             continue
-        person = table_find(a.days[d, LIKES + KEYS], a.days[d, LIKES + SHIFT], actor)
+        # A list that was not there when its memory was fetched may have come with an edge of the same group.
+        person, likers = found[e % FETCH, 0], found[e % FETCH, 1]
+        if person < 0:
+            person = table_find(a.days[d, LIKES + KEYS], a.days[d, LIKES + SHIFT], actor)
         heads = a.days[d, OWN] if own else a.days[d, OLD + HEADS]
-        likers = post & 0xFF_FFFF if own else table_find(a.days[d, OLD + KEYS], a.days[d, OLD + SHIFT], post)
-        if _already(a, d, actor, post, person, heads, likers):
+        if own:
+            likers = post & 0xFF_FFFF
+        elif likers < 0:
+            likers = table_find(a.days[d, OLD + KEYS], a.days[d, OLD + SHIFT], post)
+        if _may_have(edges, actor, post) and _already(a, d, actor, post, person, heads, likers):
             continue
         if person < 0:
             person = _list_for(a, d, LIKES, actor, state, 1)
@@ -167,6 +247,8 @@ def _add_ratings(a: Arrays, d: int, actors: U32, posts: U32, ticks: U16, state: 
         if not _append(a, d, LIKES, a.days[d, LIKES + HEADS], person, post, tick, state, 1):
             refused += 1
             continue
+        h, bits = _edge_bits(actor, post)
+        edges[h & (edges.size - 1)] |= bits
         added[e] = 1
         state[_EDGES] += 1
         add_count(a, post, 1)
@@ -175,7 +257,24 @@ def _add_ratings(a: Arrays, d: int, actors: U32, posts: U32, ticks: U16, state: 
 
 
 @njit
-def _has_edges(a: Arrays, d: int, actors: U32, posts: U32, out: U8) -> None:
+def _refill_filter(a: Arrays, d: int, edges: I64) -> None:
+    slots = a.days[d, LIKES + KEYS]
+    for i in range(1 << (32 - a.days[d, LIKES + SHIFT])):
+        slot = load_i64(slots, i)
+        if slot != 0:
+            head = load_i64(a.days[d, LIKES + HEADS], (slot >> 32) - 1)
+            length, block = head >> 32, head & 0xFFFF_FFFF
+            while length > 0:
+                _, used = block_of(length)
+                for at in range(block + 1, block + used + 1):
+                    h, bits = _edge_bits(slot & 0xFFFF_FFFF, load_u32(a.days[d, LIKES + VALUES], at))
+                    edges[h & (edges.size - 1)] |= bits
+                length -= used
+                block = load_u32(a.days[d, LIKES + VALUES], block)
+
+
+@njit
+def _has_edges(a: Arrays, d: int, actors: U32, posts: U32, edges: I64, out: U8) -> None:
     """Which edges are there, or came earlier in the same arrays."""
     bits = 4
     while 1 << bits < 2 * actors.size:
@@ -192,6 +291,8 @@ def _has_edges(a: Arrays, d: int, actors: U32, posts: U32, out: U8) -> None:
             out[e] = 1
             continue
         seen[i] = pair
+        if not _may_have(edges, actor, post):
+            continue
         own = post >> 24 == slot
         if own and post & 0xFF_FFFF >= load_i64(a.days[d, POSTS], 0):
             continue
@@ -319,6 +420,12 @@ class _Group:
         row[self.field + TICKS] = 0 if self.ticks is None else address(self.ticks)
         row[self.field + LENGTH] = self.values.size
 
+    def want_large_pages(self) -> None:
+        want_large_pages(self.heads)
+        want_large_pages(self.values)
+        if self.ticks is not None:
+            want_large_pages(self.ticks)
+
     def grow(self, lists: int) -> bool:
         """Make room for so many lists; True when the table was replaced."""
         shift = _shift_for(lists)
@@ -338,7 +445,9 @@ class LiveDay:
         self.state: I64 = np.zeros(16, np.int64)
         self.counts: U16 = reserve(np.uint16, MAX_POSTS)
         self.counted = True
-        self._doubles: set[tuple[int, int]] = set()
+        self._edges: I64 = np.zeros(QUIET_FILTER_WORDS, np.int64)
+        self._doubles: dict[tuple[int, int], int] = {}  # how many more records say the same
+        self._all_doubles = True
         self._own_heads: I64 = reserve(np.int64, MAX_POSTS)
         self._columns: dict[int, npt.NDArray[Any]] = {
             AUTHOR: reserve(np.uint32, MAX_POSTS),
@@ -401,19 +510,38 @@ class LiveDay:
     def add_ratings(self, a: Arrays, d: int, actors: U32, posts: U32, ticks: U16) -> tuple[npt.NDArray[np.bool_], int]:
         """(which edges are new, how many were refused)."""
         added = np.zeros(actors.size, np.uint8)
-        refused = _add_ratings(a, d, actors, posts, ticks, self.state, added)
+        if self.edges > QUIET_EDGES and self._edges.size == QUIET_FILTER_WORDS:
+            self._get_busy(a, d)
+        refused = _add_ratings(a, d, actors, posts, ticks, self.state, self._edges, added)
         again = np.flatnonzero(added == 0)
-        if again.size and len(self._doubles) < MAX_DOUBLES:
-            self._doubles.update(zip(actors[again].tolist(), posts[again].tolist(), strict=True))
+        for pair in zip(actors[again].tolist(), posts[again].tolist(), strict=True):
+            if pair in self._doubles or len(self._doubles) < MAX_DOUBLES:
+                self._doubles[pair] = self._doubles.get(pair, 0) + 1
+            else:
+                self._all_doubles = False
         return added.view(np.bool_), refused
 
-    def has_double(self, actor: int, post: int) -> bool:
-        """Whether the edge was added again after it was there; yes when there were too many to remember."""
-        return (actor, post) in self._doubles or len(self._doubles) >= MAX_DOUBLES
+    def _get_busy(self, a: Arrays, d: int) -> None:
+        self._edges = reserve(np.int64, FILTER_WORDS)
+        want_large_pages(self._edges)
+        want_large_pages(self.counts)
+        want_large_pages(self._own_heads)
+        for column in self._columns.values():
+            want_large_pages(column)
+        for group in self._groups:
+            group.want_large_pages()
+        _refill_filter(a, d, self._edges)
+
+    def take_double(self, actor: int, post: int) -> bool | None:
+        """One record of this edge is gone: whether another is left. None when there were too many to remember."""
+        more = self._doubles.pop((actor, post), 0)
+        if more > 1:
+            self._doubles[actor, post] = more - 1
+        return True if more else False if self._all_doubles else None
 
     def has_edges(self, a: Arrays, d: int, actors: U32, posts: U32) -> npt.NDArray[np.bool_]:
         out = np.zeros(actors.size, np.uint8)
-        _has_edges(a, d, actors, posts, out)
+        _has_edges(a, d, actors, posts, self._edges, out)
         return out.view(np.bool_)
 
     def add_follows(self, a: Arrays, d: int, actors: U32, subjects: U32) -> int:

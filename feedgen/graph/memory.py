@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import sys
 from typing import Any, Final
@@ -18,6 +19,16 @@ def reserve(dtype: npt.DTypeLike, length: int) -> npt.NDArray[Any]:
     size = np.dtype(dtype).itemsize * length
     area = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE)
     return np.frombuffer(area, dtype)
+
+
+def want_large_pages(array: npt.NDArray[Any]) -> None:
+    """From here on, what is touched of a reserved array comes in large pages: fewer misses, at most 2 MB too much."""
+    base: Any = array.base
+    while isinstance(base, memoryview):
+        base = base.obj
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without them
+            base.madvise(mmap.MADV_HUGEPAGE)
 
 
 def address(array: npt.NDArray[Any]) -> int:

@@ -18,3 +18,4 @@ class People:
     def __init__(self) -> None:
         self.flags: U8 = reserve(np.uint8, MAX_PEOPLE)
         self.ratings: U32 = reserve(np.uint32, MAX_PEOPLE)
+        self.top = 0  # nobody from here on has ratings

@@ -93,7 +93,7 @@ class Pair:
             tick = today.rated[-1][2]
             assert not self.graph.add_ratings([actor], [post], [tick]).any()
             today.rated.append((actor, post, tick))
-            assert self.graph.has_double(self.today, actor, post)
+            assert self.graph.take_double(self.today, actor, post)
 
     def follows(self, rng: np.random.Generator) -> None:
         actors, subjects = (rng.integers(0, PEOPLE, 10).tolist() for _ in range(2))

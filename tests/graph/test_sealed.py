@@ -292,7 +292,7 @@ def test_too_many_changes_while_building_begin_the_build_again(tmp_path: Path, m
     builds = []
 
     class Changing(MemoryDay):
-        def follows(self) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+        def follows(self) -> tuple[np.ndarray, np.ndarray]:
             builds.append(1)
             if len(builds) == 1:
                 for actor, post in sorted({row[:2] for row in self.rated})[:10]:
