@@ -11,14 +11,15 @@ from feedgen.simnet.records import SimEvent
 from feedgen.simnet.world import EVENTS_PER_STEP, MAX_STEP_US, MIN_STEP_US, World
 
 
-def step_us(events_per_day: float) -> int:
-    """How much time a step takes at this pace."""
-    return int(min(max(EVENTS_PER_STEP / events_per_day * US_PER_DAY, MIN_STEP_US), MAX_STEP_US))
+def step_us(people: int, events_per_day: float) -> int:
+    """How much time a step of World takes at this pace."""
+    events = max(EVENTS_PER_STEP, people // 4)
+    return int(min(max(events / events_per_day * US_PER_DAY, MIN_STEP_US), MAX_STEP_US))
 
 
-def aligned_start_us(end_us: int, span_us: int, events_per_day: float) -> int:
+def aligned_start_us(end_us: int, span_us: int, people: int, events_per_day: float) -> int:
     """A start about this long ago, from which whole steps lead to the end."""
-    step = step_us(events_per_day)
+    step = step_us(people, events_per_day)
     return end_us - -(-span_us // step) * step
 
 
@@ -33,7 +34,7 @@ class LivelyWorld(World):
         """From the next step on, everybody together makes so many events a day."""
         self._since_us, self._since_step = self._step_start(), self._steps
         self._behaviour._per_us = events_per_day / US_PER_DAY
-        self._step_us = step_us(events_per_day)
+        self._step_us = step_us(self.n_people, events_per_day)
 
     def events(self, until_us: int | None = None) -> Iterator[SimEvent]:
         """As World's, but an event that was put off beyond its step never holds up the steps after it."""

@@ -273,7 +273,7 @@ class Simnet:
 
     def _made_world(self, options: SimnetOptions) -> LivelyWorld:
         per_day = options.people * options.per_person_day
-        start_us = aligned_start_us(self.end_us, round(options.history_days * US_PER_DAY), per_day)
+        start_us = aligned_start_us(self.end_us, round(options.history_days * US_PER_DAY), options.people, per_day)
         warm_up_us = min(WARM_UP_US, round(WARM_UP_EVENTS / per_day * US_PER_DAY))
         return LivelyWorld(
             options.seed, options.people, start_us, options.odd_share, options.per_person_day, warm_up_us

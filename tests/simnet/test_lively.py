@@ -14,7 +14,7 @@ HOUR_US = 3600 * US_PER_S
 
 
 def world(odd_share: float = 0.0) -> LivelyWorld:
-    start_us = aligned_start_us(NOW_US, 2 * HOUR_US, 100 * 30.0)
+    start_us = aligned_start_us(NOW_US, 2 * HOUR_US, 100, 100 * 30.0)
     return LivelyWorld(1, 100, start_us, odd_share, 30.0, 2 * HOUR_US)
 
 
@@ -24,11 +24,11 @@ def test_whole_steps_lead_to_the_end() -> None:
         pass
     assert made._step_start() == NOW_US
     assert NOW_US - made.start_us >= 2 * HOUR_US
-    assert (NOW_US - made.start_us) % step_us(3000) == 0
+    assert (NOW_US - made.start_us) % step_us(100, 3000) == 0
 
 
 def test_a_quicker_present_begins_at_once() -> None:
-    start_us = aligned_start_us(NOW_US, 6 * HOUR_US, 300 * 30.0)
+    start_us = aligned_start_us(NOW_US, 6 * HOUR_US, 300, 300 * 30.0)
     made = LivelyWorld(1, 300, start_us, 0.002, 30.0, 6 * HOUR_US)
     slow = list(made.events(NOW_US - 1))[-200:]
     made.quicken(20 * 86_400)
