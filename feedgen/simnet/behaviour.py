@@ -120,6 +120,7 @@ class Behaviour:
         self._media_sums = np.cumsum(people.media, axis=1)
         rng = np.random.Generator(np.random.Philox(key=[seed & (1 << 64) - 1, 0xF0110]))
         self._follow_keys = people.first_follows(rng)
+        self._unfollowed: list[int] = []  # edges of the graph to be taken out at the end of the step
         self._index_follows()
 
     def first_follows(self, before_us: int) -> None:
@@ -150,6 +151,7 @@ class Behaviour:
         self._regret(rng, done, events)
         self._change(rng, done, events, reading)
         self._return(done)
+        self._index_follows()
         return done
 
     # What people make.
@@ -278,8 +280,8 @@ class Behaviour:
             us=us[rows],
             key=(us[rows] - _lags(rng, len(rows))) << 10 | rng.integers(0, 32, len(rows)),
         )
-        self._follow_keys = np.sort(np.concatenate((self._follow_keys, keys[rows])), kind="stable")
-        self._index_follows()
+        new = np.sort(keys[rows])
+        self._follow_keys = np.insert(self._follow_keys, np.searchsorted(self._follow_keys, new), new)
 
     # What people take back, and what becomes of them.
 
@@ -312,11 +314,7 @@ class Behaviour:
             if self.posts["shared"][what_row] == row + 1:
                 self.posts["shared"][what_row] = 0
         elif what == "unfollow":
-            key = int(self.follows["actor"][row]) << 32 | int(self.follows["to"][row])
-            at = int(np.searchsorted(self._follow_keys, key))
-            if at < len(self._follow_keys) and self._follow_keys[at] == key:
-                self._follow_keys = np.delete(self._follow_keys, at)
-                self._index_follows()
+            self._unfollowed.append(int(self.follows["actor"][row]) << 32 | int(self.follows["to"][row]))
 
     def _change(self, rng: np.random.Generator, done: Step, events: float, sums: F64) -> None:
         """Profiles, blocks, handles, opt-outs."""
@@ -384,8 +382,8 @@ class Behaviour:
                 np.subtract.at(self.posts["likes"], table["to"][rows], 1)
             elif table is self.reposts:
                 np.subtract.at(self.posts["reposts"], table["to"][rows], 1)
-        self._follow_keys = self._follow_keys[(self._follow_keys >> 32) != person]
-        self._index_follows()
+        first, last = self._follow_starts[person], self._follow_starts[person + 1]
+        self._unfollowed += self._follow_keys[first:last].tolist()
 
     def _return(self, done: Step) -> None:
         while self._returns and self._returns[0][0] < done.end_us:
@@ -403,6 +401,11 @@ class Behaviour:
         return shown & (self.posts["us"][safe] > now_us - SEEN_WITHIN_US)
 
     def _index_follows(self) -> None:
+        """Once a step: the graph is an array, and each change of it a copy."""
+        ended = np.array(self._unfollowed, np.int64)
+        self._unfollowed.clear()
+        at = np.searchsorted(self._follow_keys, ended[_in_sorted(self._follow_keys, ended)])
+        self._follow_keys = np.delete(self._follow_keys, at)
         self._follow_starts = np.searchsorted(self._follow_keys, np.arange(self.people.n + 1) << 32)
 
 

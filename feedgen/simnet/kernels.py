@@ -178,10 +178,12 @@ def look(
             else:
                 key = np.int64(a.topic_choice[who, where & np.uint64(63)]) * h.languages + p.language[who]
                 what = ring(a.topical, a.topical_counts, key, back * 8.0)
-            if what < 0 or q.gone[what] != 0 or not a.active[q.author[what]]:
+            if what < 0:
                 continue
-            age = us - q.us[what]
+            age = us - q.us[what]  # the most frequent reason to look away comes first
             if age < h.noticed_us or age > h.within_us or unit(mix(die, 5)) > np.exp(-age / h.fresh_us):
+                continue
+            if q.gone[what] != 0 or not a.active[q.author[what]]:
                 continue
             if unit(mix(np.uint64(what) << np.uint64(32) | np.uint64(who), throw_salt)) < chance(p, q, who, what):
                 who_out[n], what_out[n], us_out[n] = who, what, us

@@ -46,7 +46,7 @@ class PostWriter:
 
     def __init__(self, people: People, posts: Table, seed: int) -> None:
         self._people, self._posts, self._salt = people, posts, seed * 31 + _SALT
-        self._refs: dict[int, tuple[str, str]] = {}
+        self._refs: dict[int, str] = {}
         self.odd_rkeys: dict[int, str] = {}  # the few whose record key is not a TID
         self.odd_created: dict[int, str] = {}  # the few that claim another time
 
@@ -65,14 +65,14 @@ class PostWriter:
     def cids(self, rows: I64) -> list[str]:
         return text.cids(text.mix(rows, self._salt))
 
-    def refs(self, rows: NDArray[np.signedinteger[Any]]) -> dict[int, tuple[str, str]]:
-        """(cid, uri) of at least these rows. Posts are liked again and again, so what was made is kept for a while."""
+    def refs(self, rows: NDArray[np.signedinteger[Any]]) -> dict[int, str]:
+        """References to at least these rows. Posts are liked again and again, so what was made is kept for a while."""
         missing = np.array([row for row in set(rows.tolist()) if row not in self._refs], np.int64)
         if len(missing):
             if len(self._refs) > MAX_REFS:
                 self._refs.clear()
                 missing = np.unique(rows).astype(np.int64)
-            made = zip(self.cids(missing), self.uris(missing), strict=True)
+            made = map(records.reference, self.cids(missing), self.uris(missing))
             self._refs.update(zip(missing.tolist(), made, strict=True))
         return self._refs
 
@@ -95,14 +95,13 @@ class PostWriter:
         pictured = rows[(media == IMAGE) | (media == VIDEO)]
         return dict(zip(pictured.tolist(), text.cids(text.mix(pictured, self._salt + 2), "bafkrei"), strict=True))
 
-    def _record(self, h: int, created: str, shape: _Shape, refs: dict[int, tuple[str, str]], blob: str) -> bytes:
+    def _record(self, h: int, created: str, shape: _Shape, refs: dict[int, str], blob: str) -> bytes:
         topic, language, media, adult, parent, root, quote = shape
         embed = _embed(h, topic, language, media, refs.get(quote), blob)
         labels = f',"labels":{records.self_labels((ADULT_LABELS[h >> 40 & 3],))}' if adult else ""
         reply = ""
         if parent >= 0:
-            (pc, pu), (rc, ru) = refs[parent], refs[root]
-            reply = f',"reply":{{"parent":{{"cid":"{pc}","uri":"{pu}"}},"root":{{"cid":"{rc}","uri":"{ru}"}}}}'
+            reply = f',"reply":{{"parent":{refs[parent]},"root":{refs[root]}}}'
         langs = f',"langs":["{words.LANGUAGES[language]}"]' if h >> 50 & 15 else ""  # some clients say nothing
         said = records.quoted(post_text(h, topic, language, parent >= 0))
         return f'{{"$type":"{POST_NSID}","createdAt":"{created}"{embed}{labels}{langs}{reply},"text":{said}}}'.encode()
@@ -127,9 +126,9 @@ def _blob(cid: str, mime: str, size: int) -> str:
     return f'{{"$type":"blob","mimeType":"{mime}","ref":{{"$link":"{cid}"}},"size":{size}}}'
 
 
-def _embed(h: int, topic: int, language: int, media: int, quote: tuple[str, str] | None, blob: str) -> str:
+def _embed(h: int, topic: int, language: int, media: int, quote: str | None, blob: str) -> str:
     if quote is not None:
-        return f',"embed":{{"$type":"app.bsky.embed.record","record":{{"cid":"{quote[0]}","uri":"{quote[1]}"}}}}'
+        return f',"embed":{{"$type":"app.bsky.embed.record","record":{quote}}}'
     wide, high = ((1600, 1200), (1080, 1350), (2000, 2000), (1280, 720))[h >> 22 & 3]
     ratio = f'"aspectRatio":{{"height":{high},"width":{wide}}}'
     if media == IMAGE:

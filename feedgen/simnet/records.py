@@ -46,17 +46,19 @@ def quoted(text: str) -> str:
     return msgspec.json.encode(text).decode()
 
 
-def like(created: str, cid: str, uri: str, via_cid: str = "", via_uri: str = "") -> bytes:
-    via = f',"via":{{"cid":"{via_cid}","uri":"{via_uri}"}}' if via_uri else ""
-    return (
-        f'{{"$type":"app.bsky.feed.like","createdAt":"{created}","subject":{{"cid":"{cid}","uri":"{uri}"}}{via}}}'
-    ).encode()
+def reference(cid: str, uri: str) -> str:
+    """A strong reference, as JSON."""
+    return f'{{"cid":"{cid}","uri":"{uri}"}}'
 
 
-def repost(created: str, cid: str, uri: str) -> bytes:
-    return (
-        f'{{"$type":"app.bsky.feed.repost","createdAt":"{created}","subject":{{"cid":"{cid}","uri":"{uri}"}}}}'.encode()
-    )
+def like(created: str, subject: str, via: str = "") -> bytes:
+    """`subject` and `via` are references."""
+    more = f',"via":{via}' if via else ""
+    return f'{{"$type":"app.bsky.feed.like","createdAt":"{created}","subject":{subject}{more}}}'.encode()
+
+
+def repost(created: str, subject: str) -> bytes:
+    return f'{{"$type":"app.bsky.feed.repost","createdAt":"{created}","subject":{subject}}}'.encode()
 
 
 def follow(created: str, did: str) -> bytes:

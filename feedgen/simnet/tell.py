@@ -80,25 +80,25 @@ class Teller:
         refs = self._writer.refs(to)
         subjects = [refs[row] for row in to.tolist()]
         if collection == REPOST_NSID:
-            return rkeys, cids, [records.repost(when, *ref) for when, ref in zip(created, subjects, strict=True)]
+            return rkeys, cids, [records.repost(when, ref) for when, ref in zip(created, subjects, strict=True)]
         vias = self._vias(table["via"][rows])
         return (
             rkeys,
             cids,
-            [records.like(when, *ref, *via) for when, ref, via in zip(created, subjects, vias, strict=True)],
+            [records.like(when, ref, via) for when, ref, via in zip(created, subjects, vias, strict=True)],
         )
 
-    def _vias(self, via: NDArray[np.int32]) -> list[tuple[str, str]]:
-        """(cid, uri) of the repost that showed the post, or nothing."""
+    def _vias(self, via: NDArray[np.int32]) -> list[str]:
+        """References to the reposts that showed the posts, or nothing."""
         rows = np.unique(via[via > 0]).astype(np.int64) - 1
         reposts, dids = self._behaviour.reposts, self._people.dids
         rkeys = text.tids(reposts["key"][rows])
         cids = text.cids(text.mix(rows, self._seed * 31 + _SALTS[REPOST_NSID]))
-        known = {
-            row + 1: (cid, f"at://{dids[actor]}/{REPOST_NSID}/{self.odd_rkeys.get((REPOST_NSID, row), rkey)}")
-            for row, actor, cid, rkey in zip(rows.tolist(), reposts["actor"][rows].tolist(), cids, rkeys, strict=True)
-        }
-        return [known.get(v, ("", "")) for v in via.tolist()]
+        known = {0: ""}
+        for row, actor, cid, rkey in zip(rows.tolist(), reposts["actor"][rows].tolist(), cids, rkeys, strict=True):
+            key = self.odd_rkeys.get((REPOST_NSID, row), rkey)
+            known[row + 1] = records.reference(cid, f"at://{dids[actor]}/{REPOST_NSID}/{key}")
+        return [known[v] for v in via.tolist()]
 
     def _edges(self, collection: str, rows: I64) -> list[SimEvent]:
         b = self._behaviour

@@ -99,7 +99,8 @@ class World:
         self.people = People(seed, people)
         per_day = people * events_per_person_day
         self._behaviour = Behaviour(seed, self.people, per_day)
-        self._step_us = int(min(max(EVENTS_PER_STEP / per_day * US_PER_DAY, MIN_STEP_US), MAX_STEP_US))
+        events_per_step = max(EVENTS_PER_STEP, people // 4)  # some work of a step is in proportion to the people
+        self._step_us = int(min(max(events_per_step / per_day * US_PER_DAY, MIN_STEP_US), MAX_STEP_US))
         self.truth = self._behaviour.truth
         self._writer = PostWriter(self.people, self._behaviour.posts, seed)
         self._teller = Teller(seed, self.people, self._behaviour, self._writer)
@@ -116,20 +117,20 @@ class World:
         self._opt_outs: dict[int, list[tuple[int, int]]] = {}
         self._extra: dict[tuple[str, str], dict[str, Record]] = {}  # records that somebody injected
         while self._steps < 0:
-            self._next_step()
-        self._waiting.clear()
+            self._live()
 
     # What happens.
 
     def events(self, until_us: int | None = None) -> Iterator[SimEvent]:
         """Events up to and including `until_us`, each told once: the next call goes on where this one stopped."""
         while True:
-            while self._waiting and (until_us is None or self._waiting[-1].time_us <= until_us):
-                if self._injected and self._injected[0][0] <= self._waiting[-1].time_us:
+            waiting = self._waiting
+            while waiting and (until_us is None or waiting[-1].time_us <= until_us):
+                if self._injected and self._injected[0][0] <= waiting[-1].time_us:
                     yield self._tell(heapq.heappop(self._injected)[2])
                 else:
-                    yield self._tell(self._waiting.pop())
-            if self._waiting or (until_us is not None and self._step_start() > until_us):
+                    yield self._tell(waiting.pop())
+            if waiting or (until_us is not None and self._step_start() > until_us):
                 break
             self._next_step()
         while self._injected and until_us is not None and self._injected[0][0] <= until_us:
@@ -146,16 +147,19 @@ class World:
     def _step_start(self) -> int:
         return self.start_us + self._steps * self._step_us
 
-    def _next_step(self) -> None:
+    def _live(self) -> Step:
+        """The next step of everybody's life."""
         start = self._step_start()
         step = self._behaviour.step(self._steps, start, start + self._step_us)
         self._odd.before(self._steps, step)
-        events = self._teller.tell(step)
-        events = self._odd.after(step, events)
-        events.reverse()
         self._remember(step)
-        self._waiting = events
         self._steps += 1
+        return step
+
+    def _next_step(self) -> None:
+        step = self._live()
+        self._waiting = self._odd.after(step, self._teller.tell(step))
+        self._waiting.reverse()
 
     def _remember(self, step: Step) -> None:
         for act in sorted(step.acts, key=lambda act: act.us):
@@ -192,7 +196,7 @@ class World:
             raise KeyError(uri)
         cid = self._writer.cids(np.array([row]))[0]
         rkey = make_tid(time_us - 1, 31)
-        record = records.like(text.iso_ms(np.array([time_us]))[0], cid, uri)
+        record = records.like(text.iso_ms(np.array([time_us]))[0], records.reference(cid, uri))
         own = text.cids(text.mix(np.array([time_us]), person))[0]
         event = SimEvent(
             0, time_us, self.did(person), "commit", "create", LIKE_NSID, rkey, make_tid(time_us), own, record

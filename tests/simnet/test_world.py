@@ -214,12 +214,12 @@ def test_odd_events_are_odd(lived: tuple[World, list[SimEvent]]) -> None:
             assert int(created[:4]) >= 2026
             assert created > wire.rfc3339(event.time_us)
         elif event.odd == "duplicate":
-            assert likes[event.did, decode(event.record)["subject"]["uri"]] != event.rkey
+            assert likes.get((event.did, decode(event.record)["subject"]["uri"]), "") != event.rkey
         elif event.odd == "malformed":
             with pytest.raises((AssertionError, TypeError, KeyError, AttributeError)):
                 check(event)
-        elif event.collection == LIKE_NSID and event.record is not None:
-            likes[event.did, decode(event.record)["subject"]["uri"]] = event.rkey
+        if event.collection == LIKE_NSID and event.record is not None and event.odd != "malformed":
+            likes.setdefault((event.did, decode(event.record)["subject"]["uri"]), event.rkey)
 
 
 def test_nothing_refers_to_what_is_not_there(lived: tuple[World, list[SimEvent]]) -> None:
