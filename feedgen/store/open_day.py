@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,22 +22,17 @@ from feedgen.core.ids import NO_PERSON, NO_POST
 from feedgen.ingest.batch import Cursor
 from feedgen.store import rows as r
 from feedgen.store import schema
-from feedgen.store.rows import I64, U32, U64, Bool, FollowRows, PostRows, RatingRows, Records
+from feedgen.store.decoded import Found, Group, WideRatings, identities
+from feedgen.store.rows import I64, U32, Bool, FollowRows, PostRows, RatingRows, Records
 from feedgen.store.sqlite import checkpoint, fetch, open_writer, spoken
 
 GROUP_RATINGS: Final = 16_384
 GROUP_US: Final = 64_000_000
 MAX_GROUPS_IN_MEMORY: Final = 32
+FEW: Final = 64
 SLACK_US: Final = 2_000_000  # more than a tick: a key is near its tick's start, a directory knows true times
 TOMBSTONE_US: Final = 3_600_000_000
-LONGEST_TAIL: Final = 1_024
 _SCAN_ROWS: Final = 2_000
-
-
-class Found(NamedTuple):
-    n: int
-    at: int
-    post: int
 
 
 _ALL_BLOBS: Final = f"SELECT n, {', '.join(r.LOG_BLOBS)} FROM log"
@@ -72,45 +67,6 @@ class _Pending:
         )
 
 
-class _Ids:
-    """A growing set of identities: mostly sorted, with a tail that is not sorted yet."""
-
-    def __init__(self, ids: U64) -> None:
-        self.sorted = np.empty(0, np.uint64)
-        self.tail = ids
-
-    def add(self, ids: U64) -> None:
-        self.tail = np.concatenate([self.tail, ids])
-
-    def has(self, wanted: U64) -> Bool:
-        if len(self.tail) > max(LONGEST_TAIL, len(self.sorted) // 8):
-            self.sorted = np.sort(np.concatenate([self.sorted, self.tail]))
-            self.tail = np.empty(0, np.uint64)
-        found: Bool = np.isin(wanted, self.tail) if len(self.tail) else np.zeros(len(wanted), np.bool_)
-        if len(self.sorted):
-            at = np.minimum(np.searchsorted(self.sorted, wanted), len(self.sorted) - 1)
-            found |= self.sorted[at] == wanted
-        return found
-
-
-@dataclass(slots=True)
-class _Group:
-    """Neighbouring commits, decoded: what a search looks at. `row` and `at` say where a rating stands."""
-
-    near: Records
-    key: I64
-    row: I64
-    at: I64
-    follows: Records
-    follow_row: I64
-    ids: _Ids
-
-    def extend(self, more: _Group) -> None:
-        for name in ("near", "key", "row", "at", "follows", "follow_row"):
-            setattr(self, name, np.concatenate([getattr(self, name), getattr(more, name)]))
-        self.ids.add(more.ids.tail)
-
-
 class OpenDay:
     sealed: Final = False
 
@@ -118,7 +74,7 @@ class OpenDay:
         self.path, self.day = path, day
         self._db = open_writer(path, vfs, cache_kb=8_000)
         self._pending = _Pending()
-        self._groups: OrderedDict[int, _Group] = OrderedDict()
+        self._groups: OrderedDict[int, Group] = OrderedDict()
         self._indexed = False
         self._group_first_n: list[int] = []
         self._group_last_n: list[int] = []
@@ -126,7 +82,7 @@ class OpenDay:
         self._group_times = np.zeros((0, 2), np.int64)
         self._removed: dict[int, array[int]] = {}
         self._gone_follows: dict[tuple[int, int], int] = {}  # (actor, key) -> the commit that removed it
-        self._wide = _WideRatings()
+        self._wide = WideRatings()
         self._far_follows: list[tuple[int, int, int, int]] = []  # actor, key, subject, n
         try:
             with spoken(path):
@@ -272,15 +228,9 @@ class OpenDay:
         found = self._find_pending(n, actor, kind, key)
         if found is None and near:
             for i in self._groups_near(key):
-                group = self._group(i)
-                for at in np.flatnonzero(group.key == key).tolist():
-                    one = group.near[at]
-                    if (
-                        one["actor"] == actor
-                        and one["low"] & 1 == kind
-                        and not self._is_removed(int(group.row[at]), int(group.at[at]))
-                    ):
-                        return Found(int(group.row[at]), int(group.at[at]), int(one["post"]))
+                for one in self._group(i).ratings(actor, kind, key):
+                    if not self._is_removed(one.n, one.at):
+                        return one
         if found is None:
             self._ensure_index()
             for one in self._wide.find(actor, kind, key):
@@ -293,12 +243,12 @@ class OpenDay:
         if not len(rows):
             return
         self._ensure_index()
-        wanted = _identities(rows.actor, rows.kind, rows.key)
+        wanted = identities(rows.actor, rows.kind, rows.key)
         for near in self._pending.near:
-            out |= np.isin(wanted, _identities(near["actor"], r.kinds(near), r.full_keys(self.day, near)))
+            out |= np.isin(wanted, identities(near["actor"], r.kinds(near), r.full_keys(self.day, near)))
         maybe = self._wide.ids.has(wanted)
         for wide in self._pending.wide:
-            maybe |= np.isin(wanted, _identities(wide["actor"], wide["kind"], wide["key"]))
+            maybe |= np.isin(wanted, identities(wide["actor"], wide["kind"], wide["key"]))
         us = rows.key >> 10
         times = self._group_times[: len(self._group_first_n)]
         for g in np.flatnonzero(_overlap(times, int(us.min()), int(us.max()))).tolist():
@@ -307,11 +257,9 @@ class OpenDay:
             asked = np.flatnonzero(~out & (us >= first - reach) & (us <= last + reach))
             if len(asked):
                 group = self._group(g)
-                held = group.ids.has(wanted[asked])
-                gone = self._removed_ids(group)
-                if len(gone):
-                    maybe[asked] |= np.isin(wanted[asked], gone)
-                out[asked] = held
+                held = out[asked] = group.ids.has(wanted[asked])
+                # Removed ones are still found here: a few are looked at closely, of many only those that may be.
+                maybe[asked] |= held if held.sum() <= FEW else np.isin(wanted[asked], group.ids_at(self._removed))
         for i in np.flatnonzero(maybe).tolist():  # lying keys, and records that were removed: look closely
             found = self.find_rating(n, int(rows.actor[i]), int(rows.kind[i]), int(rows.key[i]))
             out[i] = found is not None
@@ -319,15 +267,15 @@ class OpenDay:
     def have_follows(self, n: int, actor: U32, key: I64, out: Bool) -> None:
         """Mark the follows that this day already holds."""
         self._ensure_index()
-        wanted = _identities(actor, 0, key)
-        held = [_identities(part["actor"], 0, part["key"]) for part in self._pending.follows]
-        held.append(np.array([_identity(a, k) for a, k, _, _ in self._far_follows], np.uint64))
+        wanted = identities(actor, 0, key)
+        held = [identities(part["actor"], 0, part["key"]) for part in self._pending.follows]
+        far = np.array([(a, k) for a, k, _, _ in self._far_follows], r.REMOVED_FOLLOW)
+        held.append(identities(far["actor"], 0, far["key"]))
         near = key[key >= 0] >> 10
         if len(near):
             times = self._group_times[: len(self._group_first_n)]
             for g in np.flatnonzero(_overlap(times, int(near.min()), int(near.max()))).tolist():
-                follows = self._group(g).follows
-                held.append(_identities(follows["actor"], 0, follows["key"]))
+                held.append(self._group(g).follow_ids())
         for i in np.flatnonzero(np.isin(wanted, np.concatenate(held)) & ~out).tolist():
             out[i] = self._find_follow(n, int(actor[i]), int(key[i])) is not None
 
@@ -403,19 +351,13 @@ class OpenDay:
         marks = self._removed.get(n)
         return marks is not None and at in marks
 
-    def _removed_ids(self, group: _Group) -> U64:
-        """The identities of a group's ratings that were removed since."""
-        if not self._removed or not len(group.row):
-            return np.empty(0, np.uint64)
-        rows = [n for n in range(int(group.row[0]), int(group.row[-1]) + 1) if n in self._removed]
-        places = [int(np.searchsorted(group.row, n)) + at for n in rows for at in self._removed[n] if at < r.WIDE_AT]
-        near = group.near[places]
-        return _identities(near["actor"], r.kinds(near), group.key[places])
-
     def _find_pending(self, n: int, actor: int, kind: int, key: int) -> Found | None:
         start = 0
         for near in self._pending.near:
             hits = np.flatnonzero((near["actor"] == actor) & (near["low"] & 1 == kind))
+            if not len(hits):
+                start += len(near)
+                continue
             for i in hits[r.full_keys(self.day, near[hits]) == key].tolist():
                 if not self._is_removed(n, start + i):
                     return Found(n, start + i, int(near["post"][i]))
@@ -436,10 +378,9 @@ class OpenDay:
                     return int(part["subject"][i])
         self._ensure_index()
         for g in self._groups_near(key):
-            group = self._group(g)
-            for i in np.flatnonzero((group.follows["key"] == key) & (group.follows["actor"] == actor)).tolist():
-                if gone < int(group.follow_row[i]):
-                    return int(group.follows["subject"][i])
+            for row, subject in self._group(g).follows(actor, key):
+                if gone < row:
+                    return subject
         for who, its_key, subject, row in self._far_follows:
             if its_key == key and who == actor and gone < row:
                 return subject
@@ -455,15 +396,15 @@ class OpenDay:
         hits = np.flatnonzero(_overlap(times, us, us))
         return [int(i) for i in hits[np.argsort(np.abs(times[hits, 0] - us), kind="stable")]]
 
-    def _group(self, i: int) -> _Group:
+    def _group(self, i: int) -> Group:
         group = self._groups.get(i)
         if group is None:
             with spoken(self.path):
-                rows = self._db.execute(
-                    "SELECT n, ratings, follows FROM log WHERE n BETWEEN ? AND ? ORDER BY n",
-                    (self._group_first_n[i], self._group_last_n[i]),
-                ).fetchall()
-            group = self._groups[i] = _decode_group(self.day, rows)
+                span = self._group_first_n[i], self._group_last_n[i]
+                rows = fetch(self._db, "SELECT n, ratings, follows FROM log WHERE n BETWEEN ? AND ? ORDER BY n", span)
+            group = self._groups[i] = Group(self.day)
+            for row in rows:
+                group.append(*row)
             if len(self._groups) > MAX_GROUPS_IN_MEMORY:
                 self._groups.popitem(last=False)
         else:
@@ -476,7 +417,7 @@ class OpenDay:
         self._group_first_n, self._group_last_n, self._group_ratings, self._far_follows = [], [], [], []
         self._group_times = np.zeros((0, 2), np.int64)
         self._removed, self._gone_follows = {}, {}
-        self._wide = _WideRatings()
+        self._wide = WideRatings()
 
     def _ensure_index(self) -> None:
         """Made on first use: a start does not pay for it."""
@@ -527,60 +468,7 @@ class OpenDay:
         """The newest group grows with each commit: if it is decoded, decode only what is new."""
         held = self._groups.get(len(self._group_first_n) - 1)
         if held is not None and self._group_last_n[-1] == n != self._group_first_n[-1]:
-            held.extend(_decode_group(self.day, [(n, near, follows)]))
-
-
-class _WideRatings:
-    """The ratings whose keys lie about their time, with the places where they stand."""
-
-    def __init__(self) -> None:
-        self._records, self._row, self._at = np.empty(0, r.LOG_WIDE), np.empty(0, np.int64), np.empty(0, np.int64)
-        self._count = 0
-        self.ids = _Ids(np.empty(0, np.uint64))
-
-    @property
-    def records(self) -> Records:
-        return self._records[: self._count]
-
-    def append(self, n: int, records: Records) -> None:
-        if not len(records):
-            return
-        self.ids.add(_identities(records["actor"], records["kind"], records["key"]))
-        end = self._count + len(records)
-        if end > len(self._records):
-            room = max(end, 2 * len(self._records), 256)
-            for name in ("_records", "_row", "_at"):
-                old = getattr(self, name)
-                new = np.zeros(room, old.dtype)
-                new[: self._count] = old[: self._count]
-                setattr(self, name, new)
-        self._records[self._count : end] = records
-        self._row[self._count : end] = n
-        self._at[self._count : end] = np.arange(len(records)) | r.WIDE_AT
-        self._count = end
-
-    def find(self, actor: int, kind: int, key: int) -> list[Found]:
-        """All records of this name, removed or not."""
-        w = self.records
-        hits = np.flatnonzero((w["key"] == key) & (w["actor"] == actor) & (w["kind"] == kind)).tolist()
-        return [Found(int(self._row[i]), int(self._at[i]), int(w["post"][i])) for i in hits]
-
-
-def _identity(actor: int, key: int) -> int:
-    return int(_identities(np.array([actor], np.uint32), 0, np.array([key], np.int64))[0])
-
-
-def _decode_group(day: int, rows: list[Any]) -> _Group:
-    near_blobs, follow_blobs = [row[1] or b"" for row in rows], [row[2] or b"" for row in rows]
-    numbers = np.array([row[0] for row in rows], np.int64)
-    near: Records = np.frombuffer(b"".join(near_blobs), r.LOG_RATING)
-    counts = [len(b) // r.LOG_RATING.itemsize for b in near_blobs]
-    at = np.concatenate([np.arange(c) for c in counts]) if counts else np.empty(0, np.int64)
-    follows: Records = np.frombuffer(b"".join(follow_blobs), r.LOG_FOLLOW)
-    follow_row = np.repeat(numbers, [len(b) // r.LOG_FOLLOW.itemsize for b in follow_blobs])
-    key = r.full_keys(day, near)
-    ids = _Ids(_identities(near["actor"], r.kinds(near), key))
-    return _Group(near, key, np.repeat(numbers, counts), at, follows, follow_row, ids)
+            held.append(n, near, follows)
 
 
 def _joined(parts: list[Records]) -> bytes | None:
@@ -593,15 +481,3 @@ def _overlap(times: I64, low: int, high: int) -> Bool:
     reach = r.NEAR_US + SLACK_US
     hits: Bool = (times[:, 0] - reach <= high) & (times[:, 1] + reach >= low)
     return hits
-
-
-def _identities(actor: Any, kind: Any, key: Any) -> U64:
-    """64 bits for (who, what, key); two different ones meet about never, and then a repeat check says "seen" for a new
-    like.
-    """
-    who = actor.astype(np.uint64) << np.uint64(1) | np.asarray(kind).astype(np.uint64)
-    mixed = key.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + who
-    mixed ^= mixed >> np.uint64(29)
-    mixed *= np.uint64(0xBF58476D1CE4E5B9)
-    result: U64 = mixed ^ mixed >> np.uint64(32)
-    return result
