@@ -5,24 +5,21 @@ What is shown is real: real sockets, real signatures, the code that serves. Only
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
-import subprocess
 import sys
 import threading
 import time
-import urllib.parse
-import urllib.request
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from feedgen.app import App, build
-from feedgen.core.errors import FeedgenError
 from feedgen.core.settings import Identity, Jetstream, Settings
+from feedgen.simnet.process import SimnetProcess
+from feedgen.simnet.server import Addresses
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +28,15 @@ CAUGHT_UP_US: Final = 5_000_000
 POLL_S: Final = 0.2
 LIVE_RATE: Final = "10"  # events/s of everybody, so that something is seen to happen
 KEEP_ALL: Final = ("--lookback-h", "-1")  # a real host forgets after 36 h
+TOKEN_S: Final = 3500  # an hour is the most that is believed
 METHOD: Final = "app.bsky.feed.getFeedSkeleton"
 
 
 def run(settings: Settings, *, people: int, days: float, seed: int) -> int:
     """Starts the made-up network, then the service on it; the exit code."""
-    with Network(people, days, seed) as network:
-        settings = _on(settings, network.addresses)
+    arguments = ["--people", str(people), "--days", str(days), "--seed", str(seed), "--rate", LIVE_RATE, *KEEP_ALL]
+    with SimnetProcess(*arguments) as network:
+        settings = _on(settings, network.urls)
         # A demo begins anew: its people differ from seed to seed.
         shutil.rmtree(settings.store.dir, ignore_errors=True)
         app = build(settings)
@@ -45,67 +44,32 @@ def run(settings: Settings, *, people: int, days: float, seed: int) -> int:
         return app.run()
 
 
-class Network:
-    """A `feedgen simnet` process, from its start to its end."""
-
-    def __init__(self, people: int, days: float, seed: int) -> None:
-        options = ["--people", str(people), "--days", str(days), "--seed", str(seed), "--rate", LIVE_RATE, *KEEP_ALL]
-        command = [sys.executable, "-m", "feedgen", "simnet", *options]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        self.addresses = self._first_line()
-
-    def __enter__(self) -> Network:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def ask(self, path: str, **query: object) -> Any:
-        url = f"{self.addresses['control']}{path}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return json.load(answer)
-
-    def _first_line(self) -> dict[str, Any]:
-        """The addresses, which it prints once it listens."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise FeedgenError(f"the made-up network ended with code {self._process.wait()}", "its own words are above")
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-
-def _on(settings: Settings, addresses: dict[str, Any]) -> Settings:
+def _on(settings: Settings, urls: Addresses) -> Settings:
     """The same settings, with every outside address replaced, and a data folder of its own."""
-    jetstream = Jetstream(urls=tuple(addresses["jetstream"]), wire=settings.jetstream.wire, start="oldest")
-    identity = Identity(plc_url=addresses["plc"], did_web="off")
+    jetstream = Jetstream(urls=tuple(urls.jetstream), wire=settings.jetstream.wire, start="oldest")
+    identity = Identity(plc_url=urls.plc, did_web="off")
     folder = str(Path(settings.store.dir) / "demo")
     return msgspec.structs.replace(
         settings,
         jetstream=jetstream,
         identity=identity,
         store=msgspec.structs.replace(settings.store, dir=folder),
-        appview=msgspec.structs.replace(settings.appview, url=addresses["appview"]),
+        appview=msgspec.structs.replace(settings.appview, url=urls.appview),
     )
 
 
-def _guide_later(app: App, network: Network, address: str) -> None:
+def _guide_later(app: App, network: SimnetProcess, address: str) -> None:
     threading.Thread(target=_guide, args=(app, network, address), name="guide", daemon=True).start()
 
 
-def _guide(app: App, network: Network, address: str) -> None:
+def _guide(app: App, network: SimnetProcess, address: str) -> None:
     """Waits until the made-up past is in, then says what can be tried."""
     if not _caught_up(app):
         return
     base = f"http://{address}"
-    reader = network.ask("/_ctl/readers", k=1)[0]
+    reader = network.control("readers?k=1")[0]
     service = app.settings.service
-    token = network.ask("/_ctl/token", person=reader["person"], aud=service.did, lxm=METHOD, lifetime_s=3500)["token"]
+    token = network.token(reader["person"], service.did, METHOD, TOKEN_S)
     feed = f"at://{service.publisher_did}/app.bsky.feed.generator/for-you"
     assert app.archive is not None
     lines = [

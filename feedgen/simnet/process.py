@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import urllib.parse
 import urllib.request
 from types import TracebackType
 from typing import Any, Final
 
 from feedgen.simnet.server import Addresses
+from feedgen.simnet.tokens import GET_FEED_SKELETON, LIFETIME_S
 
 READY_S: Final = 120.0
 STOP_S: Final = 10.0
@@ -20,7 +22,8 @@ class SimnetProcess:
 
     def __init__(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "feedgen.simnet.cli", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        # A session of its own: Ctrl-C is for whoever started us, and they stop this one when they are done.
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -37,8 +40,9 @@ class SimnetProcess:
         with urllib.request.urlopen(request, timeout=READY_S) as response:
             return json.load(response)
 
-    def token(self, person: int, aud: str, lxm: str = "app.bsky.feed.getFeedSkeleton") -> str:
-        return str(self.control(f"token?person={person}&aud={aud}&lxm={lxm}")["token"])
+    def token(self, person: int, aud: str, lxm: str = GET_FEED_SKELETON, lifetime_s: float = LIFETIME_S) -> str:
+        query = {"person": person, "aud": aud, "lxm": lxm, "lifetime_s": lifetime_s}
+        return str(self.control(f"token?{urllib.parse.urlencode(query)}")["token"])
 
     def stop(self) -> int:
         """SIGTERM, and its exit code."""

@@ -1,0 +1,138 @@
+"""The whole process from outside: started, asked, stopped, killed, started again; on a made-up network or on none."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from feedgen.app import build
+from feedgen.core.ids import parse_at_uri
+from feedgen.core.settings import Settings, Store
+from feedgen.simnet.process import SimnetProcess
+from tests.process import SERVICE, Feedgen
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[SimnetProcess]:
+    with SimnetProcess("--people", "80", "--days", "1.5", "--wait", "--rate", "5") as network:
+        yield network
+
+
+def settings_for(network: SimnetProcess) -> dict[str, object]:
+    return {"jetstream__urls": ",".join(network.urls.jetstream), "identity__plc_url": network.urls.plc}
+
+
+def past_of(network: SimnetProcess) -> int:
+    """When the newest event was witnessed that there is now."""
+    return int(network.control("")["last_time_us"])
+
+
+def reader_of(network: SimnetProcess) -> int:
+    return int(network.control("readers?k=1")[0]["person"])
+
+
+def test_build_opens_nothing(tmp_path: Path) -> None:
+    app = build(Settings(store=Store(dir=str(tmp_path / "data"))))
+    assert app.archive is None and list(tmp_path.iterdir()) == []
+
+
+def test_a_personal_feed_and_its_pages(network: SimnetProcess, tmp_path: Path) -> None:
+    with Feedgen(tmp_path, **settings_for(network)) as feedgen:
+        feedgen.caught_up(past_of(network))
+        token = network.token(reader_of(network), SERVICE)
+        seen: list[str] = []
+        cursor: dict[str, object] = {}
+        for _ in range(40):
+            answer = feedgen.page(token, limit=7, **cursor)
+            assert answer.status_code == 200 and answer.headers["content-type"] == "application/json"
+            page = answer.json()
+            assert len(page["feed"]) <= 7
+            seen += [item["post"] for item in page["feed"]]
+            if "cursor" not in page:
+                break
+            cursor = {"cursor": page["cursor"]}
+        assert len(seen) == len(set(seen)) and len(seen) > 30
+        assert all(parse_at_uri(uri) is not None for uri in seen)
+        contexts = {item.get("feedContext") for item in feedgen.page(token, limit=50).json()["feed"]}
+        assert any(str(context).startswith("likes") for context in contexts), contexts
+        other = network.control("readers?k=2")[1]["person"]
+        theirs = feedgen.page(network.token(other, SERVICE), limit=30).json()["feed"]
+        assert [item["post"] for item in theirs] != seen[:30]
+        assert feedgen.page(limit=30).json()["feed"]  # logged out
+        assert not any("did:" in str(line) for line in feedgen.log if line.get("level") == "info")
+
+
+def test_stopped_and_started_again(network: SimnetProcess, tmp_path: Path) -> None:
+    with Feedgen(tmp_path, **settings_for(network)) as feedgen:
+        feedgen.caught_up(past_of(network))
+        code, took_s = feedgen.stop()
+        assert code == 0 and took_s < 10
+        events = [line["event"] for line in feedgen.log]
+        assert events[-1] == "stopped" and "stopping" in events
+    with Feedgen(tmp_path, **settings_for(network)) as feedgen:
+        health = feedgen.health()
+        assert health["store"]["people"] > 50  # remembered before anything was heard
+        listening = feedgen.said("listening")
+        assert "oldest" not in str(listening)
+        assert health["jetstream"]["gaps"] == 0
+
+
+def test_killed_under_load_and_started_again(network: SimnetProcess, tmp_path: Path) -> None:
+    with Feedgen(tmp_path, **settings_for(network)) as feedgen:
+        feedgen.wait_for(lambda: feedgen.health()["jetstream"]["events"] > 0, "the first events")
+        feedgen.process.kill()
+        feedgen.process.wait()
+    with Feedgen(tmp_path, **settings_for(network)) as feedgen:
+        feedgen.caught_up(past_of(network))
+        token = network.token(reader_of(network), SERVICE)
+        assert feedgen.page(token, limit=30).json()["feed"]
+        assert feedgen.stop()[0] == 0
+
+
+def test_without_a_network_it_says_so_once_and_serves(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        with Feedgen(
+            tmp_path, jetstream__urls=f"ws://127.0.0.1:{port}", identity__plc_url=f"http://127.0.0.1:{port}"
+        ) as it:
+            answer = it.page(limit=30)
+            assert answer.status_code == 200 and answer.json() == {"feed": []}
+            time.sleep(3)
+            warnings = [line for line in it.log if line.get("level") == "warning" and "network" in str(line).lower()]
+            assert len(warnings) == 1, it.log
+            assert it.health()["jetstream"]["state"] == "waiting"
+
+
+def test_two_interrupts(network: SimnetProcess, tmp_path: Path) -> None:
+    with Feedgen(tmp_path, **settings_for(network)) as feedgen:
+        feedgen.said("answering")
+        code, took_s = feedgen.stop(signal.SIGINT)
+        assert code == 0 and took_s < 10
+
+
+def test_a_second_process_on_the_same_folder_is_refused(network: SimnetProcess, tmp_path: Path) -> None:
+    with Feedgen(tmp_path, **settings_for(network)) as first:
+        first.said("answering")
+        with Feedgen(tmp_path, **settings_for(network)) as second:
+            assert second.process.wait(60) == 1
+            second._reader.join(5)
+            told = " ".join(str(line["event"]) for line in second.log)
+            assert "Traceback" not in told and str(tmp_path / "data") in told
+
+
+def test_a_part_that_dies_takes_the_process_with_it(network: SimnetProcess, tmp_path: Path) -> None:
+    """Its own day's file turns to garbage under the feet of the writer: no retry can help."""
+    with Feedgen(tmp_path, **settings_for(network)) as feedgen:
+        feedgen.caught_up(past_of(network))
+        for path in (tmp_path / "data" / "days").glob("*.open.db*"):
+            with path.open("r+b") as file:
+                file.write(b"\xff" * min(path.stat().st_size, 1 << 20))
+        assert feedgen.process.wait(60) == 1
+        feedgen._reader.join(5)
+        assert any(line.get("level") == "critical" for line in feedgen.log)
