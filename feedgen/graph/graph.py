@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -116,12 +116,24 @@ class Graph:
         """Flags by post; 0 for what is unknown. Any thread may ask."""
         return self._view.post_flags(posts)
 
-    def take_double(self, day: int, actor: int, post: int) -> bool | None:
+    def has_follows(self, actors: npt.ArrayLike, subjects: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Which of these follows are recorded today already. The writing thread asks."""
+        day = self._the_open_day()
+        return day.has_follows(
+            self._arrays, self._row(day.day), own_array(actors, np.uint32), own_array(subjects, np.uint32)
+        )
+
+    def take_double_rating(self, day: int, actor: int, post: int) -> bool | None:
         """One of an edge's records is gone: whether another says the same. None: only the truth knows, as for all days
         that are sealed.
         """
         live = self._days.get(day)
-        return live.take_double(actor, post) if isinstance(live, LiveDay) else None
+        return live.double_ratings.take(actor, post) if isinstance(live, LiveDay) else None
+
+    def take_double_follow(self, day: int, actor: int, subject: int) -> bool | None:
+        """The same for follows."""
+        live = self._days.get(day)
+        return live.double_follows.take(actor, subject) if isinstance(live, LiveDay) else None
 
     # Writing today
 
@@ -203,12 +215,9 @@ class Graph:
         """The edge of that day goes, in both directions, at once. False when it was not there."""
         return bool(self._change(day, lambda a, d, counted: edit.remove_rating(a, d, actor, post, counted)))
 
-    def remove_follow(self, actor: int, subject: int) -> bool:
-        """The follow goes from every day. False when it was on none."""
-        with self._lock:
-            return any(
-                [self._change(day, lambda a, d, counted: edit.remove_follow(a, d, actor, subject)) for day in self.days]
-            )
+    def remove_follow(self, day: int, actor: int, subject: int) -> bool:
+        """The follow goes from that day. False when it was not there."""
+        return bool(self._change(day, lambda a, d, counted: edit.remove_follow(a, d, actor, subject)))
 
     def update_posts(
         self, posts: npt.ArrayLike, flags: npt.ArrayLike, languages: npt.ArrayLike, abouts: npt.ArrayLike
@@ -229,6 +238,9 @@ class Graph:
         """Nothing that the person did is left in any day. How many words changed; erasing again changes none."""
         with self._lock:
             self._people.flags[person] |= GONE
+            for each in self._days.values():
+                if isinstance(each, LiveDay):
+                    each.forget_doubles(person)
             return sum(
                 self._change(day, lambda a, d, counted: edit.erase_person(a, d, person, counted)) for day in self.days
             )
@@ -295,10 +307,15 @@ class Graph:
     def flush(self) -> None:
         """Changes to sealed days reach the disk. Now and then, from any thread; saves rebuilding after a power cut."""
         for day in self.days:
-            with self._lock:
-                sealed = self._days.get(day)
-                if isinstance(sealed, SealedDay):
-                    sealed.flush()
+            sealed = self._days.get(day)
+            if isinstance(sealed, SealedDay) and sealed.stamped:
+                with suppress(
+                    ValueError, OSError
+                ):  # dropped just now, and closed; or a disk that fails, which leaves the stamp
+                    sealed.sync()
+                with self._lock:
+                    if self._days.get(day) is sealed:
+                        sealed.flush()  # little is left to write, so the writer waits for no more than that
 
     def close(self) -> None:
         """Stop the background work and flush. Views that are still held stay right."""

@@ -303,7 +303,18 @@ def _has_edges(a: Arrays, d: int, actors: U32, posts: U32, edges: I64, out: U8) 
 
 
 @njit
-def _add_follows(a: Arrays, d: int, actors: U32, subjects: U32, state: I64) -> int:
+def _has_follows(a: Arrays, d: int, actors: U32, subjects: U32, out: U8) -> None:
+    """Which follows are there."""
+    for e in range(actors.size):
+        i = table_find(a.days[d, FOLLOWS + KEYS], a.days[d, FOLLOWS + SHIFT], i64(actors[e]))
+        if i >= 0:
+            head = load_i64_acquire(a.days[d, FOLLOWS + HEADS], i)
+            out[e] = find_in_block_list(a, d, FOLLOWS, head, i64(subjects[e])) >= 0
+
+
+@njit
+def _add_follows(a: Arrays, d: int, actors: U32, subjects: U32, state: I64, added: U8) -> int:
+    """Follows that are new today; how many could not be kept."""
     refused = 0
     for e in range(actors.size):
         actor, subject = i64(actors[e]), i64(subjects[e])
@@ -314,7 +325,10 @@ def _add_follows(a: Arrays, d: int, actors: U32, subjects: U32, state: I64) -> i
         heads = a.days[d, FOLLOWS + HEADS]
         if find_in_block_list(a, d, FOLLOWS, load_i64(heads, i), subject) >= 0:
             continue
-        refused += not _append(a, d, FOLLOWS, heads, i, subject, 0, state, 2)
+        if _append(a, d, FOLLOWS, heads, i, subject, 0, state, 2):
+            added[e] = 1
+        else:
+            refused += 1
     return refused
 
 
@@ -437,6 +451,30 @@ class _Group:
         return True
 
 
+class Doubles:
+    """How many more records say the same as one that is in the arrays, by (actor, value)."""
+
+    def __init__(self) -> None:
+        self._more: dict[tuple[int, int], int] = {}
+        self._complete = True
+
+    def add(self, actors: U32, values: U32, added: U8) -> None:
+        """Count those that were not added, since they were there."""
+        at = np.flatnonzero(added == 0)
+        for pair in zip(actors[at].tolist(), values[at].tolist(), strict=True):
+            if pair in self._more or len(self._more) < MAX_DOUBLES:
+                self._more[pair] = self._more.get(pair, 0) + 1
+            else:
+                self._complete = False
+
+    def take(self, actor: int, value: int) -> bool | None:
+        """One record is gone: whether another is left. None when there were too many to remember."""
+        more = self._more.pop((actor, value), 0)
+        if more > 1:
+            self._more[actor, value] = more - 1
+        return True if more else False if self._complete else None
+
+
 class LiveDay:
     """Written by one thread. Before a call that may add keys, ask `grow`; when it says True, readers need a new row."""
 
@@ -446,8 +484,7 @@ class LiveDay:
         self.counts: U16 = reserve(np.uint16, MAX_POSTS)
         self.counted = True
         self._edges: I64 = np.zeros(QUIET_FILTER_WORDS, np.int64)
-        self._doubles: dict[tuple[int, int], int] = {}  # how many more records say the same
-        self._all_doubles = True
+        self.double_ratings, self.double_follows = Doubles(), Doubles()
         self._own_heads: I64 = reserve(np.int64, MAX_POSTS)
         self._columns: dict[int, npt.NDArray[Any]] = {
             AUTHOR: reserve(np.uint32, MAX_POSTS),
@@ -513,12 +550,7 @@ class LiveDay:
         if self.edges > QUIET_EDGES and self._edges.size == QUIET_FILTER_WORDS:
             self._get_busy(a, d)
         refused = _add_ratings(a, d, actors, posts, ticks, self.state, self._edges, added)
-        again = np.flatnonzero(added == 0)
-        for pair in zip(actors[again].tolist(), posts[again].tolist(), strict=True):
-            if pair in self._doubles or len(self._doubles) < MAX_DOUBLES:
-                self._doubles[pair] = self._doubles.get(pair, 0) + 1
-            else:
-                self._all_doubles = False
+        self.double_ratings.add(actors, posts, added)
         return added.view(np.bool_), refused
 
     def _get_busy(self, a: Arrays, d: int) -> None:
@@ -532,20 +564,21 @@ class LiveDay:
             group.want_large_pages()
         _refill_filter(a, d, self._edges)
 
-    def take_double(self, actor: int, post: int) -> bool | None:
-        """One record of this edge is gone: whether another is left. None when there were too many to remember."""
-        more = self._doubles.pop((actor, post), 0)
-        if more > 1:
-            self._doubles[actor, post] = more - 1
-        return True if more else False if self._all_doubles else None
-
     def has_edges(self, a: Arrays, d: int, actors: U32, posts: U32) -> npt.NDArray[np.bool_]:
         out = np.zeros(actors.size, np.uint8)
         _has_edges(a, d, actors, posts, self._edges, out)
         return out.view(np.bool_)
 
     def add_follows(self, a: Arrays, d: int, actors: U32, subjects: U32) -> int:
-        return int(_add_follows(a, d, actors, subjects, self.state))
+        added = np.zeros(actors.size, np.uint8)
+        refused = int(_add_follows(a, d, actors, subjects, self.state, added))
+        self.double_follows.add(actors, subjects, added)
+        return refused
+
+    def has_follows(self, a: Arrays, d: int, actors: U32, subjects: U32) -> npt.NDArray[np.bool_]:
+        out = np.zeros(actors.size, np.uint8)
+        _has_follows(a, d, actors, subjects, out)
+        return out.view(np.bool_)
 
     def add_posts(
         self, a: Arrays, d: int, posts: U32, authors: U32, keys: I64, ticks: U16, flags: U16, languages: U8, abouts: U32

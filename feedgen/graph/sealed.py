@@ -152,8 +152,10 @@ class SealedDay:
 
     def stamped_before(self) -> bool:
         """Whether changes of an earlier boot may have been lost."""
-        stamp = bytes(self._whole[STAMP_AT : STAMP_AT + STAMP_BYTES])
-        return stamp.strip(b"\0") not in (b"", boot_id())
+        return self._stamp() not in (b"", boot_id())
+
+    def _stamp(self) -> bytes:
+        return bytes(self._whole[STAMP_AT : STAMP_AT + STAMP_BYTES]).strip(b"\0")
 
     def before_change(self) -> None:
         """Call before the map is written to, and `after_change` when it was: `edits` is odd in between."""
@@ -166,9 +168,17 @@ class SealedDay:
     def after_change(self) -> None:
         self.edits += 1
 
+    @property
+    def stamped(self) -> bool:
+        return self._stamped or bool(self._stamp())
+
+    def sync(self) -> None:
+        """Changes so far go to the disk; more may come meanwhile."""
+        os.fsync(self._fd)
+
     def flush(self) -> None:
         """Changes go to the disk, and then the stamp goes too. Nothing may change the day meanwhile."""
-        if self._stamped or bytes(self._whole[STAMP_AT : STAMP_AT + STAMP_BYTES]).strip(b"\0"):
+        if self.stamped:
             os.fsync(self._fd)
             self._whole[STAMP_AT : STAMP_AT + STAMP_BYTES] = 0
             os.fsync(self._fd)

@@ -93,10 +93,12 @@ class Pair:
             tick = today.rated[-1][2]
             assert not self.graph.add_ratings([actor], [post], [tick]).any()
             today.rated.append((actor, post, tick))
-            assert self.graph.take_double(self.today, actor, post)
+            assert self.graph.take_double_rating(self.today, actor, post)
 
     def follows(self, rng: np.random.Generator) -> None:
         actors, subjects = (rng.integers(0, PEOPLE, 10).tolist() for _ in range(2))
+        there = [pair in self.truth[self.today].followed for pair in zip(actors, subjects, strict=True)]
+        assert self.graph.has_follows(actors, subjects).tolist() == there
         self.graph.add_follows(actors, subjects)
         self.truth[self.today].followed += zip(actors, subjects, strict=True)
 
@@ -111,10 +113,9 @@ class Pair:
 
     def remove_follow(self, rng: np.random.Generator) -> None:
         actor, subject = (int(rng.integers(0, PEOPLE)) for _ in range(2))
-        there = any((actor, subject) in day.followed for day in self.truth.values())
-        assert self.graph.remove_follow(actor, subject) == there
-        for day in self.truth.values():
-            day.remove_follow(actor, subject)
+        for day, truth in self.truth.items():
+            assert self.graph.remove_follow(day, actor, subject) == ((actor, subject) in truth.followed)
+            truth.remove_follow(actor, subject)
 
     def erase(self, rng: np.random.Generator) -> None:
         person = int(rng.integers(0, PEOPLE))
@@ -335,3 +336,15 @@ def test_days_only_go_forward_and_a_slot_is_never_taken_twice(tmp_path: Path) ->
     graph.start_day(FIRST_DAY + 256)
     assert graph.days == [FIRST_DAY + 256]
     graph.close()
+
+
+def test_doubles_are_counted_one_by_one_and_go_with_an_erased_person(tmp_path: Path) -> None:
+    pair = Pair(tmp_path)
+    pair.posts(np.random.default_rng(1), 3)
+    post = FIRST_DAY % 256 << 24
+    pair.graph.add_ratings([1, 1, 1, 2, 2], [post] * 5, [1, 2, 3, 4, 5])
+    assert [pair.graph.take_double(FIRST_DAY, 1, post) for _ in range(3)] == [True, True, False]
+    pair.graph.erase_person(2)
+    assert pair.graph.take_double(FIRST_DAY, 2, post) is False
+    assert pair.graph.take_double(FIRST_DAY - 1, 2, post) is None
+    pair.graph.close()
