@@ -474,6 +474,10 @@ class Doubles:
             self._more[actor, value] = more - 1
         return True if more else False if self._complete else None
 
+    def forget(self, actor: int) -> None:
+        for pair in [pair for pair in self._more if pair[0] == actor]:
+            del self._more[pair]
+
 
 class LiveDay:
     """Written by one thread. Before a call that may add keys, ask `grow`; when it says True, readers need a new row."""
@@ -563,6 +567,10 @@ class LiveDay:
         for group in self._groups:
             group.want_large_pages()
         _refill_filter(a, d, self._edges)
+
+    def forget_doubles(self, person: int) -> None:
+        self.double_ratings.forget(person)
+        self.double_follows.forget(person)
 
     def has_edges(self, a: Arrays, d: int, actors: U32, posts: U32) -> npt.NDArray[np.bool_]:
         out = np.zeros(actors.size, np.uint8)

@@ -24,6 +24,7 @@ from feedgen.core.ids import (
     POST_NSID,
     REPOST,
     REPOST_NSID,
+    US_PER_DAY,
     rkey_to_int,
 )
 from feedgen.core.telemetry import Counter
@@ -70,6 +71,9 @@ class Recorder:
 
     def __init__(self, names: Names, writer: Writer, graph: Graph, days: Days) -> None:
         self._names, self._writer, self._graph, self._days = names, writer, graph, days
+        # By DID, the numbers that were erased in a batch that is not committed yet: their DIDs are forgotten at once,
+        # so a second try can't look them up any more.
+        self._erasing: dict[str, set[int]] = {}
         self.on_erased: Callable[[str], None] = lambda did: None
 
     def cursor(self) -> Cursor | None:
@@ -87,6 +91,7 @@ class Recorder:
         for event in batch.rare:
             self._rare(draft, event)
         self._writer.commit(batch.cursor)
+        self._erasing.clear()
         draft.show()
         self._days.tend(day, batch.last_us)
 
@@ -111,30 +116,46 @@ class Recorder:
             return
         key = rkey_to_int(event.rkey)
         if event.collection in KIND_OF:
-            self._delete_rating(draft, person, KIND_OF[event.collection], key)
+            self._delete_rating(draft, person, KIND_OF[event.collection], key, event.replaced)
         elif event.collection == POST_NSID:
             self._delete_post(draft, person, key)
         elif event.collection == FOLLOW_NSID:
-            subject = self._writer.remove_follow(person, key)
-            if subject is not None:
-                REMOVED.add(1, "follow")
-                draft.later(lambda: self._graph.remove_follow(person, subject))
+            self._delete_follow(draft, person, key, event.replaced)
 
-    def _delete_rating(self, draft: _Draft, person: int, kind: int, key: int) -> None:
-        for day, post in self._writer.remove_rating(person, kind, key):
+    def _delete_rating(self, draft: _Draft, person: int, kind: int, key: int, replaced: bool) -> None:
+        """What is deleted stays known as deleted for a while, because its create may come (again) later."""
+        for day, post in self._writer.remove_rating(person, kind, key, bury=not replaced):
             REMOVED.add(1, "rating")
-            if self._graph.has_double(day, person, post) and self._writer.has_other_rating(day, person, post):
-                continue  # a second record says the same: the rating stays
-            draft.later(partial(self._graph.remove_rating, day, person, post))
+            draft.later(partial(self._take_back, day, person, post))
+
+    def _take_back(self, day: int, person: int, post: int) -> None:
+        """A record of the rating is gone. If a second record says the same, the rating stays."""
+        left = self._graph.take_double_rating(day, person, post)
+        if left is None:
+            left = self._writer.has_other_rating(day, person, post)
+        if not left:
+            self._graph.remove_rating(day, person, post)
 
     def _delete_post(self, draft: _Draft, person: int, key: int) -> None:
+        self._writer.bury(person, POST, key)
         post = draft.post_of(person, key)
-        if post == NO_POST:
-            self._writer.bury(person, POST, key)
-            return
-        REMOVED.add(1, "post")
-        self._writer.remove_post(person, key, post)
-        draft.later(lambda: self._graph.mark_posts([post], DELETED, True))
+        if post != NO_POST:
+            REMOVED.add(1, "post")
+            self._writer.remove_post(person, key, post)
+            draft.later(lambda: self._graph.mark_posts([post], DELETED, True))
+
+    def _delete_follow(self, draft: _Draft, person: int, key: int, replaced: bool) -> None:
+        found = self._writer.remove_follow(person, key, bury=not replaced)
+        if found is not None:
+            REMOVED.add(1, "follow")
+            draft.later(partial(self._take_follow_back, *found, person))
+
+    def _take_follow_back(self, day: int, subject: int, person: int) -> None:
+        left = self._graph.take_double_follow(day, person, subject)
+        if left is None:
+            left = self._writer.has_other_follow(day, person, subject)
+        if not left:
+            self._graph.remove_follow(day, person, subject)
 
     def _change_flags(self, draft: _Draft, did: str, mask: int, flags: int) -> None:
         person = self._names.find(did)
@@ -149,13 +170,15 @@ class Recorder:
         draft.later(lambda: self._graph.set_person_flags([person], [new]))
 
     def _erase(self, draft: _Draft, did: str) -> None:
-        person = self._names.find(did)
         self.on_erased(did)
-        if person is None:
-            return
-        REMOVED.add(1, "account")
-        self._writer.erase_person(person)
-        draft.later(lambda: self._graph.erase_person(person))
+        people = self._erasing.setdefault(did, set())
+        person = self._names.find(did)
+        if person is not None:
+            people.add(person)
+            REMOVED.add(1, "account")
+        for number in people:
+            self._writer.erase_person(number)
+            draft.later(partial(self._graph.erase_person, number))
 
 
 class _Draft:
@@ -251,7 +274,7 @@ class _Draft:
             about,
         )
         self._new = self._new_rows(rows, first, all_authors, all_keys, numbers)
-        self._told = self._told_rows(rows, found[:own])
+        self._told = self._told_rows(rows, found[:own], np.array(posts.updated, np.bool_))
         return numbers[with_about:]
 
     def _number(self, authors: U32, keys: I64, found: U32) -> tuple[I64, U32]:
@@ -272,34 +295,44 @@ class _Draft:
 
     def _new_rows(self, rows: PostRows, first: I64, authors: U32, keys: I64, numbers: U32) -> PostRows:
         """Rows of the posts that got a number now: known ones as told, the others as stubs."""
-        own = len(rows)
-        count = len(first)
-        known = first < own
-        stub_us = self._batch.last_us
+        own, count = len(rows), len(first)
         new = PostRows(
             numbers[first],
             authors[first],
             keys[first],
-            np.full(count, stub_us, np.int64),
+            np.full(count, self._batch.last_us, np.int64),
             np.zeros(count, np.uint16),
             np.zeros(count, np.uint8),
             np.full(count, NO_POST, np.uint32),
         )
-        at = first[known]
-        new.time_us[known], new.flags[known] = rows.time_us[at], rows.flags[at]
-        new.language[known], new.about[known] = rows.language[at], rows.about[at]
+        if count:
+            # Of a post that is told several times, the last counts; a later write to the same place wins.
+            mine = np.flatnonzero((rows.post >= new.post[0]) & (rows.post <= new.post[-1]))
+            at = rows.post[mine] - new.post[0]
+            new.flags[at], new.language[at], new.about[at] = rows.flags[mine], rows.language[mine], rows.about[mine]
+            known = first < own
+            new.time_us[known] = rows.time_us[first[known]]
         buried = self._writer.buried(new.author, POST, new.key)
         if buried is not None:
             new.flags[buried] |= DELETED
         return new
 
-    def _told_rows(self, rows: PostRows, found: U32) -> PostRows:
-        """Posts that were stubs until now. One that is known (or deleted) already stays as it is: a repeat."""
+    def _told_rows(self, rows: PostRows, found: U32, updated: Bool) -> PostRows:
+        """Posts that were stubs until now, or are written anew. Otherwise one that is known stays as it is (a repeat),
+        and one that was deleted stays so.
+        """
         at = np.flatnonzero(found != NO_POST)
         if not len(at):
             return PostRows()
-        at = at[self._graph.post_flags(found[at]) & (KNOWN | DELETED) == 0]
-        return PostRows(*(getattr(rows, name)[at] for name in PostRows.__slots__))
+        flags = self._graph.post_flags(found[at])
+        at = at[(flags & DELETED == 0) & ((flags & KNOWN == 0) | updated[at])]
+        told = PostRows(*(getattr(rows, name)[at] for name in PostRows.__slots__))
+        view = self._graph.view()
+        for i, post in enumerate(told.post.tolist()):
+            facts = view.post(post)
+            assert facts is not None
+            told.time_us[i] = facts.time_us  # its time is when it was first heard of, and that stays
+        return told
 
     # --- ratings and follows
 
@@ -326,27 +359,33 @@ class _Draft:
     def _repeats(self, rows: RatingRows) -> Bool:
         """Records that are kept already, or come twice in this batch.
 
-        A repeat shows as a rating that is there already; only those (and all of a replayed batch) are worth the look
-        into the log.
+        A repeat shows as a rating that is there already, or by a key of an earlier day; only those (and all of a
+        replayed batch) are worth the look into the truth.
         """
         out = np.zeros(len(rows), np.bool_)
         suspect = self._graph.has_edges(rows.actor, rows.post)
         if suspect.any():
             out |= _again(rows.actor, rows.key << 1 | rows.kind)
-        if self._batch.replayed:
-            suspect[:] = True
-        at = np.flatnonzero(suspect)
+        at = np.flatnonzero(suspect | self._may_repeat(rows.key))
         if len(at):
             out[at] |= self._writer.have_ratings(rows.actor[at], rows.kind[at], rows.key[at])
         return out
+
+    def _may_repeat(self, keys: I64) -> Bool:
+        """By all that the key and the batch say, the record may have been recorded before."""
+        if self._batch.replayed:
+            return np.ones(len(keys), np.bool_)
+        earlier: Bool = (keys >= 0) & (keys < self._day * US_PER_DAY << 10)
+        return earlier
 
     def _follow(self) -> FollowRows:
         batch = self._batch.follows
         actors, subjects = self._names.number(batch.actors), self._names.number(batch.subjects)
         keys = self._own_keys(actors, batch.rkeys)
-        keep = (actors != NO_PERSON) & (subjects != NO_PERSON)
-        if self._batch.replayed and len(keys):
-            keep &= ~_again(actors, keys) & ~self._writer.have_follows(actors, keys)
+        keep = (actors != NO_PERSON) & (subjects != NO_PERSON) & ~_again(actors, keys)
+        at = np.flatnonzero(self._may_repeat(keys) | self._graph.has_follows(actors, subjects))
+        if len(at):
+            keep[at] &= ~self._writer.have_follows(actors[at], keys[at])
         buried = self._writer.buried(actors, FOLLOW, keys)
         if buried is not None:
             keep &= ~buried

@@ -300,6 +300,20 @@ class OpenDay:
                             return True
         return False
 
+    def has_other_follow(self, n: int, actor: int, subject: int) -> bool:
+        """The same for follows."""
+        self._ensure_index()
+        parts = [(n, part) for part in self._pending.follows]
+        for column in ("follows", "far_follows"):
+            with spoken(self.path):
+                rows: Iterable[Any] = self._db.execute(f"SELECT n, {column} FROM log WHERE {column} IS NOT NULL")
+                parts += [(row, np.frombuffer(blob, r.LOG_FOLLOW)) for row, blob in rows]
+        for row, part in parts:
+            for key in part["key"][(part["actor"] == actor) & (part["subject"] == subject)].tolist():
+                if self._gone_follows.get((actor, key), 0) < row:
+                    return True
+        return False
+
     def erase(self, people: Iterable[int]) -> None:
         """Blank everything of these people, in place, in one transaction of its own."""
         who = np.fromiter(people, np.uint32)

@@ -145,6 +145,9 @@ class SealedDay:
     def has_other_rating(self, n: int, actor: int, post: int) -> bool:
         return any(bool((self._part(actor, name)["post"] == post).any()) for name in ("ratings", "wide"))
 
+    def has_other_follow(self, n: int, actor: int, subject: int) -> bool:
+        return bool((self._part(actor, "follows")["subject"] == subject).any())
+
     # --- inside
 
     def _matches(self, held: Records, name: str, kind: int, key: int) -> Bool:

@@ -189,21 +189,26 @@ class Writer:
         if day is not None:
             self._changed(day).remove_post(post, author)
 
-    def remove_follow(self, actor: int, key: int, bury: bool = True) -> int | None:
-        """The person who is no longer followed. The rest as for ratings."""
-        subject = None
+    def remove_follow(self, actor: int, key: int, bury: bool = True) -> tuple[int, int] | None:
+        """(day, person who is no longer followed). The rest as for ratings."""
+        found: tuple[int, int] | None = None
         for day, _ in self._days_of(key):
             subject = self._day(day).remove_follow(self._next_n, actor, key)
             if subject is not None:
                 self._touched.add(day)
+                found = (day, subject)
                 break
-        if subject is None and (actor, FOLLOW, key) in self._again:
-            subject = self._again[actor, FOLLOW, key][0][1]
-        if subject is not None:
-            self._removed_now[actor, FOLLOW, key] = [(self.day, subject)]
-        if bury and (subject is None or key >= 0):
+        if found is None and (actor, FOLLOW, key) in self._again:
+            found = self._again[actor, FOLLOW, key][0]
+        if found is not None:
+            self._removed_now[actor, FOLLOW, key] = [found]
+        if bury and (found is None or key >= 0):
             self.bury(actor, FOLLOW, key)
-        return subject
+        return found
+
+    def has_other_follow(self, day: int, actor: int, subject: int) -> bool:
+        """The same as has_other_rating for follows."""
+        return day in self._known and self._day(day).has_other_follow(self._next_n, actor, subject)
 
     def bury(self, actor: int, kind: int, key: int) -> None:
         """A record was deleted. If its create comes within the hour, it comes too late."""
@@ -253,6 +258,7 @@ class Writer:
         self._touched.clear()
         self._again.clear()
         self._removed_now.clear()
+        self._tombstones |= dict.fromkeys(self._buried_now, high)
         self._buried_now.clear()
         self._age()
         if self._erasing and (
