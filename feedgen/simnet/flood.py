@@ -97,6 +97,10 @@ class FloodPlan:
         fk.did_of(out, person, self.scalars.salt)
         return out.tobytes().decode()
 
+    def handle(self, person: int) -> str:
+        """The handle that identity events of this person tell."""
+        return f"flood-{person}.simnet.test"
+
     def index(self, did: str) -> int | None:
         """The person behind a DID of this plan."""
         if not did.startswith("did:plc:") or len(did) != fk.DID_WIDTH:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -212,8 +211,3 @@ class Teller:
 
 
 _DELETES: Final = ("unlike", "unrepost", "unpost", "unfollow", "unblock")
-
-
-def parse(record: bytes) -> object:
-    """For those who want a record as values."""
-    return msgspec.json.decode(record)

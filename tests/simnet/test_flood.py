@@ -49,6 +49,8 @@ def test_wires_agree_with_the_columns(columns: fl.Columns) -> None:
         assert v1["time_us"] == columns.time_us[i]
         assert v1["cursor"] == v2["seq"] == columns.seq[i] == i + 1
         assert v2["time"] == wire.rfc3339(v1["time_us"])
+        if kind == ff.IDENTITY:
+            assert v1["identity"]["handle"] == PLAN.handle(int(columns.actor[i]))
         if kind not in COMMIT_KINDS:
             assert v1[v1["kind"]] == v2[v1["kind"]]
             continue
