@@ -30,9 +30,7 @@ FEED_NSID: Final = "app.bsky.feed.generator"
 
 _TID_ALPHABET: Final = "234567abcdefghijklmnopqrstuvwxyz"
 # int() reads these digits, four times faster than a loop.
-_AS_DIGITS: Final = str.maketrans(
-    _TID_ALPHABET, "0123456789abcdefghijklmnopqrstuv"
-)
+_AS_DIGITS: Final = str.maketrans(_TID_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _TID = re.compile(r"[2-7a-j][2-7a-z]{12}")
 _DID = re.compile(r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]")
 _PLC = re.compile(r"did:plc:[a-z2-7]{24}")
