@@ -343,8 +343,8 @@ def test_doubles_are_counted_one_by_one_and_go_with_an_erased_person(tmp_path: P
     pair.posts(np.random.default_rng(1), 3)
     post = FIRST_DAY % 256 << 24
     pair.graph.add_ratings([1, 1, 1, 2, 2], [post] * 5, [1, 2, 3, 4, 5])
-    assert [pair.graph.take_double(FIRST_DAY, 1, post) for _ in range(3)] == [True, True, False]
+    assert [pair.graph.take_double_rating(FIRST_DAY, 1, post) for _ in range(3)] == [True, True, False]
     pair.graph.erase_person(2)
-    assert pair.graph.take_double(FIRST_DAY, 2, post) is False
-    assert pair.graph.take_double(FIRST_DAY - 1, 2, post) is None
+    assert pair.graph.take_double_rating(FIRST_DAY, 2, post) is False
+    assert pair.graph.take_double_rating(FIRST_DAY - 1, 2, post) is None
     pair.graph.close()
