@@ -11,7 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-WARMERS: Final[list[str]] = []
+WARMERS: Final[list[str]] = [
+    "feedgen.store.warm:warm",
+    "feedgen.graph.warm:warm",
+    "feedgen.simnet.warm:warm",
+]
 
 
 def find(name: str) -> Callable[[], object]:
