@@ -31,7 +31,8 @@ FEED_NSID: Final = "app.bsky.feed.generator"
 _TID_ALPHABET: Final = "234567abcdefghijklmnopqrstuvwxyz"
 # int() reads these digits, four times faster than a loop.
 _AS_DIGITS: Final = str.maketrans(_TID_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
-_TID = re.compile(r"[2-7a-j][2-7a-z]{12}")
+# The syntax allows a first letter up to j, but a TID has 63 bits: with the top bit set it is as odd as any other key.
+_TID = re.compile(r"[2-7ab][2-7a-z]{12}")
 _DID = re.compile(r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]")
 _PLC = re.compile(r"did:plc:[a-z2-7]{24}")
 _RKEY = re.compile(r"[a-zA-Z0-9_~.:-]{1,512}")

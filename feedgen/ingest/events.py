@@ -298,8 +298,8 @@ _UNREADABLE: Final = (msgspec.DecodeError, RecursionError, ValueError, OverflowE
 
 _RATINGS: Final = {LIKE_NSID: LIKE, REPOST_NSID: REPOST}
 _PLC = re.compile(r"did:plc:[a-z2-7]{24}").fullmatch
-_TID = re.compile(r"[2-7a-j][2-7a-z]{12}").fullmatch
-_USUAL_POST = re.compile(r"at://did:plc:[a-z2-7]{24}/app\.bsky\.feed\.post/[2-7a-j][2-7a-z]{12}").fullmatch
+_TID = re.compile(r"[2-7ab][2-7a-z]{12}").fullmatch
+_USUAL_POST = re.compile(r"at://did:plc:[a-z2-7]{24}/app\.bsky\.feed\.post/[2-7ab][2-7a-z]{12}").fullmatch
 _HANDLE = re.compile(
     r"(?=.{1,253}\Z)([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 ).fullmatch

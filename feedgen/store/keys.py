@@ -12,7 +12,7 @@ from feedgen.store.rows import I64
 TID_LENGTH = 13
 _ALPHABET = np.full(256, 255, np.uint8)
 _ALPHABET[np.frombuffer(b"234567abcdefghijklmnopqrstuvwxyz", np.uint8)] = np.arange(32)
-_FIRST_MAX = 16  # a TID's top bit is zero
+_FIRST_MAX = 8  # 63 bits: see ids
 
 
 def parse_keys(rkeys: Sequence[str]) -> tuple[I64, list[tuple[int, str]]]:
