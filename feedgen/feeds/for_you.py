@@ -124,8 +124,8 @@ def liked_by(view: View, person: int | None, fetched: Fetched | None) -> Seeds:
 
 def seeds_of(liked: Seeds, now_us: int, f: Formula, taste: Taste) -> Seeds:
     """The newest within the window, without what the reader wants less of, and first what they want more of."""
-    good = (liked.times_us >= now_us - f.seed_window_us) & ~np.isin(liked.posts, taste.less)
-    seeds = liked.only(np.flatnonzero(good)[: f.seeds])
+    good = (liked.times_us >= now_us - f.n.seed_window_us) & ~np.isin(liked.posts, taste.less)
+    seeds = liked.only(np.flatnonzero(good)[: f.n.seeds])
     seeds.factors[np.isin(seeds.posts, taste.more)] = MORE_SEED_FACTOR
     more = taste.more[~np.isin(taste.more, seeds.posts)]
     return Seeds(

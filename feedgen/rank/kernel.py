@@ -20,6 +20,8 @@ from feedgen.core.ids import NO_PERSON, US_PER_DAY
 from feedgen.core.jit import inline, njit
 from feedgen.graph.access import (
     I64,
+    U8,
+    U16,
     U32,
     Arrays,
     copy_likers,
@@ -34,8 +36,21 @@ from feedgen.graph.access import (
 )
 from feedgen.graph.view import View
 from feedgen.ingest.events import GONE, INACTIVE, SPAMMY
-from feedgen.rank.params import MAX_LIKERS_READ, MAX_LIKES_READ, Formula
-from feedgen.rank.parts import EMPTY, F64, I32, add_key, best_rows, decay, edge_us, last_row, power, wide
+from feedgen.rank.params import MAX_LIKERS_READ, MAX_LIKES_READ, Decay, Formula, Numbers
+from feedgen.rank.parts import (
+    EMPTY,
+    F64,
+    I32,
+    Table,
+    add_key,
+    best_rows,
+    decay,
+    edge_us,
+    last_row,
+    power,
+    tick_span_us,
+    wide,
+)
 from feedgen.rank.request import (
     R_ABOUT,
     R_AGE,
@@ -63,6 +78,10 @@ from feedgen.rank.request import (
 SILENT: Final = INACTIVE | GONE | SPAMMY  # people whose ratings carry no weight
 EXCLUDED: Final = -1.0  # in a candidate's count of paths: never to be listed
 MAX_TABLE_BITS: Final = 22
+MAX_SCRATCHES: Final = 3  # of a thread: in full, cheap, and one more
+MAX_OPINIONS: Final = 200  # unwanted posts in a request
+MAX_GIVEN: Final = 4096  # people in a request
+MAX_EXCLUDED: Final = 8192  # posts in a request
 
 # Columns of a person's row.
 LIKED: Final = 0  # summed weight of the shared seeds
@@ -85,15 +104,11 @@ CANDIDATE_COLUMNS: Final = 5
 class Scratch(NamedTuple):
     """Working memory of one thread; `make_scratch` sizes it for a formula."""
 
-    people_table: U32
-    people: U32
-    people_rows: F64
-    weights: F64
-    chosen: I32
-    posts_table: U32
-    posts: U32
-    posts_rows: F64
-    pre: F64
+    people: Table
+    weights: F64  # of people
+    chosen: I32  # rows of people
+    posts: Table
+    pre: F64  # of posts
     values: U32
     ticks: NDArray[np.uint16]
 
@@ -102,35 +117,66 @@ def _bits(entries: int) -> int:
     return min(MAX_TABLE_BITS, max(8, math.ceil(math.log2(max(entries, 1) * 2))))
 
 
-def scratch_bits(f: Formula) -> tuple[int, int]:
+def scratch_bits(n: Numbers) -> tuple[int, int]:
     """Table sizes that the formula can fill to half at most."""
-    seeds = min((f.seeds + 200) * f.seed_likers, f.edges // 2 + f.seed_likers) + 4096
-    likes = min(f.colikers * f.coliker_likes, f.edges + f.coliker_likes) + 16_384
-    return _bits(seeds), _bits(likes)
+    people = min((n.seeds + MAX_OPINIONS) * n.seed_likers, n.edges // 2 + n.seed_likers) + MAX_GIVEN
+    posts = min(n.colikers * n.coliker_likes, n.edges) + MAX_EXCLUDED
+    return _bits(people), _bits(posts)
+
+
+def make_table(bits: int, columns: int) -> Table:
+    rows = 1 << (bits - 1)
+    return Table(np.empty(2 * rows, np.uint32), np.empty(rows, np.uint32), np.empty((rows, columns)))
 
 
 def make_scratch(people_bits: int, posts_bits: int) -> Scratch:
-    people, posts = 1 << (people_bits - 1), 1 << (posts_bits - 1)
+    people, posts = make_table(people_bits, PERSON_COLUMNS), make_table(posts_bits, CANDIDATE_COLUMNS)
     read = max(MAX_LIKERS_READ, MAX_LIKES_READ)
     return Scratch(
-        people_table=np.empty(2 * people, np.uint32),
-        people=np.empty(people, np.uint32),
-        people_rows=np.empty((people, PERSON_COLUMNS)),
-        weights=np.empty(people),
-        chosen=np.empty(max(people, posts), np.int32),
-        posts_table=np.empty(2 * posts, np.uint32),
-        posts=np.empty(posts, np.uint32),
-        posts_rows=np.empty((posts, CANDIDATE_COLUMNS)),
-        pre=np.empty(posts),
+        people=people,
+        weights=np.empty(people.keys.size),
+        chosen=np.empty(people.keys.size, np.int32),
+        posts=posts,
+        pre=np.empty(posts.keys.size),
         values=np.empty(read, np.uint32),
         ticks=np.empty(read, np.uint16),
     )
 
 
+# Compiled code passes plain numbers around for nothing, but every array in a tuple costs a visit to its owner's count
+# of
+# references. So what runs for each edge, person and finalist is given only the arrays it uses, and its numbers in one
+# of
+# these.
+
+
+class AskSeed(NamedTuple):
+    seed: int
+    post: int
+    weight: float
+    liked: bool  # or unwanted
+    listed: bool
+    rated_us: int
+    until_us: int
+    reader: int
+    now_us: int
+
+
+class AskPerson(NamedTuple):
+    person: int
+    weight: float
+    via: int
+    limit: int
+    now_us: int
+    require: int
+    forbid: int
+    early: bool
+
+
 @inline
-def speaks(a: Arrays, f: Formula, person: int) -> bool:
+def speaks(flags: U8, ratings: U32, ratings_max: int, person: int) -> bool:
     """Whether the person's ratings carry weight."""
-    return not a.person_flags[person] & SILENT and a.person_ratings[person] <= f.ratings_max
+    return not flags[person] & SILENT and ratings[person] <= ratings_max
 
 
 @inline
@@ -143,49 +189,45 @@ def seed_weight(a: Arrays, post: int, factor: float, power_a: float) -> float:
 
 
 @inline
-def weigh_seeds(a: Arrays, f: Formula, q: Request, out: F64) -> None:
+def weigh_seeds(a: Arrays, n: Numbers, seeds: U32, factors: F64, out: F64) -> None:
     """Recency curve x likes^-a, none above `seed_cap` times the mean."""
-    n = q.seeds.size
     total = 0.0
-    for i in range(n):
-        along = i / (n - 1) if n > 1 else 0.0
-        curve = f.seed_newest + (f.seed_oldest - f.seed_newest) * along
-        out[i] = seed_weight(a, q.seeds[i], q.seed_factors[i] * curve, f.a)
+    for i in range(seeds.size):
+        along = i / (seeds.size - 1) if seeds.size > 1 else 0.0
+        curve = n.seed_newest + (n.seed_oldest - n.seed_newest) * along
+        out[i] = seed_weight(a, seeds[i], factors[i] * curve, n.a)
         total += out[i]
-    cap = f.seed_cap * total / max(n, 1)
-    for i in range(n):
+    cap = n.seed_cap * total / max(seeds.size, 1)
+    for i in range(seeds.size):
         out[i] = min(out[i], cap)
 
 
 @inline
-def ask_seed(a: Arrays, f: Formula, q: Request, s: Scratch, seed: int, weight: float, people: int) -> tuple[int, int]:
-    """Give a seed's weight to its likers; one past `q.seeds` is of `q.less`. Returns (people known, edges visited)."""
-    liked = seed < q.seeds.size
-    post = wide(q.seeds[seed]) if liked else wide(q.less[seed - q.seeds.size])
-    rated_us = q.seed_times[seed] if liked else q.now_us
-    until_us = min(rated_us + f.late_us, q.now_us) if liked else q.now_us
-    rated_day = rated_us // US_PER_DAY
-    d, oldest = last_row(a, until_us), post_row(a, post)
-    left, visited = f.seed_likers, 0
+def ask_seed(a: Arrays, n: Numbers, t: Table, values: U32, ticks: U16, ask: AskSeed, people: int) -> tuple[int, int]:
+    """Give a seed's weight to its likers. Returns (people known, edges visited)."""
+    flags, ratings = a.person_flags, a.person_ratings
+    rated_day, until_day = ask.rated_us // US_PER_DAY, ask.until_us // US_PER_DAY
+    d, oldest = last_row(a, ask.until_us), post_row(a, ask.post)
+    left, visited = n.seed_likers, 0
     while oldest >= 0 and d >= oldest and left > 0:
         day = a.day_numbers[d]
         # Only where the bound cuts through a day may there be newer ones to step over.
-        cut = until_us < q.now_us and day == until_us // US_PER_DAY
-        found = copy_likers(a, d, post, MAX_LIKERS_READ if cut else left, s.values, s.ticks)
+        cut = ask.until_us < ask.now_us and day == until_day
+        found = copy_likers(a, d, ask.post, MAX_LIKERS_READ if cut else left, values, ticks)
         visited += found
         # On the day of the reader's own rating, people are late until the list, newest first, comes to the reader.
-        listed = liked and q.seed_listed[seed] != 0 and day == rated_day
-        passed = False
+        passed, own_day = False, day == rated_day
         for i in range(found):
-            v = wide(s.values[i])
-            at_us = edge_us(a, d, s.ticks[i])
-            passed = passed or v == q.reader
-            if at_us > until_us:
+            v = wide(values[i])
+            at_us = day * US_PER_DAY + tick_span_us(ticks[i])
+            passed = passed or v == ask.reader
+            if at_us > ask.until_us:
                 continue
             left -= 1
-            if v != q.reader and speaks(a, f, v):
-                late = day > rated_day or (day == rated_day and (not passed if listed else at_us > rated_us))
-                people = credit(f, s, seed, liked, v, weight * f.late_factor if late else weight, people)
+            if v != ask.reader and speaks(flags, ratings, n.ratings_max, v):
+                late = not passed if own_day and ask.listed else at_us > ask.rated_us
+                weight = ask.weight * n.late_factor if late and ask.liked else ask.weight
+                people = credit(t, ask.seed, ask.liked, v, weight, people)
             if left == 0:
                 break
         d -= 1
@@ -193,251 +235,274 @@ def ask_seed(a: Arrays, f: Formula, q: Request, s: Scratch, seed: int, weight: f
 
 
 @inline
-def credit(f: Formula, s: Scratch, seed: int, liked: bool, person: int, weight: float, people: int) -> int:
+def credit(t: Table, seed: int, liked: bool, person: int, weight: float, people: int) -> int:
     """One person liked one seed. Returns how many people are known."""
-    row = add_key(s.people_table, s.people, s.people_rows, people, person)
-    if row < 0:
+    row = add_key(t, people, person)
+    if row < 0 or t.rows[row, LAST] == seed + 1:
         return people
-    rows = s.people_rows
-    if rows[row, LAST] == seed + 1:
-        return people
-    rows[row, LAST] = seed + 1
+    t.rows[row, LAST] = seed + 1
     if liked:
-        rows[row, LIKED] += weight
-        if weight > rows[row, BEST]:
-            rows[row, BEST] = weight
-            rows[row, SEED] = seed + 1
+        t.rows[row, LIKED] += weight
+        if weight > t.rows[row, BEST]:
+            t.rows[row, BEST] = weight
+            t.rows[row, SEED] = seed + 1
     else:
-        rows[row, LESS] += weight
+        t.rows[row, LESS] += weight
     return max(people, row + 1)
 
 
 @inline
-def weigh_people(a: Arrays, f: Formula, q: Request, s: Scratch, people: int) -> None:
+def weigh_people(n: Numbers, t: Table, ratings: U32, share: float, people: int, weights: F64) -> None:
     """W of everybody: what they share with the reader, less what they share of the unwanted, plus what was given."""
     total, given = 0.0, 0.0
     for k in range(people):
-        r = s.people_rows[k]
-        ratings = power(a.person_ratings[s.people[k]] + f.floor, f.b)
-        if ratings <= 0.0:
-            ratings = 1.0
-        w = power(r[LIKED], f.e) / ratings
-        if w > 0.0:
-            total += w
-        if r[LESS] > 0.0:
-            w -= f.less * power(r[LESS], f.e) / ratings
-        s.weights[k] = w
-        given += r[EXTRA]
+        divisor = power(ratings[t.keys[k]] + n.floor, n.b)
+        if divisor <= 0.0:
+            divisor = 1.0
+        w = power(t.rows[k, LIKED], n.e) / divisor
+        total += max(w, 0.0)
+        if t.rows[k, LESS] > 0.0:
+            w -= n.less * power(t.rows[k, LESS], n.e) / divisor
+        weights[k] = w
+        given += t.rows[k, EXTRA]
     if given > 0.0:
-        share = q.people_share / (1.0 - q.people_share) * total if total > 0.0 else 1.0
+        gift = share / (1.0 - share) * total if total > 0.0 else 1.0
         for k in range(people):
-            s.weights[k] += share * s.people_rows[k, EXTRA] / given
+            weights[k] += gift * t.rows[k, EXTRA] / given
 
 
 @inline
-def choose_people(f: Formula, s: Scratch, people: int) -> int:
-    """The K with the most weight either way, in `s.chosen`, their weight in `s.weights`; no one above their share."""
+def choose_people(n: Numbers, t: Table, people: int, weights: F64, chosen: I32) -> int:
+    """The K with the most weight either way, in `chosen`, their weight in `weights`; no one above their share."""
     for k in range(people):
-        s.people_rows[k, EXTRA] = s.weights[k]  # with its sign; what the request gave has done its work
-        s.weights[k] = abs(s.weights[k])
-    n = best_rows(s.people, s.weights, people, f.colikers, s.chosen)
+        t.rows[k, EXTRA] = weights[k]  # with its sign; what the request gave has done its work
+        weights[k] = abs(weights[k])
+    count = best_rows(t.keys, weights, people, n.colikers, chosen)
     total = 0.0
-    for i in range(n):
-        total += s.weights[s.chosen[i]]
-    cap = f.share * total
-    for i in range(n):
-        row = s.chosen[i]
-        w = min(s.weights[row], cap)
-        s.weights[row] = w if s.people_rows[row, EXTRA] > 0.0 else -w
-    return n
+    for i in range(count):
+        total += weights[chosen[i]]
+    cap = n.share * total
+    for i in range(count):
+        row = chosen[i]
+        w = min(weights[row], cap)
+        weights[row] = w if t.rows[row, EXTRA] > 0.0 else -w
+    return count
 
 
 @inline
-def passes(a: Arrays, q: Request, post: int) -> bool:
+def passes(a: Arrays, post: int, require: int, forbid: int) -> bool:
     d = post_row(a, post)
     if d < 0:
         return False
     flags = post_flags(a, d, post)
-    return flags & q.require == q.require and flags & q.forbid == 0
+    return flags & require == require and flags & forbid == 0
 
 
 @inline
-def ask_person(a: Arrays, f: Formula, q: Request, s: Scratch, via: int, posts: int, left: int) -> tuple[int, int]:
+def ask_person(
+    a: Arrays, n: Numbers, like: Decay, t: Table, values: U32, ticks: U16, ask: AskPerson, posts: int
+) -> tuple[int, int]:
     """Give a co-liker's weight to what they liked, newest first. Returns (posts known, edges visited)."""
-    row = s.chosen[via]
-    w, person = s.weights[row], wide(s.people[row])
-    since_us = q.now_us - f.window_us
-    d, visited = last_row(a, q.now_us), 0
-    limit = min(f.coliker_likes, left)
-    while d >= 0 and visited < limit and (a.day_numbers[d] + 1) * US_PER_DAY > since_us:
-        found = copy_likes(a, d, person, limit - visited, s.values, s.ticks)
+    since_us = ask.now_us - n.window_us
+    d, visited = last_row(a, ask.now_us), 0
+    while d >= 0 and visited < ask.limit and (a.day_numbers[d] + 1) * US_PER_DAY > since_us:
+        found = copy_likes(a, d, ask.person, ask.limit - visited, values, ticks)
         visited += found
+        day_us = a.day_numbers[d] * US_PER_DAY
         for i in range(found):
-            at_us = edge_us(a, d, s.ticks[i])
+            at_us = day_us + tick_span_us(ticks[i])
             if at_us < since_us:
                 break
-            posts = give(f, q, a, s, via, wide(s.values[i]), w, q.now_us - at_us, posts)
+            row = add_key(t, posts, wide(values[i]))
+            if row == posts:
+                posts += 1
+                if ask.early and not passes(a, wide(values[i]), ask.require, ask.forbid):
+                    t.rows[row, PATHS] = EXCLUDED
+            if row >= 0 and t.rows[row, PATHS] >= 0.0 and t.rows[row, VIA] != ask.via + 1:
+                give(t, row, ask.via, ask.weight, ask.weight * decay(like, ask.now_us - at_us))
         d -= 1
     return posts, visited
 
 
 @inline
-def give(f: Formula, q: Request, a: Arrays, s: Scratch, via: int, post: int, w: float, age_us: int, posts: int) -> int:
-    """One co-liker liked one post. Returns how many posts are known."""
-    row = add_key(s.posts_table, s.posts, s.posts_rows, posts, post)
-    if row < 0:
-        return posts
-    c = s.posts_rows
-    if row == posts:
-        posts += 1
-        if q.early and not passes(a, q, post):
-            c[row, PATHS] = EXCLUDED
-    if c[row, PATHS] < 0.0 or c[row, VIA] == via + 1:
-        return posts
-    c[row, VIA] = via + 1
-    share = w * decay(f.like_coarse, f.like_fine, age_us)
-    c[row, RAW] += share
-    if w > 0.0:
-        c[row, PATHS] += 1.0
-        if share > c[row, BEST_PATH]:
-            c[row, BEST_PATH] = share
-            c[row, BEST_VIA] = via + 1
-    return posts
+def give(t: Table, row: int, via: int, weight: float, part: float) -> None:
+    """One co-liker liked one post."""
+    t.rows[row, VIA] = via + 1
+    t.rows[row, RAW] += part
+    if weight > 0.0:
+        t.rows[row, PATHS] += 1.0
+        if part > t.rows[row, BEST_PATH]:
+            t.rows[row, BEST_PATH] = part
+            t.rows[row, BEST_VIA] = via + 1
 
 
 @inline
-def velocity(a: Arrays, f: Formula, q: Request, s: Scratch, post: int, left: int) -> tuple[float, int]:
+def velocity(
+    a: Arrays, t: Decay, d: int, oldest: int, post: int, now_us: int, limit: int, values: U32, ticks: U16
+) -> tuple[float, int]:
     """The decayed count of a post's newest ratings, and how many were visited."""
     total, visited = 0.0, 0
-    limit = min(f.velocity_likers, left)
-    d, oldest = last_row(a, q.now_us), post_row(a, post)
     while d >= oldest and visited < limit:
-        found = copy_likers(a, d, post, limit - visited, s.values, s.ticks)
+        found = copy_likers(a, d, post, limit - visited, values, ticks)
         visited += found
+        day_us = a.day_numbers[d] * US_PER_DAY
         for i in range(found):
-            age_us = q.now_us - edge_us(a, d, s.ticks[i])
+            age_us = now_us - day_us - tick_span_us(ticks[i])
             if age_us >= 0:
-                total += decay(f.velocity_coarse, f.velocity_fine, age_us)
+                total += decay(t, age_us)
         d -= 1
     return total, visited
 
 
 @inline
-def author_factor(q: Request, author: int) -> float:
-    i = np.searchsorted(q.authors, np.uint32(author))
-    return q.author_factors[i] if i < q.authors.size and q.authors[i] == author else 1.0
-
-
-@inline
-def score(
-    a: Arrays, f: Formula, q: Request, s: Scratch, row: int, ints: I64, floats: F64, left: int
-) -> tuple[bool, int]:
-    """A finalist in full, written to its row of the result. Returns (whether it may be listed, edges visited)."""
-    post = wide(s.posts[row])
-    d = post_row(a, post)
-    if d < 0 or not passes(a, q, post):
-        return False, 0
-    author = post_author(a, d, post)
-    of_author = author_factor(q, author)
-    if author == q.reader or author == NO_PERSON or of_author <= 0.0:
-        return False, 0
-    c = s.posts_rows[row]
-    at_us, count = edge_us(a, d, post_tick(a, d, post)), post_count(a, d, post)
-    of_age = decay(f.age_coarse, f.age_fine, q.now_us - at_us)
-    of_popularity = 1.0 / power(np.float64(max(count, 1)), f.d)
-    of_velocity, visited = 1.0, 0
-    if f.g > 0.0 and left > 0:
-        v, visited = velocity(a, f, q, s, post, left)
-        of_velocity = power(v + 0.001, f.g)  # nothing new at all is little, not nothing
-    total = c[RAW] * f.paths[wide(c[PATHS])] * of_age * of_popularity * of_velocity * of_author
-    via = s.chosen[wide(c[BEST_VIA]) - 1]
-    ints[R_POST], ints[R_AUTHOR], ints[R_FLAGS] = post, author, post_flags(a, d, post)
-    ints[R_LANGUAGE], ints[R_ABOUT], ints[R_COUNT] = post_language(a, d, post), post_about(a, d, post), count
-    ints[R_TIME], ints[R_PATHS] = at_us, wide(c[PATHS])
-    ints[R_VIA], ints[R_SEED] = s.people[via], wide(s.people_rows[via, SEED]) - 1
-    floats[R_SCORE], floats[R_RAW], floats[R_AGE], floats[R_POPULARITY] = total, c[RAW], of_age, of_popularity
-    floats[R_VELOCITY], floats[R_AUTHOR_FACTOR], floats[R_BEST] = of_velocity, of_author, c[BEST_PATH]
-    return total > 0.0, visited
+def author_factor(authors: U32, factors: F64, author: int) -> float:
+    if authors.size == 0:
+        return 1.0
+    i = np.searchsorted(authors, np.uint32(author))
+    return factors[i] if i < authors.size and authors[i] == author else 1.0
 
 
 @inline
 def find_people(a: Arrays, f: Formula, q: Request, s: Scratch) -> tuple[int, int]:
     """From seeds to the chosen co-likers. Returns (how many, edges visited)."""
-    s.people_table[:] = EMPTY
+    n, t, values, ticks = f.n, s.people, s.values, s.ticks
+    reader, now_us, seeds, less = q.reader, q.now_us, q.seeds, q.less
+    t.slots[:] = EMPTY
     people, visited = 0, 0
     for i in range(q.people.size):
         v = wide(q.people[i])
-        if v < a.person_flags.size and v != q.reader and speaks(a, f, v):
-            row = add_key(s.people_table, s.people, s.people_rows, people, v)
+        if v < a.person_flags.size and v != reader and speaks(a.person_flags, a.person_ratings, n.ratings_max, v):
+            row = add_key(t, people, v)
             if row == people:
-                s.people_rows[row, EXTRA] = q.people_weights[i]
+                t.rows[row, EXTRA] = q.people_weights[i]
                 people += 1
-    weights = np.empty(q.seeds.size)
-    weigh_seeds(a, f, q, weights)
-    for i in range(q.seeds.size):
-        if weights[i] > 0.0 and visited < f.edges // 2:
-            people, n = ask_seed(a, f, q, s, i, weights[i], people)
-            visited += n
-    for i in range(q.less.size):
-        w = seed_weight(a, q.less[i], q.less_factors[i], f.a)
-        if w > 0.0 and visited < f.edges // 2:
-            people, n = ask_seed(a, f, q, s, q.seeds.size + i, w, people)
-            visited += n
-    weigh_people(a, f, q, s, people)
-    return choose_people(f, s, people), visited
+    weights = np.empty(seeds.size)
+    weigh_seeds(a, n, seeds, q.seed_factors, weights)
+    times, listed = q.seed_times, q.seed_listed
+    for i in range(seeds.size):
+        if weights[i] > 0.0 and visited < n.edges // 2:
+            until_us = min(times[i] + n.late_us, now_us)
+            ask = AskSeed(i, wide(seeds[i]), weights[i], True, listed[i] != 0, times[i], until_us, reader, now_us)
+            people, edges = ask_seed(a, n, t, values, ticks, ask, people)
+            visited += edges
+    for i in range(less.size):
+        w = seed_weight(a, less[i], q.less_factors[i], n.a)
+        if w > 0.0 and visited < n.edges // 2:
+            ask = AskSeed(seeds.size + i, wide(less[i]), w, False, False, now_us, now_us, reader, now_us)
+            people, edges = ask_seed(a, n, t, values, ticks, ask, people)
+            visited += edges
+    weigh_people(n, t, a.person_ratings, q.people_share, people, s.weights)
+    return choose_people(n, t, people, s.weights, s.chosen), visited
 
 
 @inline
 def find_posts(a: Arrays, f: Formula, q: Request, s: Scratch, chosen: int, visited: int) -> tuple[int, int]:
     """From co-likers to what they liked. Returns (posts known, edges visited in all)."""
-    s.posts_table[:] = EMPTY
+    n, like, t, values, ticks = f.n, f.like, s.posts, s.values, s.ticks
+    rows, weights, people = s.chosen, s.weights, s.people.keys
+    now_us, require, forbid, early = q.now_us, q.require, q.forbid, q.early
+    t.slots[:] = EMPTY
     posts = 0
     for i in range(q.excluded.size):
-        row = add_key(s.posts_table, s.posts, s.posts_rows, posts, wide(q.excluded[i]))
+        row = add_key(t, posts, wide(q.excluded[i]))
         if row == posts:
-            s.posts_rows[row, PATHS] = EXCLUDED
+            t.rows[row, PATHS] = EXCLUDED
             posts += 1
     for via in range(chosen):
-        left = f.edges - f.edges // 8 - visited  # the last eighth is for velocities
+        left = n.edges - n.edges // 8 - visited  # the last eighth is for velocities
         if left <= 0:
             break
-        posts, n = ask_person(a, f, q, s, via, posts, left)
-        visited += n
+        row = rows[via]
+        ask = AskPerson(
+            wide(people[row]), weights[row], via, min(n.coliker_likes, left), now_us, require, forbid, early
+        )
+        posts, edges = ask_person(a, n, like, t, values, ticks, ask, posts)
+        visited += edges
     return posts, visited
 
 
 @inline
-def score_finalists(
-    a: Arrays, f: Formula, q: Request, s: Scratch, posts: int, visited: int, ints: I64, floats: F64
-) -> tuple[int, int, int]:
-    """Returns (rows of the result, finalists, edges visited in all)."""
+def choose_posts(f: Formula, s: Scratch, posts: int, limit: int, finalists: I32) -> int:
+    """The posts with the best raw x n^c. Returns how many."""
+    t, pre, powers = s.posts, s.pre, f.paths
     for k in range(posts):
-        paths = s.posts_rows[k, PATHS]
-        s.pre[k] = s.posts_rows[k, RAW] * f.paths[wide(paths)] if paths > 0.0 else 0.0
-    # Finalists are named in a list of their own: `s.chosen` still says who the co-likers are.
-    finalists = np.empty(posts, np.int32)
-    n = best_rows(s.posts, s.pre, posts, min(f.finalists, ints.shape[0]), finalists)
+        paths = t.rows[k, PATHS]
+        pre[k] = t.rows[k, RAW] * powers[wide(paths)] if paths > 0.0 else 0.0
+    return best_rows(t.keys, pre, posts, limit, finalists)
+
+
+@inline
+def describe(a: Arrays, d: int, post: int, row: I64) -> None:
+    """What the arrays know of a post, into a row of the result."""
+    row[R_POST], row[R_AUTHOR], row[R_FLAGS] = post, post_author(a, d, post), post_flags(a, d, post)
+    row[R_LANGUAGE], row[R_ABOUT] = post_language(a, d, post), post_about(a, d, post)
+    row[R_COUNT], row[R_TIME] = post_count(a, d, post), edge_us(a, d, post_tick(a, d, post))
+
+
+@inline
+def score_finalists(
+    a: Arrays, f: Formula, q: Request, s: Scratch, finalists: I32, visited: int, ints: I64, floats: F64
+) -> tuple[int, int]:
+    """Scores in full those that may be listed, in the order of `finalists`. Returns (rows written, edges visited)."""
+    n, powers, of_age_table, of_velocity_table, t = f.n, f.paths, f.age, f.velocity, s.posts
+    values, ticks, now_us, newest = s.values, s.ticks, q.now_us, last_row(a, q.now_us)
+    reader, require, forbid, authors, factors = q.reader, q.require, q.forbid, q.authors, q.author_factors
     kept = 0
-    for i in range(n):
-        good, edges = score(a, f, q, s, finalists[i], ints[kept], floats[kept], f.edges - visited)
-        visited += edges
-        if good:
-            kept += 1
-    return kept, n, visited
+    for k in range(finalists.size):
+        row, post = finalists[k], wide(t.keys[finalists[k]])
+        d = post_row(a, post)
+        if d < 0:
+            continue
+        result, terms = ints[kept], floats[kept]
+        describe(a, d, post, result)
+        author = result[R_AUTHOR]
+        of_author = author_factor(authors, factors, author)
+        flags = result[R_FLAGS]
+        if flags & require != require or flags & forbid != 0:
+            continue
+        if author in (reader, NO_PERSON) or of_author <= 0.0:
+            continue
+        of_velocity = 1.0
+        if n.g > 0.0 and n.edges > visited:
+            limit = min(n.velocity_likers, n.edges - visited)
+            v, edges = velocity(a, of_velocity_table, newest, d, post, now_us, limit, values, ticks)
+            visited += edges
+            of_velocity = power(v + 0.001, n.g)  # nothing new at all is little, not nothing
+        raw, paths = t.rows[row, RAW], wide(t.rows[row, PATHS])
+        of_age = decay(of_age_table, now_us - result[R_TIME])
+        of_popularity = 1.0 / power(np.float64(max(result[R_COUNT], 1)), n.d)
+        terms[R_SCORE] = raw * powers[paths] * of_age * of_popularity * of_velocity * of_author
+        terms[R_RAW], terms[R_AGE], terms[R_POPULARITY], terms[R_VELOCITY] = raw, of_age, of_popularity, of_velocity
+        terms[R_AUTHOR_FACTOR], terms[R_BEST] = of_author, t.rows[row, BEST_PATH]
+        result[R_PATHS], result[R_VIA] = paths, wide(t.rows[row, BEST_VIA]) - 1
+        kept += terms[R_SCORE] > 0.0
+    return kept, visited
+
+
+@inline
+def name_paths(s: Scratch, ints: I64, rows: int) -> None:
+    """The best co-liker of each post by number, and which seed led there."""
+    for i in range(rows):
+        person = s.chosen[ints[i, R_VIA]]
+        ints[i, R_VIA], ints[i, R_SEED] = s.people.keys[person], wide(s.people.rows[person, SEED]) - 1
 
 
 @njit
 def rank_posts(a: Arrays, f: Formula, q: Request, s: Scratch, ints: I64, floats: F64, order: I32, done: I64) -> int:
     """Fills `ints` and `floats` with a row for each post that may be listed, `order` with their rows, best first, and
-    `done` with the work: edges, co-likers, posts, finalists. Returns the number of rows."""
+    `done` with the work: edges, co-likers, posts, finalists. Returns the number of rows.
+    """
     chosen, visited = find_people(a, f, q, s)
     posts, visited = find_posts(a, f, q, s, chosen, visited)
-    kept, finalists, visited = score_finalists(a, f, q, s, posts, visited, ints, floats)
+    finalists = np.empty(posts, np.int32)
+    finals = choose_posts(f, s, posts, min(f.n.finalists, ints.shape[0]), finalists)
+    kept, visited = score_finalists(a, f, q, s, finalists[:finals], visited, ints, floats)
+    name_paths(s, ints, kept)
     keys, scores = np.empty(kept, np.uint32), np.empty(kept)
     for i in range(kept):
         keys[i], scores[i] = ints[i, R_POST], floats[i, R_SCORE]
     best_rows(keys, scores, kept, kept, order)
-    done[0], done[1], done[2], done[3] = visited, chosen, posts, finalists
+    done[0], done[1], done[2], done[3] = visited, chosen, posts, finals
     return kept
 
 
@@ -445,20 +510,22 @@ _local = threading.local()
 
 
 def scratch_for(f: Formula) -> Scratch:
-    """This thread's working memory, made anew when a formula needs more. Pages that are never touched cost nothing."""
-    bits = scratch_bits(f)
-    held: tuple[tuple[int, int], Scratch] | None = getattr(_local, "held", None)
-    if held is None or held[0][0] < bits[0] or held[0][1] < bits[1]:
-        held = bits, make_scratch(*bits)
-        _local.held = held
-    return held[1]
+    """This thread's working memory for a formula. Pages that are never touched cost nothing."""
+    held: dict[tuple[int, int], Scratch] = _local.__dict__.setdefault("held", {})
+    bits = scratch_bits(f.n)
+    if bits not in held:
+        if len(held) >= MAX_SCRATCHES:
+            held.clear()
+        held[bits] = make_scratch(*bits)
+    return held[bits]
 
 
 def rank(view: View, f: Formula, q: Request) -> Ranked:
     """Rank for one request. Safe in any thread; the GIL is free meanwhile."""
     s = scratch_for(f)
-    ints, floats = np.empty((f.finalists, RESULT_INTS), np.int64), np.empty((f.finalists, RESULT_FLOATS))
-    order, done = np.empty(f.finalists, np.int32), np.zeros(4, np.int64)
+    size = f.n.finalists
+    ints, floats = np.empty((size, RESULT_INTS), np.int64), np.empty((size, RESULT_FLOATS))
+    order, done = np.empty(size, np.int32), np.zeros(4, np.int64)
     n = rank_posts(view.arrays, f, q, s, ints, floats, order, done)
     best = order[:n]
     return Ranked(ints[best], floats[best], *done.tolist())

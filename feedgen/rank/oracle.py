@@ -16,8 +16,8 @@ from feedgen.core.jit import njit
 from feedgen.graph.access import U16, U32, Arrays, copy_likers, copy_likes
 from feedgen.graph.view import View
 from feedgen.rank.kernel import SILENT
-from feedgen.rank.params import DECAY_SHIFT, MAX_LIKERS_READ, Formula
-from feedgen.rank.parts import F64, power
+from feedgen.rank.params import DECAY_SHIFT, MAX_LIKERS_READ, Decay, Formula
+from feedgen.rank.parts import power
 from feedgen.rank.request import Request
 
 _LIKERS: Final = 0
@@ -34,16 +34,16 @@ def _power(x: float, p: float) -> float:
     return plain
 
 
-def _decay(coarse: F64, fine: F64, age_us: int) -> float:
+def _decay(t: Decay, age_us: int) -> float:
     age = max(age_us, 0) >> DECAY_SHIFT
-    return float(coarse[min(age // 256, len(coarse) - 1)]) * float(fine[age % 256])
+    return float(t.coarse[min(age // 256, len(t.coarse) - 1)]) * float(t.fine[age % 256])
 
 
 class Oracle:
     """`rank()` gives (post, score) pairs, best first. One use."""
 
     def __init__(self, view: View, f: Formula, q: Request) -> None:
-        self.view, self.a, self.f, self.q = view, view.arrays, f, q
+        self.view, self.a, self.f, self.n, self.q = view, view.arrays, f, f.n, q
         self.days = [int(day) for day in view.arrays.day_numbers]
         self.visited = 0
         self.liked: dict[int, float] = {}  # in order of first sight
@@ -60,9 +60,9 @@ class Oracle:
     def edges(self, which: int, d: int, key: int, limit: int) -> list[tuple[int, int]]:
         """(person or post, time in us), newest first; each costs one of the budget."""
         out, ticks = np.empty(max(limit, 1), np.uint32), np.empty(max(limit, 1), np.uint16)
-        n = _copy(self.a, which, d, key, limit, out, ticks)
-        self.visited += n
-        return [(int(v), tick_us(self.days[d], int(t))) for v, t in zip(out[:n], ticks[:n], strict=True)]
+        found = _copy(self.a, which, d, key, limit, out, ticks)
+        self.visited += found
+        return [(int(v), tick_us(self.days[d], int(t))) for v, t in zip(out[:found], ticks[:found], strict=True)]
 
     def rows_back_from(self, us: int) -> list[int]:
         return [d for d in range(len(self.days) - 1, -1, -1) if self.days[d] <= us // US_PER_DAY]
@@ -73,7 +73,7 @@ class Oracle:
 
     def speaks(self, person: int) -> bool:
         a = self.a
-        silent = int(a.person_flags[person]) & SILENT or int(a.person_ratings[person]) > self.f.ratings_max
+        silent = int(a.person_flags[person]) & SILENT or int(a.person_ratings[person]) > self.n.ratings_max
         return person != self.q.reader and not silent
 
     def ask_given_people(self) -> None:
@@ -84,33 +84,33 @@ class Oracle:
 
     def seed_weight(self, post: int, factor: float) -> float:
         facts = self.view.post(post)
-        return 0.0 if facts is None else factor / _power(float(max(facts.count, 1)), self.f.a)
+        return 0.0 if facts is None else factor / _power(float(max(facts.count, 1)), self.n.a)
 
     def ask_seeds(self) -> None:
-        f, q = self.f, self.q
+        n, q = self.n, self.q
         seeds = q.seeds.tolist()
         weights = []
         for i, post in enumerate(seeds):
             along = i / (len(seeds) - 1) if len(seeds) > 1 else 0.0
-            curve = f.seed_newest + (f.seed_oldest - f.seed_newest) * along
+            curve = n.seed_newest + (n.seed_oldest - n.seed_newest) * along
             weights.append(self.seed_weight(post, float(q.seed_factors[i]) * curve))
         total = 0.0
         for w in weights:  # `sum` may add with compensation
             total += w
-        cap = f.seed_cap * total / max(len(seeds), 1)
+        cap = n.seed_cap * total / max(len(seeds), 1)
         for i, post in enumerate(seeds):
             w = min(weights[i], cap)
-            if w > 0 and self.visited < f.edges // 2:
+            if w > 0 and self.visited < n.edges // 2:
                 self.ask_seed(post, w, int(q.seed_times[i]), bool(q.seed_listed[i]))
         for post, factor in zip(q.less.tolist(), q.less_factors.tolist(), strict=True):
             w = self.seed_weight(post, factor)
-            if w > 0 and self.visited < f.edges // 2:
+            if w > 0 and self.visited < n.edges // 2:
                 self.ask_unwanted(post, w)
 
     def ask_seed(self, post: int, weight: float, rated_us: int, listed: bool) -> None:
-        f, q = self.f, self.q
-        until_us = min(rated_us + f.late_us, q.now_us)
-        left, done = f.seed_likers, set()
+        n, q = self.n, self.q
+        until_us = min(rated_us + n.late_us, q.now_us)
+        left, done = n.seed_likers, set()
         for d in self.rows_back_from(until_us):
             if d < self.row_of(post) or left <= 0:
                 break
@@ -128,10 +128,10 @@ class Oracle:
                 late = not passed_reader if own_day and listed else at_us > rated_us
                 self.liked.setdefault(person, 0.0)
                 self.less.setdefault(person, 0.0)
-                self.liked[person] += weight * f.late_factor if late else weight
+                self.liked[person] += weight * n.late_factor if late else weight
 
     def ask_unwanted(self, post: int, weight: float) -> None:
-        left, done = self.f.seed_likers, set()
+        left, done = self.n.seed_likers, set()
         for d in self.rows_back_from(self.q.now_us):
             if d < self.row_of(post) or left <= 0:
                 break
@@ -147,35 +147,35 @@ class Oracle:
 
     def choose_colikers(self) -> list[tuple[int, float]]:
         """(person, W), by how much they weigh either way."""
-        f, q = self.f, self.q
+        n, q = self.n, self.q
         weights: dict[int, float] = {}
         total = all_given = 0.0
         for person, liked in self.liked.items():
-            ratings = _power(float(self.a.person_ratings[person]) + f.floor, f.b) or 1.0
-            w = _power(liked, f.e) / ratings
+            ratings = _power(float(self.a.person_ratings[person]) + n.floor, n.b) or 1.0
+            w = _power(liked, n.e) / ratings
             total += max(w, 0.0)
             if self.less[person] > 0:
-                w -= f.less * _power(self.less[person], f.e) / ratings
+                w -= n.less * _power(self.less[person], n.e) / ratings
             weights[person] = w
             all_given += self.given.get(person, 0.0)
         if all_given > 0:
             share = q.people_share / (1.0 - q.people_share) * total if total > 0 else 1.0
             for person, given in self.given.items():
                 weights[person] += share * given / all_given
-        best = sorted((-abs(w), person) for person, w in weights.items() if w)[: f.colikers]
+        best = sorted((-abs(w), person) for person, w in weights.items() if w)[: n.colikers]
         sum_of_best = 0.0
         for w, _ in best:
             sum_of_best += -w
-        cap = f.share * sum_of_best
+        cap = n.share * sum_of_best
         return [(person, min(-w, cap) if weights[person] > 0 else -min(-w, cap)) for w, person in best]
 
     def ask_colikers(self, colikers: list[tuple[int, float]]) -> tuple[dict[int, float], dict[int, int]]:
-        f, q = self.f, self.q
+        f, n, q = self.f, self.n, self.q
         raw: dict[int, float] = {}
         paths: dict[int, int] = {}
-        since_us = q.now_us - f.window_us
+        since_us = q.now_us - n.window_us
         for person, w in colikers:
-            left = min(f.coliker_likes, f.edges - f.edges // 8 - self.visited)
+            left = min(n.coliker_likes, n.edges - n.edges // 8 - self.visited)
             done = set()
             for d in self.rows_back_from(q.now_us):
                 if left <= 0 or (self.days[d] + 1) * US_PER_DAY <= since_us:
@@ -188,7 +188,7 @@ class Oracle:
                     if post in done or not self.may_come(post):
                         continue
                     done.add(post)
-                    raw[post] = raw.get(post, 0.0) + w * _decay(f.like_coarse, f.like_fine, q.now_us - at_us)
+                    raw[post] = raw.get(post, 0.0) + w * _decay(f.like, q.now_us - at_us)
                     paths[post] = paths.get(post, 0) + (w > 0)
         return raw, paths
 
@@ -200,9 +200,9 @@ class Oracle:
         return facts is not None and facts.flags & self.q.require == self.q.require and not facts.flags & self.q.forbid
 
     def score(self, raw: dict[int, float], paths: dict[int, int]) -> list[tuple[int, float]]:
-        f, q = self.f, self.q
+        f, n, q = self.f, self.n, self.q
         pre = {post: raw[post] * float(f.paths[paths[post]]) for post in raw if paths[post]}
-        finalists = sorted((-s, post) for post, s in pre.items() if s > 0)[: f.finalists]
+        finalists = sorted((-s, post) for post, s in pre.items() if s > 0)[: n.finalists]
         factors = dict(zip(q.authors.tolist(), q.author_factors.tolist(), strict=True))
         out = []
         for _, post in finalists:
@@ -212,8 +212,8 @@ class Oracle:
             of_author = factors.get(facts.author, 1.0)
             if facts.author in (q.reader, NO_PERSON) or of_author <= 0:
                 continue
-            of_age = _decay(f.age_coarse, f.age_fine, q.now_us - facts.time_us)
-            of_popularity = 1.0 / _power(float(max(facts.count, 1)), f.d)
+            of_age = _decay(f.age, q.now_us - facts.time_us)
+            of_popularity = 1.0 / _power(float(max(facts.count, 1)), n.d)
             of_velocity = self.velocity(post)
             score = raw[post] * float(f.paths[paths[post]]) * of_age * of_popularity * of_velocity * of_author
             if score > 0:
@@ -221,9 +221,9 @@ class Oracle:
         return sorted(out, key=lambda item: (-item[1], item[0]))
 
     def velocity(self, post: int) -> float:
-        f, q = self.f, self.q
-        left = min(f.velocity_likers, f.edges - self.visited)
-        if f.g <= 0 or f.edges - self.visited <= 0:
+        f, n, q = self.f, self.n, self.q
+        left = min(n.velocity_likers, n.edges - self.visited)
+        if n.g <= 0 or n.edges - self.visited <= 0:
             return 1.0
         total = 0.0
         for d in self.rows_back_from(q.now_us):
@@ -233,5 +233,5 @@ class Oracle:
             left -= len(likers)
             for _, at_us in likers:
                 if at_us <= q.now_us:
-                    total += _decay(f.velocity_coarse, f.velocity_fine, q.now_us - at_us)
-        return _power(total + 0.001, f.g)
+                    total += _decay(f.velocity, q.now_us - at_us)
+        return _power(total + 0.001, n.g)

@@ -383,10 +383,11 @@ def describe() -> Iterator[Entry]:
         )
 
 
-class Formula(NamedTuple):
-    """What the kernel takes: plain numbers and tables (made with `math.pow`: the same bits on every machine)."""
+class Numbers(NamedTuple):
+    """The formula's plain numbers. Apart from its tables, because compiled code passes them around for nothing."""
 
     seeds: int
+    seed_window_us: int
     seed_likers: int
     seed_newest: float
     seed_oldest: float
@@ -408,15 +409,24 @@ class Formula(NamedTuple):
     less: float
     finalists: int
     edges: int
-    paths: NDArray[np.float64]  # n^c by n
-    like_coarse: NDArray[np.float64]  # decay by age >> 8, in units of 2^20 us
-    like_fine: NDArray[np.float64]  # decay by age & 255
-    velocity_coarse: NDArray[np.float64]
-    velocity_fine: NDArray[np.float64]
-    age_coarse: NDArray[np.float64]
-    age_fine: NDArray[np.float64]
-    seed_window_us: int
     pace_us: int
+
+
+class Decay(NamedTuple):
+    """0.5^(age / half-life) = coarse[age >> 8] x fine[age & 255], the age in units of 2^20 us."""
+
+    coarse: NDArray[np.float64]
+    fine: NDArray[np.float64]
+
+
+class Formula(NamedTuple):
+    """What the kernel takes: numbers and tables (made with `math.pow`: the same bits on every machine)."""
+
+    n: Numbers
+    paths: NDArray[np.float64]  # n^c by n
+    like: Decay
+    velocity: Decay
+    age: Decay
 
 
 def quantised(pace_us: int) -> int:
@@ -424,8 +434,8 @@ def quantised(pace_us: int) -> int:
     return round(2 ** (round(math.log2(max(pace_us, US_PER_S)) * 16) / 16))
 
 
-def decay_tables(half_life_us: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """0.5^(age / half-life) = coarse[age >> 8] x fine[age & 255], the age in units of 2^20 us. 0 never decays."""
+def decay_tables(half_life_us: int) -> Decay:
+    """A half-life of 0 never decays."""
     coarse, fine = np.ones(DECAY_SLOTS), np.ones(256)
     if half_life_us:
         unit = (1 << DECAY_SHIFT) / half_life_us
@@ -434,20 +444,14 @@ def decay_tables(half_life_us: int) -> tuple[NDArray[np.float64], NDArray[np.flo
         coarse[n:] = 0.0
         coarse[:n] = [math.pow(0.5, i * 256 * unit) for i in range(n)]
         fine[:] = [math.pow(0.5, i * unit) for i in range(256)]
-    coarse.setflags(write=False)
-    fine.setflags(write=False)
-    return coarse, fine
+    return Decay(coarse, fine)
 
 
 @lru_cache(maxsize=64)
 def _formula(p: RankParams, pace_us: int) -> Formula:
-    like_coarse, like_fine = decay_tables(round(p.like_half_life * pace_us))
-    velocity_coarse, velocity_fine = decay_tables(round(p.velocity_half_life * pace_us))
-    age_coarse, age_fine = decay_tables(round(p.age_half_life * pace_us))
-    paths = np.array([0.0] + [math.pow(n, p.paths_power) for n in range(1, p.colikers + 1)])
-    paths.setflags(write=False)
-    return Formula(
+    numbers = Numbers(
         seeds=p.seeds,
+        seed_window_us=round(p.seed_days * 24 * HOUR_US),
         seed_likers=p.seed_likers,
         seed_newest=float(p.seed_newest),
         seed_oldest=float(p.seed_oldest),
@@ -469,15 +473,14 @@ def _formula(p: RankParams, pace_us: int) -> Formula:
         less=float(p.less_weight),
         finalists=p.finalists,
         edges=p.edges,
-        paths=paths,
-        like_coarse=like_coarse,
-        like_fine=like_fine,
-        velocity_coarse=velocity_coarse,
-        velocity_fine=velocity_fine,
-        age_coarse=age_coarse,
-        age_fine=age_fine,
-        seed_window_us=round(p.seed_days * 24 * HOUR_US),
         pace_us=pace_us,
+    )
+    return Formula(
+        n=numbers,
+        paths=np.array([0.0] + [math.pow(n, p.paths_power) for n in range(1, p.colikers + 1)]),
+        like=decay_tables(round(p.like_half_life * pace_us)),
+        velocity=decay_tables(round(p.velocity_half_life * pace_us)),
+        age=decay_tables(round(p.age_half_life * pace_us)),
     )
 
 

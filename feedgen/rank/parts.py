@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from feedgen.core.ids import US_PER_DAY
 from feedgen.core.jit import inline
 from feedgen.graph.access import U32, Arrays
-from feedgen.rank.params import DECAY_SHIFT, DECAY_SLOTS
+from feedgen.rank.params import DECAY_SHIFT, DECAY_SLOTS, Decay
 
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
@@ -37,42 +37,51 @@ def power(x: float, p: float) -> float:
 
 
 @inline
-def decay(coarse: F64, fine: F64, age_us: int) -> float:
-    """0.5^(age / half-life) out of two tables; what claims to come from the future counts as now."""
+def decay(t: Decay, age_us: int) -> float:
+    """0.5^(age / half-life); what claims to come from the future counts as now."""
     age = max(age_us, 0) >> DECAY_SHIFT
-    factor: float = coarse[min(age >> 8, DECAY_SLOTS - 1)] * fine[age & 255]
+    factor: float = t.coarse[min(age >> 8, DECAY_SLOTS - 1)] * t.fine[age & 255]
     return factor
+
+
+@inline
+def tick_span_us(tick: int) -> int:
+    """Microseconds from midnight to the first one of a tick."""
+    us: int = (wide(tick) * US_PER_DAY + 65_535) >> 16
+    return us
 
 
 @inline
 def edge_us(a: Arrays, d: int, tick: int) -> int:
     """The first microsecond of a tick on the day of a row."""
-    us: int = a.day_numbers[d] * US_PER_DAY + ((wide(tick) * US_PER_DAY + 65_535) >> 16)
+    us: int = a.day_numbers[d] * US_PER_DAY + tick_span_us(tick)
     return us
 
 
+class Table(NamedTuple):
+    """Rows of numbers by key, in order of first sight. At most half of the slots are ever used."""
+
+    slots: U32  # row numbers by hash
+    keys: U32
+    rows: F64
+
+
 @inline
-def slot_of(table: U32, keys: U32, key: int) -> int:
-    """Where in the table the key is, or would be."""
-    mask = table.size - 1
+def add_key(t: Table, count: int, key: int) -> int:
+    """The row of a key, made empty when it is new (then it is `count`); -1 when there is no room."""
+    mask = t.slots.size - 1
     i: int = ((wide(key) * 0x9E37_79B1 & 0xFFFF_FFFF) >> 7) & mask
-    while table[i] != EMPTY and keys[table[i]] != key:
+    while t.slots[i] != EMPTY:
+        row: int = wide(t.slots[i])
+        if t.keys[row] == key:
+            return row
         i = (i + 1) & mask
-    return i
-
-
-@inline
-def add_key(table: U32, keys: U32, rows: F64, count: int, key: int) -> int:
-    """The row of a key, made empty when it is new; -1 when there is no room. It was new if the row is `count`."""
-    i = slot_of(table, keys, key)
-    if table[i] != EMPTY:
-        row: int = wide(table[i])
-        return row
-    if count >= keys.size:
+    if count >= t.keys.size:
         return -1
-    table[i] = count
-    keys[count] = key
-    rows[count, :] = 0.0
+    t.slots[i] = count
+    t.keys[count] = key
+    for c in range(t.rows.shape[1]):
+        t.rows[count, c] = 0.0
     return count
 
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from feedgen.core.ids import NO_PERSON
-from feedgen.core.jit import njit
+from feedgen.core.jit import inline, njit
 from feedgen.graph.access import (
     I64,
     POSTS,
@@ -30,7 +30,7 @@ from feedgen.graph.view import View
 from feedgen.graph.words import load_i64_acquire
 from feedgen.ingest.events import ADULT, DELETED, HIDDEN, KNOWN, LATE, REPLY, VIDEO
 from feedgen.rank.kernel import SILENT
-from feedgen.rank.params import decay_tables
+from feedgen.rank.params import Decay, decay_tables
 from feedgen.rank.parts import F64, decay, edge_us, last_row
 from feedgen.rank.request import (
     R_ABOUT,
@@ -54,27 +54,22 @@ LIKERS_READ: Final = 500
 FORBID: Final = DELETED | HIDDEN | LATE | REPLY | ADULT
 
 
-class Decays(NamedTuple):
-    coarse: F64
-    fine: F64
-
-
-@njit
-def _quick(a: Arrays, d: int, post: int, require: int, now_us: int, t: Decays) -> int:
+@inline
+def _quick(a: Arrays, d: int, post: int, require: int, now_us: int, t: Decay) -> int:
     """The bucket of ratings x decay by age, or -1 for what may not be listed. Cheap enough for every post of the
     window."""
     flags = post_flags(a, d, post)
     if flags & require != require or flags & FORBID != 0:
         return -1
     at_us = edge_us(a, d, post_tick(a, d, post))
-    likely = post_count(a, d, post) * decay(t.coarse, t.fine, now_us - at_us)
+    likely = post_count(a, d, post) * decay(t, now_us - at_us)
     if likely < 2.0**-16 or at_us > now_us:
         return -1
     return min(int((np.log2(likely) + 16) * 8), BUCKETS - 1)
 
 
 @njit
-def _find_popular(a: Arrays, require: int, now_us: int, since_us: int, t: Decays, ints: I64, scores: F64) -> int:
+def _find_popular(a: Arrays, require: int, now_us: int, since_us: int, t: Decay, ints: I64, scores: F64) -> int:
     """The most rated posts of each language, in no order. Two walks: count by bucket, then take the buckets on top."""
     counts = np.zeros((LANGUAGES, BUCKETS), np.int64)
     newest = last_row(a, now_us)
@@ -102,8 +97,8 @@ def _find_popular(a: Arrays, require: int, now_us: int, since_us: int, t: Decays
     return n
 
 
-@njit
-def _describe(a: Arrays, d: int, post: int, now_us: int, t: Decays, row: I64, scores: F64, n: int) -> int:
+@inline
+def _describe(a: Arrays, d: int, post: int, now_us: int, t: Decay, row: I64, scores: F64, n: int) -> int:
     """One popular post in full; 0 when it turns out to be none."""
     people, ticks = np.empty(LIKERS_READ, np.uint32), np.empty(LIKERS_READ, np.uint16)
     left, total = LIKERS_READ, 0.0
@@ -112,7 +107,7 @@ def _describe(a: Arrays, d: int, post: int, now_us: int, t: Decays, row: I64, sc
         left -= found
         for k in range(found):
             if a.person_flags[people[k]] & SILENT == 0:
-                total += decay(t.coarse, t.fine, now_us - edge_us(a, day, ticks[k]))
+                total += decay(t, now_us - edge_us(a, day, ticks[k]))
     author = post_author(a, d, post)
     if total <= 0.0 or author == NO_PERSON:
         return 0
@@ -143,7 +138,7 @@ class Popular:
         """Walk the newest posts. Without the GIL; for a background thread."""
         room = LANGUAGES * PER_LANGUAGE
         ints, scores = np.empty((room, RESULT_INTS), np.int64), np.empty(room)
-        t = Decays(*decay_tables(pace_us))
+        t = decay_tables(pace_us)
         for video in (False, True):
             require = KNOWN | VIDEO if video else KNOWN
             n = _find_popular(view.arrays, require, now_us, now_us - WINDOW_L * pace_us, t, ints, scores)

@@ -66,12 +66,12 @@ class Recommender:
         view, now_us = self.graph.view(), int(self._axis(np.array([now]))[0])
         f = self.params_on_axis().formula(self.pace.pace_us)
         liked, times = view.likes_of(user, 10_000)
-        recent = times >= now_us - f.seed_window_us
+        recent = times >= now_us - f.n.seed_window_us
         q = request(
             now_us,
             reader=user,
-            seeds=liked[recent][: f.seeds],
-            seed_times=times[recent][: f.seeds],
+            seeds=liked[recent][: f.n.seeds],
+            seed_times=times[recent][: f.n.seeds],
             excluded=liked,
             require=KNOWN,
         )
