@@ -186,7 +186,7 @@ def test_no_wrong_bit_makes_compiled_code_read_elsewhere(folder: Path) -> None:
         data[HEADER_BYTES:] = rng.bytes(size) if fill is None else fill * size
         path.write_bytes(data)
         graph = Graph(folder, IDENTITY)
-        graph._map(DAY, LoadReport())
+        graph._map(truth(), LoadReport())
         graph._publish()
         view = graph.view()
         for n in range(60):
