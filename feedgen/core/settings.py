@@ -130,9 +130,25 @@ class Identity(Section, frozen=True, kw_only=True):
     proxy_url: Annotated[
         str,
         Key(
-            "The HTTP proxy for did:web documents. Needed when `did_web` is `proxy`.", check=or_nothing(check_http_url)
+            "The HTTP proxy for did:web documents and repositories. Needed when `did_web` or `pds` is `proxy`.",
+            check=or_nothing(check_http_url),
         ),
     ] = ""
+    pds: Annotated[
+        str,
+        Key(
+            "Where a new reader's follows and older likes come from: `proxy` and `direct` ask their PDS as with "
+            "`did_web`; with `off` only what was heard since this service began to listen is known.",
+            choices=("off", "direct", "proxy"),
+        ),
+    ] = "off"
+    trusted_pds: Annotated[
+        tuple[str, ...],
+        Key(
+            "PDS addresses that are asked directly, whatever `pds` says and wherever they are: your own, for example.",
+            check=check_http_url,
+        ),
+    ] = ()
 
 
 class Appview(Section, frozen=True, kw_only=True):
@@ -168,15 +184,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def problems(self) -> list[Problem]:
         """What each key alone can't tell: values that don't go together."""
         found = []
-        if self.identity.did_web == "proxy" and not self.identity.proxy_url:
-            found.append(
-                Problem(
-                    "identity",
-                    "proxy_url",
-                    'is empty, but did_web = "proxy" needs it',
-                    "Allowed: the http:// or https:// URL of your proxy.",
+        for key in ("did_web", "pds"):
+            if getattr(self.identity, key) == "proxy" and not self.identity.proxy_url:
+                found.append(
+                    Problem(
+                        "identity",
+                        "proxy_url",
+                        f'is empty, but {key} = "proxy" needs it',
+                        "Allowed: the http:// or https:// URL of your proxy.",
+                    )
                 )
-            )
         bind = self.service.bind
         if bind == self.service.private_bind and not bind.endswith(":0"):
             found.append(
@@ -197,8 +214,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 f'[service] hostname is "{self.service.hostname}": fine for trying things out, but '
                 "Bluesky can't reach this feed. Set it to this service's public DNS name."
             )
-        if self.identity.did_web == "direct":
-            said.append('[identity] did_web = "direct" shows this machine\'s address to hosts that callers choose.')
+        for key in ("did_web", "pds"):
+            if getattr(self.identity, key) == "direct":
+                said.append(f'[identity] {key} = "direct" shows this machine\'s address to hosts that callers choose.')
         return said
 
 

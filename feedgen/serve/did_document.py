@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final
 
 import msgspec
@@ -22,7 +22,8 @@ class BadDocument(ValueError):
     """It is not this DID's document, or it has no key that could sign."""
 
 
-def parse_document(did: str, body: bytes, fetched_s: int) -> Account:
+def parse_document(did: str, body: bytes, fetched_s: int, trusted_pds: Container[str] = ()) -> Account:
+    """The account's PDS is kept only if it is a public host or one of the trusted."""
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -30,7 +31,7 @@ def parse_document(did: str, body: bytes, fetched_s: int) -> Account:
     if not isinstance(document, dict) or document.get("id") != did:
         raise BadDocument("another DID's document")
     kind, key = _signing_key(did, document)
-    return Account(did, kind, key, _pds(did, document), _handle(document), fetched_s)
+    return Account(did, kind, key, _pds(did, document, trusted_pds), _handle(document), fetched_s)
 
 
 def _signing_key(did: str, document: dict[str, object]) -> tuple[str, str]:
@@ -49,11 +50,13 @@ def _signing_key(did: str, document: dict[str, object]) -> tuple[str, str]:
     raise BadDocument("no signing key")
 
 
-def _pds(did: str, document: dict[str, object]) -> str:
+def _pds(did: str, document: dict[str, object], trusted: Container[str]) -> str:
     for service in _entries(document, "service"):
         if service.get("id") in ("#atproto_pds", f"{did}#atproto_pds"):
             endpoint = service.get("serviceEndpoint")
-            return public_origin(endpoint) if isinstance(endpoint, str) else ""
+            if not isinstance(endpoint, str):
+                return ""
+            return endpoint.rstrip("/") if endpoint.rstrip("/") in trusted else public_origin(endpoint)
     return ""
 
 

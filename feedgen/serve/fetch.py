@@ -74,7 +74,7 @@ async def look_up(host: str) -> list[str]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, 443, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise UpstreamError(f"can't look up a DID's host: {error}") from None
+        raise UpstreamError(f"can't look up a stranger's host: {error}") from None
     return [str(entry[4][0]) for entry in found]
 
 
@@ -89,25 +89,30 @@ class DirectWebFetcher:
         port: int = 443,
     ) -> None:
         self._look_up, self._is_public, self._scheme, self._port = look_up, is_public, scheme, port
-        self._client = _client(None)
+        # A connection is not kept: the next host at the same address would be taken for the one that it was made for.
+        self._client = _client(None, keep=0)
 
     async def fetch(self, did: str) -> bytes:
         host = _host(did)
-        try:
-            async with asyncio.timeout(FETCH_TIMEOUT_S):
-                addresses = await self._look_up(host)
-        except TimeoutError:
-            raise UpstreamError("looking up a DID's host took too long") from None
-        # One private address among public ones is a trap, too.
-        if not addresses or not all(self._is_public(address) for address in addresses):
-            raise RefusedHost("the name leads to an address that is not public")
-        address = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+        address = await checked_address(host, self._look_up, self._is_public)
         url = f"{self._scheme}://{address}:{self._port}/.well-known/did.json"
         # The certificate is checked against the name, the connection goes to the address.
         return await _get(self._client, url, {"host": host}, {"sni_hostname": host})
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+async def checked_address(host: str, look_up: Lookup, is_public: Callable[[str], bool]) -> str:
+    """Where a name leads, as it is written in a URL. One private address among public ones is a trap, too."""
+    try:
+        async with asyncio.timeout(FETCH_TIMEOUT_S):
+            addresses = await look_up(host)
+    except TimeoutError:
+        raise UpstreamError("looking up a stranger's host took too long") from None
+    if not addresses or not all(is_public(address) for address in addresses):
+        raise RefusedHost("the name leads to an address that is not public")
+    return f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
 
 
 def _host(did: str) -> str:
@@ -117,14 +122,14 @@ def _host(did: str) -> str:
     return host
 
 
-def _client(proxy_url: str | None) -> httpx.AsyncClient:
+def _client(proxy_url: str | None, keep: int = MAX_CONNECTIONS) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         proxy=proxy_url,
         follow_redirects=False,
         # The environment may name proxies for other programs.
         trust_env=False,
         timeout=FETCH_TIMEOUT_S,
-        limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+        limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=keep),
         headers={"user-agent": USER_AGENT, "accept": "application/did+ld+json, application/json"},
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -98,8 +98,16 @@ class _Recent(Generic[T]):
 class Resolver:
     """`web` is None when did:web is off; `store` is None where nothing need outlive the process."""
 
-    def __init__(self, plc: Fetcher, web: Fetcher | None, store: AccountStore | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        plc: Fetcher,
+        web: Fetcher | None,
+        store: AccountStore | None,
+        clock: Clock,
+        trusted_pds: Container[str] = (),
+    ) -> None:
         self._plc, self._web, self._store, self._clock = plc, web, store, clock
+        self._trusted_pds = trusted_pds
         self._accounts: _Recent[Account] = _Recent(MAX_ACCOUNTS)
         self._keys: _Recent[tuple[Account, SigningKey]] = _Recent(MAX_KEYS)
         self._misses: _Recent[_Miss] = _Recent(MAX_NEGATIVE)
@@ -219,7 +227,7 @@ class Resolver:
             raise Unverifiable("did:web is off")
         try:
             body = await fetcher.fetch(did)
-            account = parse_document(did, body, self._clock.now_us() // US_PER_S)
+            account = parse_document(did, body, self._clock.now_us() // US_PER_S, self._trusted_pds)
         except UnknownDid:
             self._works(fetcher)
             await self.forget(did)
@@ -283,6 +291,11 @@ class Resolver:
             log.warning("can't keep a known account: %s", error.message)
 
 
+def trusted_origins(settings: Identity) -> frozenset[str]:
+    """The operator's trusted PDS addresses as they stand in DID documents."""
+    return frozenset(url.rstrip("/") for url in settings.trusted_pds)
+
+
 def make_resolver(settings: Identity, store: AccountStore | None, clock: Clock) -> Resolver:
     """As the settings say. Opens no connection yet."""
     web: Fetcher | None = None
@@ -290,4 +303,4 @@ def make_resolver(settings: Identity, store: AccountStore | None, clock: Clock) 
         web = DirectWebFetcher()
     elif settings.did_web == "proxy":
         web = ProxiedWebFetcher(settings.proxy_url)
-    return Resolver(PlcFetcher(settings.plc_url), web, store, clock)
+    return Resolver(PlcFetcher(settings.plc_url), web, store, clock, trusted_origins(settings))
