@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from feedgen.core.clock import Clock, SystemClock
+from feedgen.core.errors import StoreError
 from feedgen.core.ids import US_PER_S
 from feedgen.core.settings import Settings
 from feedgen.feeds.shelf import Shelf
@@ -31,19 +32,26 @@ from feedgen.ingest.frames import Inlet
 from feedgen.ingest.jetstream import Client, State
 from feedgen.ingest.pipeline import Pipeline
 from feedgen.ingest.progress import Reporter
+from feedgen.serve.also_liked import AlsoLikedRoute
 from feedgen.serve.documents import ServiceIdentity
+from feedgen.serve.handles import Handles
 from feedgen.serve.http import Health, Parts, make_app
-from feedgen.serve.identity import Resolver, make_resolver
+from feedgen.serve.identity import Resolver, make_resolver, trusted_origins
 from feedgen.serve.interactions import Interaction
 from feedgen.serve.limits import Limits
+from feedgen.serve.readers import KeptReaders
+from feedgen.serve.repository import LibraryWithRepositories, Repositories
 from feedgen.serve.server import Server
 from feedgen.serve.tokens import TokenVerifier
+from feedgen.serve.visit import make_hosts
 from feedgen.store.viewers import Viewers
 
 log = logging.getLogger(__name__)
 
 STOP_S: Final = 9.0  # from the first signal to the last word
 SWITCH_S: Final = 0.001  # a page must not wait long for the thread that listens
+MEET_S: Final = 1.5  # how long a first page may wait for what the reader's own repository tells,
+MET_WITHIN_S: Final = 2.0  # and not past this time from its arrival: ranking needs some of its 3 s
 STALE_US: Final = 600 * US_PER_S
 CURSOR_KEY: Final = "cursor_key"
 EXIT_FAILED: Final = 1
@@ -66,36 +74,46 @@ class App:
         self.pipeline: Pipeline | None = None
         self.client: Client | None = None
         self.shelf: Shelf | None = None
+        self.repositories: Repositories | None = None
+        self.readers: KeptReaders | None = None
         self._stopping = asyncio.Event()
 
     def run(self) -> int:
         """Until a signal or a failure; the exit code."""
-        started_s = time.monotonic()
+        sys.setswitchinterval(SWITCH_S)
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                return runner.run(self._run(started_s))
+                return runner.run(self._run())
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED
 
-    async def _run(self, started_s: float) -> int:
+    async def _run(self) -> int:
         self._catch_signals()
-        sys.setswitchinterval(SWITCH_S)
+        return await self.serve(on_stopping=_dead_mans_switch)
+
+    def stop(self) -> None:
+        """Asks `serve` to end. In its event loop."""
+        self._stopping.set()
+
+    async def serve(self, on_stopping: Callable[[], None] = lambda: None) -> int:
+        """Everything, in the event loop that is running, until `stop` or a failure; the exit code."""
+        started_s = time.monotonic()
         folder = Path(self.settings.store.dir)
         archive = self.archive = await asyncio.to_thread(Archive, folder, self.settings.store.retention_days)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._close_archive, archive)
             viewers = await stack.enter_async_context(await Viewers.open(folder))
-            self.shelf = Shelf(archive.library, self.clock, await _cursor_key(viewers))
-            stack.callback(self.shelf.close)
+            await viewers.numbered_by(archive.names.identity)
+            resolver = await self._meet_readers(archive, viewers, stack)
             tasks = self._make_parts(archive, folder)
-            server = await self._serve(archive, viewers, stack)
+            server = await self._serve(archive, resolver, stack)
             address = server.addresses[0]
             # What is here stays: the collector need not look at it again while events stream through.
             gc.freeze()
             log.info("answering", extra={"bind": address, "after_s": round(time.monotonic() - started_s, 2)})
             self.on_ready(address)
             failure = await self._until_stopped(tasks)
-            _dead_mans_switch()
+            on_stopping()
             await server.stop()
         if failure is not None:
             log.critical("stopped, because a part failed: %s", failure, exc_info=failure)
@@ -105,9 +123,25 @@ class App:
 
     # --- parts
 
+    async def _meet_readers(self, archive: Archive, viewers: Viewers, stack: contextlib.AsyncExitStack) -> Resolver:
+        """What is known of readers, and the feeds that make use of it."""
+        trusted = trusted_origins(self.settings.identity)
+        resolver = make_resolver(self.settings.identity, viewers, self.clock)
+        stack.push_async_callback(resolver.close)
+        hosts = make_hosts(self.settings.identity, trusted)
+        self.repositories = Repositories(resolver, hosts, archive.library, viewers, self.clock)
+        stack.push_async_callback(self.repositories.close)
+        library = LibraryWithRepositories(archive.library, self.repositories)
+        self.shelf = Shelf(library, self.clock, await _cursor_key(viewers))
+        stack.callback(self.shelf.close)
+        await self.shelf.refresh()
+        self.readers = KeptReaders(self.shelf.desk.readers, viewers, self.clock)
+        stack.push_async_callback(self.readers.flush)
+        return resolver
+
     def _make_parts(self, archive: Archive, folder: Path) -> dict[str, Coroutine[Any, Any, None]]:
         """What runs beside the server, by name."""
-        assert self.shelf is not None
+        assert self.shelf is not None and self.readers is not None
         jetstream = self.settings.jetstream
         self.pipeline = Pipeline(archive.recorder, self.inlet, self.clock)
         self.client = Client(
@@ -126,14 +160,15 @@ class App:
             "progress": reporter.run(),
             "days": _watch(archive.days),
             "popular": self.shelf.run(),
+            "readers": self.readers.run(),
         }
 
-    async def _serve(self, archive: Archive, viewers: Viewers, stack: contextlib.AsyncExitStack) -> Server:
+    async def _serve(self, archive: Archive, resolver: Resolver, stack: contextlib.AsyncExitStack) -> Server:
         service = self.settings.service
-        resolver = make_resolver(self.settings.identity, viewers, self.clock)
-        stack.push_async_callback(resolver.close)
         self._forget_the_deleted(archive, resolver)
         assert self.shelf is not None
+        handles, limits = Handles(self.settings.appview.url, self.clock), Limits(self.clock)
+        stack.push_async_callback(handles.close)
         parts = Parts(
             service=ServiceIdentity(service.did, service.hostname, service.publisher_did),
             feeds=self.shelf.feeds,
@@ -142,23 +177,44 @@ class App:
             sink=self._heard,
             health=self.health,
             clock=self.clock,
-            limits=Limits(self.clock),
+            limits=limits,
+            meet=self._meet,
+            also_liked=AlsoLikedRoute(self.shelf.also_liked, handles, limits),
         )
         server = Server(make_app(parts), [service.bind])
         await server.start()
         return server
 
+    async def _meet(self, reader_did: str, arrived_s: float | None) -> None:
+        assert self.readers is not None and self.repositories is not None
+        await self.readers.load(reader_did)
+        waited_s = 0.0 if arrived_s is None else self.clock.monotonic_s() - arrived_s
+        await self.repositories.meet(reader_did, 0.0 if arrived_s is None else min(MEET_S, MET_WITHIN_S - waited_s))
+
     async def _heard(self, reader_did: str, feed: str | None, interactions: list[Interaction], now_us: int) -> None:
-        assert self.shelf is not None
-        self.shelf.heard(reader_did, list(interactions), now_us)
+        assert self.readers is not None and self.shelf is not None
+        await self.readers.load(reader_did)
+        if self.shelf.heard(reader_did, interactions, now_us):
+            self.readers.hurry(reader_did)
 
     def _forget_the_deleted(self, archive: Archive, resolver: Resolver) -> None:
         loop = asyncio.get_running_loop()
 
         def on_erased(did: str) -> None:  # in the ingest thread
-            asyncio.run_coroutine_threadsafe(resolver.forget(did), loop)
+            asyncio.run_coroutine_threadsafe(self._forget(did, resolver), loop)
 
         archive.recorder.on_erased = on_erased
+
+    async def _forget(self, did: str, resolver: Resolver) -> None:
+        """All that we know of a reader, whose account is gone."""
+        assert self.readers is not None and self.repositories is not None and self.shelf is not None
+        self.shelf.forget(did)
+        try:
+            await resolver.forget(did)
+            await self.repositories.forget(did)
+            await self.readers.forget(did)
+        except StoreError as error:
+            log.error("a deleted account could not be forgotten: %s", error.message)
 
     def health(self) -> Health:
         """Serving is what must work; the network's troubles are told, but are no reason to call us ill."""

@@ -47,7 +47,7 @@ def run(settings: Settings, *, people: int, days: float, seed: int) -> int:
 def _on(settings: Settings, urls: Addresses) -> Settings:
     """The same settings, with every outside address replaced, and a data folder of its own."""
     jetstream = Jetstream(urls=tuple(urls.jetstream), wire=settings.jetstream.wire, start="oldest")
-    identity = Identity(plc_url=urls.plc, did_web="off")
+    identity = Identity(plc_url=urls.plc, did_web="off", trusted_pds=(urls.pds,))
     folder = str(Path(settings.store.dir) / "demo")
     return msgspec.structs.replace(
         settings,

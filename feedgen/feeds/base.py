@@ -68,6 +68,7 @@ class Feed(ABC):
     title: str
     description: str
     content_mode: str | None = None
+    personal: bool = True  # what is known of the reader matters: a first page may wait for it a little
 
     @abstractmethod
     async def page(self, ask: Ask) -> Page:
@@ -80,6 +81,7 @@ class Fetched(NamedTuple):
     posts: U32
     times_us: I64
     follows: U32
+    fetched_us: int = 0  # when the last of it came
 
 
 class Library(Protocol):
@@ -175,7 +177,10 @@ class ListFeed(Feed):
         snapshot = self.desk.snapshots.get(cursor, ask.now_us)
         if snapshot is not None and (cursor.feed, cursor.reader) == (self.tag, reader):
             self._mark_seen(ask, snapshot.posts[: cursor.position])
-            return self._answer(ask, snapshot, cursor.position)
+            found = snapshot
+            if self._knows_more(ask, snapshot):
+                found = await self._new(ask, reader, again=True, otherwise=snapshot)
+            return self._answer(ask, found, cursor.position if found is snapshot else 0)
         # The list is gone, or another's. A shared list goes on at the same place, a personal one without what was
         # served.
         snapshot = await self._new(ask, reader, again=not self.shared(ask))
@@ -187,20 +192,28 @@ class ListFeed(Feed):
             return tag(f"shared {ask.reader_did is None} {' '.join(ask.languages)}", 64)
         return reader_key(ask.reader_did)
 
+    def _knows_more(self, ask: Ask, snapshot: Snapshot) -> bool:
+        """Whether the reader's own repository told something since this list was made. Then the next page need not wait
+        for the next visit to be personal."""
+        if ask.reader_did is None or self.shared(ask):
+            return False
+        fetched = self.desk.library.fetched(ask.reader_did)
+        return fetched is not None and fetched.fetched_us > snapshot.made_us
+
     def _fresh_enough(self, ask: Ask, reader: int) -> Snapshot | None:
         if not (ask.peek or self.shared(ask)):
             return None
         last = self.desk.snapshots.latest(self.tag, reader)
         return last if last is not None and ask.now_us - last.made_us <= FRESH_US else None
 
-    async def _new(self, ask: Ask, reader: int, again: bool) -> Snapshot:
-        """A new list; `again` means in the middle of paging."""
+    async def _new(self, ask: Ask, reader: int, again: bool, otherwise: Snapshot | None = None) -> Snapshot:
+        """A new list; `again` means in the middle of paging. When there is no time: `otherwise`, or else the last."""
         known = self._known(ask, again)
         try:
             made = await self.desk.pool.run(lambda cheap: self.make(ask, known, cheap), ask.arrived_s)
         except TooLate:
-            last = self.desk.snapshots.latest(self.tag, reader)
-            if last is not None and not again:
+            last = self.desk.snapshots.latest(self.tag, reader) if otherwise is None and not again else otherwise
+            if last is not None:
                 fallbacks.add(1, "last list")
                 return last
             fallbacks.add(1, "popular")

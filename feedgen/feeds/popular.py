@@ -9,6 +9,7 @@ class PopularFeed(ListFeed):
     name = "popular"
     title = "Popular"
     description = "What people like right now, in your languages."
+    personal = False
 
     def shared(self, ask: Ask) -> bool:
         return True

@@ -6,12 +6,14 @@ Used by the event loop's thread; only ranking and refreshing happen elsewhere.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from feedgen.core.clock import Clock
 from feedgen.core.ids import NO_POST, POST_NSID, parse_at_uri, rkey_to_int
 from feedgen.core.telemetry import Counter
-from feedgen.feeds.base import Desk, Library, reader_key
+from feedgen.feeds.also_liked import also_liked
+from feedgen.feeds.base import Desk, Library, Page, reader_key, still_there
 from feedgen.feeds.registry import make_feeds
 from feedgen.rank.paging import Cursors
 from feedgen.rank.pool import RankPool
@@ -19,9 +21,9 @@ from feedgen.rank.pool import RankPool
 REFRESH_S: Final = 60.0
 FIRST_REFRESHES_S: Final = (0.0, 2.0, 3.0, 5.0, 10.0, 20.0)  # an empty archive fills quickly
 
-SEEN: Final = "app.bsky.feed.defs#interactionSeen"
-LESS: Final = "app.bsky.feed.defs#requestLess"
-MORE: Final = "app.bsky.feed.defs#requestMore"
+SEEN: Final = "interactionSeen"
+LESS: Final = "requestLess"
+MORE: Final = "requestMore"
 
 heard_total = Counter(
     "feeds_interactions_total", "What readers told us of posts, by kind and whether it was of use", "kind"
@@ -29,7 +31,7 @@ heard_total = Counter(
 
 
 class Told(Protocol):
-    """One thing that a reader did with a post."""
+    """One thing that a reader did with a post. `event` is the bare word, without `app.bsky.feed.defs#`."""
 
     @property
     def item(self) -> str: ...
@@ -50,26 +52,52 @@ class Shelf:
         waits_s = iter(FIRST_REFRESHES_S)
         while True:
             await asyncio.sleep(next(waits_s, REFRESH_S))
-            await asyncio.to_thread(self.desk.refresh, self._clock.now_us())
+            await self.refresh()
+            self.desk.snapshots.prune(self._clock.now_us())
+
+    async def refresh(self) -> None:
+        await asyncio.to_thread(self.desk.refresh, self._clock.now_us())
 
     def close(self) -> None:
         self.pool.close()
 
-    def heard(self, reader_did: str, told: list[Told], now_us: int) -> None:
-        """What a reader saw, and wants more or less of, counts from the next list on."""
-        view = self._library.view()
-        state = self.desk.readers.edit(reader_key(reader_did))
+    async def also_liked(self, uri: str, limit: int, cursor: str | None) -> Page | None:
+        """None when the post is unknown."""
+        post, now_us = self._post(uri), self._clock.now_us()
+        if post == NO_POST or not still_there(self._library.view(), post, logged_out=True):
+            return None
+        return await also_liked(self.desk, post, limit, cursor, now_us)
+
+    def heard(self, reader_did: str, told: Sequence[Told], now_us: int) -> bool:
+        """What a reader saw, and wants more or less of, counts from the next list on. Whether there was an opinion."""
+        seen, judged = list[int](), list[tuple[int, bool]]()
         for one in told:
-            kind = one.event.rpartition("#")[2]
             post = self._post(one.item)
             if post == NO_POST:
                 heard_total.add(1, "unknown post")
                 continue
             if one.event == SEEN:
-                state.saw([post], now_us)
+                seen.append(post)
             elif one.event in (LESS, MORE):
-                state.judge(view, post, one.event == LESS, now_us)
-            heard_total.add(1, kind if one.event in (SEEN, LESS, MORE) else "other")
+                judged.append((post, one.event == LESS))
+            heard_total.add(1, one.event if one.event in (SEEN, LESS, MORE) else "other")
+        if seen or judged:
+            self._remember(reader_did, seen, judged, now_us)
+        return bool(judged)
+
+    def _remember(self, reader_did: str, seen: list[int], judged: list[tuple[int, bool]], now_us: int) -> None:
+        view, state = self._library.view(), self.desk.readers.edit(reader_key(reader_did))
+        if seen:
+            state.saw(seen, now_us)
+        for post, less in judged:
+            state.judge(view, post, less, now_us)
+
+    def forget(self, reader_did: str) -> None:
+        """An account that is gone. Most were never readers; who was has lists, too."""
+        reader = reader_key(reader_did)
+        if self.desk.readers.get(reader) is not None:
+            self.desk.snapshots.forget_reader(reader)
+        self.desk.readers.forget(reader)
 
     def _post(self, uri: str) -> int:
         parsed = parse_at_uri(uri)

@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from starlette.applications import Starlette
@@ -25,6 +25,7 @@ from feedgen.core.clock import Clock
 from feedgen.feeds.base import Ask, Feed, Page
 from feedgen.rank.paging import BadCursor
 from feedgen.serve import documents, xrpc
+from feedgen.serve.also_liked import AlsoLikedRoute
 from feedgen.serve.auth import INTERACTION_METHODS, SKELETON_METHODS, Door, Verifier
 from feedgen.serve.documents import ServiceIdentity
 from feedgen.serve.edge import Edge
@@ -44,6 +45,7 @@ DESCRIBE_PATH: Final = "/xrpc/app.bsky.feed.describeFeedGenerator"
 INTERACTIONS_PATH: Final = "/xrpc/app.bsky.feed.sendInteractions"
 HEALTH_PATH: Final = "/xrpc/_health"
 DID_PATH: Final = "/.well-known/did.json"
+ALSO_LIKED_PATH: Final = "/also-liked"
 
 # Answers differ by reader; nothing on the way may keep them.
 _SKELETON_HEADERS: Final = {"cache-control": "no-store", "vary": "authorization, accept-language"}
@@ -62,6 +64,18 @@ class Health:
     fields: Mapping[str, object] = field(default_factory=dict)
 
 
+class Meet(Protocol):
+    """Called before a reader is answered: what is known of them is brought into memory."""
+
+    async def __call__(self, reader_did: str, arrived_s: float | None) -> None:
+        """With `arrived_s` what takes long may be waited for a little; with None nothing is waited for."""
+        ...
+
+
+async def _meet_nobody(reader_did: str, arrived_s: float | None) -> None:
+    """Where nothing is remembered of readers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the routes are made of. `person_of` gives a DID's number from memory, or None for someone never heard of."""
@@ -74,6 +88,8 @@ class Parts:
     health: Callable[[], Health]
     clock: Clock
     limits: Limits
+    meet: Meet = _meet_nobody
+    also_liked: AlsoLikedRoute | None = None
 
 
 def make_app(parts: Parts) -> ASGIApp:
@@ -87,6 +103,8 @@ def make_app(parts: Parts) -> ASGIApp:
         (DID_PATH, routes.did_document, "GET"),
         ("/", routes.front, "GET"),
     ]
+    if parts.also_liked is not None:
+        table.append((ALSO_LIKED_PATH, parts.also_liked.answer, "GET"))
     app = Starlette(
         routes=[Route(path, answer, methods=[method]) for path, answer, method in table],
         exception_handlers={
@@ -121,6 +139,9 @@ class Routes:
         if cursor and len(cursor) > MAX_CURSOR:
             raise xrpc.invalid_request(f"Error: cursor must not be longer than {MAX_CURSOR} characters")
         reader = await self._door.reader_or_nobody(request, SKELETON_METHODS)
+        peek = limit == 1 and cursor is None
+        if reader is not None:
+            await parts.meet(reader, arrived_s if feed.personal and not peek else None)
         ask = Ask(
             reader_did=reader,
             person=parts.person_of(reader) if reader else None,
@@ -128,7 +149,7 @@ class Routes:
             cursor=cursor,
             languages=xrpc.languages_of(request),
             now_us=parts.clock.now_us(),
-            peek=limit == 1 and cursor is None,
+            peek=peek,
             arrived_s=arrived_s,
         )
         async with parts.limits.gate.slot(known=reader is not None):

@@ -206,12 +206,14 @@ class Limits:
         reader: Rate = Rate(per_s=2, burst=60),
         anonymous: Rate = Rate(per_s=50, burst=500),
         bad_token: Rate = Rate(per_s=2, burst=60),
+        public: Rate = Rate(per_s=2, burst=40),
     ) -> None:
         self.addresses = addresses or ClientAddresses()
         self.gate = gate or Gate()
         self._reader = RateLimit(reader, clock)
         self._anonymous = RateLimit(anonymous, clock)
         self._bad_token = RateLimit(bad_token, clock)
+        self._public = RateLimit(public, clock)
 
     def check_reader(self, did: str) -> None:
         if not self._reader.take(did):
@@ -221,6 +223,12 @@ class Limits:
     def check_anonymous(self, address: str) -> None:
         if not self._anonymous.take(address):
             refused.add(1, "anonymous")
+            raise rate_limited()
+
+    def check_public(self, address: str) -> None:
+        """For what is no feed: people's own browsers and programs ask it, each from an address of theirs."""
+        if not self._public.take(address):
+            refused.add(1, "public")
             raise rate_limited()
 
     def check_may_fail(self, address: str) -> None:

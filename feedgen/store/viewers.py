@@ -1,4 +1,5 @@
-"""`viewers.db`: what we know of the people who read our feeds. So far who their accounts say they are, and small notes.
+"""`viewers.db`: what we know of the people who read our feeds: who their accounts say they are, what they saw and want
+less of, what their repositories told; and small notes.
 
 This file belongs to aiosqlite (Python's own SQLite) and to no other library in this process: two SQLite libraries on
 one file drop each other's locks.
@@ -7,6 +8,7 @@ one file drop each other's locks.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -17,8 +19,13 @@ import msgspec
 from feedgen.core.errors import StoreError, StoreFull
 
 FILE_NAME: Final = "viewers.db"
+NUMBERS_NOTE: Final = "numbers"
 MAX_ACCOUNTS: Final = 500_000
 PRUNE_EVERY: Final = 1_000  # writes between two looks at how many accounts there are
+MAX_READERS: Final = 5_000_000
+MAX_FETCHED: Final = 100_000
+STATES_AT_ONCE: Final = 300  # three variables each
+READER_SLICES: Final = 256  # readers' keys are hashes: pruning goes slice by slice, so that nobody waits for it
 BUSY_TIMEOUT_MS: Final = 5_000
 
 # Step n brings a file of version n to n + 1. Steps are only ever added.
@@ -34,6 +41,12 @@ _STEPS: Final = (
     ) WITHOUT ROWID;
     CREATE INDEX accounts_by_age ON accounts (fetched_s);
     CREATE TABLE notes (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    """,
+    # Readers by 64 bits of a hash of their DID. No index by day: it would be written at every change.
+    """
+    CREATE TABLE readers (reader INTEGER PRIMARY KEY, day INTEGER NOT NULL, state BLOB NOT NULL);
+    CREATE TABLE fetched (reader INTEGER PRIMARY KEY, fetched_s INTEGER NOT NULL, told BLOB NOT NULL);
+    CREATE INDEX fetched_by_age ON fetched (fetched_s);
     """,
 )
 
@@ -116,6 +129,67 @@ class Viewers:
         row = await self._row("SELECT count(*) FROM accounts")
         return int(row[0]) if row is not None else 0
 
+    # Readers: packed states, as rank.seen makes them
+
+    async def reader(self, reader: int) -> bytes | None:
+        row = await self._row("SELECT state FROM readers WHERE reader = ?", _signed(reader))
+        return bytes(row[0]) if row is not None else None
+
+    async def put_readers(self, states: Sequence[tuple[int, bytes]], day: int) -> None:
+        """Some hundreds in one statement: other statements of this connection can't come in between."""
+        for at in range(0, len(states), STATES_AT_ONCE):
+            some = states[at : at + STATES_AT_ONCE]
+            values = [value for reader, state in some for value in (_signed(reader), day, state)]
+            await self._do(f"INSERT OR REPLACE INTO readers VALUES {', '.join(['(?, ?, ?)'] * len(some))}", *values)
+
+    async def forget_reader(self, reader: int) -> None:
+        await self._do("DELETE FROM readers WHERE reader = ?", _signed(reader))
+
+    async def prune_readers(self, slice_: int, before_day: int, keep: int = MAX_READERS) -> None:
+        """One slice of all: those not seen since that day, and the longest unseen when there are too many."""
+        width = (1 << 64) // READER_SLICES
+        low = slice_ % READER_SLICES * width - (1 << 63)
+        high = low + width - 1
+        await self._do("DELETE FROM readers WHERE reader BETWEEN ? AND ? AND day < ?", low, high, before_day)
+        await self._do(
+            "DELETE FROM readers WHERE reader IN (SELECT reader FROM readers WHERE reader BETWEEN ? AND ?"
+            " ORDER BY day DESC LIMIT -1 OFFSET ?)",
+            *(low, high, keep // READER_SLICES),
+        )
+
+    async def count_readers(self) -> int:
+        row = await self._row("SELECT count(*) FROM readers")
+        return int(row[0]) if row is not None else 0
+
+    # What readers' repositories told
+
+    async def fetched(self, reader: int) -> tuple[int, bytes] | None:
+        """(when, what)."""
+        row = await self._row("SELECT fetched_s, told FROM fetched WHERE reader = ?", _signed(reader))
+        return (int(row[0]), bytes(row[1])) if row is not None else None
+
+    async def put_fetched(self, reader: int, fetched_s: int, told: bytes) -> None:
+        await self._do("INSERT OR REPLACE INTO fetched VALUES (?, ?, ?)", _signed(reader), fetched_s, told)
+
+    async def forget_fetched(self, reader: int) -> None:
+        await self._do("DELETE FROM fetched WHERE reader = ?", _signed(reader))
+
+    async def prune_fetched(self, before_s: int, keep: int = MAX_FETCHED) -> None:
+        await self._do("DELETE FROM fetched WHERE fetched_s < ?", before_s)
+        await self._do(
+            "DELETE FROM fetched WHERE reader IN"
+            " (SELECT reader FROM fetched ORDER BY fetched_s DESC LIMIT -1 OFFSET ?)",
+            keep,
+        )
+
+    async def numbered_by(self, identity: int) -> None:
+        """Posts and people are numbers of one names.db. Beside another one, what is made of them is worth nothing."""
+        value = identity.to_bytes(8, "big")
+        if await self.note(NUMBERS_NOTE) != value:
+            await self._do("DELETE FROM readers")
+            await self._do("DELETE FROM fetched")
+            await self.put_note(NUMBERS_NOTE, value)
+
     # Notes
 
     async def note(self, name: str) -> bytes | None:
@@ -145,6 +219,11 @@ class Viewers:
             raise StoreFull(f"Can't write {FILE_NAME}: {error}", "Is the disk full?") from error
         except (aiosqlite.Error, ValueError) as error:
             raise StoreError(f"Can't write {FILE_NAME}: {error}") from error
+
+
+def _signed(key: int) -> int:
+    """64 bits as SQLite has them."""
+    return key - (1 << 64) if key >= 1 << 63 else key
 
 
 async def _migrate(db: aiosqlite.Connection) -> None:
