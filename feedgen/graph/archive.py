@@ -32,12 +32,12 @@ class Archive:
             closers.append(self.folder.close)
             self.names = Names(self.folder)
             closers.append(self.names.close)
-            self.writer = Writer(self.folder, self.names)
+            self.writer = Writer(self.folder, self.names, sweep_at_start=False)
             closers.append(self.writer.close)
             self.graph = Graph(self.folder.days_path, identity=self.names.identity)
             closers.append(self.graph.close)
             self._load(retention_days)
-            self.days = Days(self.folder, self.writer, self.graph, retention_days)
+            self.days = Days(self.folder, self.names, self.writer, self.graph, retention_days)
             closers.append(self.days.close)
             self.recorder = Recorder(self.names, self.writer, self.graph, self.days)
             self.days.start()
@@ -64,7 +64,7 @@ class Archive:
     def _truth(self, day: int) -> TruthDay:
         path = self.folder.day_path(day)
         assert path is not None
-        return TruthDay(day, path, self.writer.is_sealed(day))
+        return TruthDay(day, path, self.writer.is_sealed(day), self.names)
 
     def _load(self, retention_days: int) -> None:
         """Days that left the window while we were away go first: nothing is loaded in order to be dropped."""
@@ -75,7 +75,12 @@ class Archive:
         days = self.writer.days()
         newest = days[-1] if days and not self.writer.is_sealed(days[-1]) else None
         past = [self._truth(day) for day in days if day != newest]
-        report = self.graph.load(past, self._truth(newest) if newest is not None else None)
+        report = self.graph.load(past, None)
+        for person in self.names.erasing():
+            # Their DIDs are gone; a crash may have come before the arrays were told. Their rows go with the next sweep.
+            self.graph.erase_person(person)
+        if newest is not None:
+            self.graph.replay(self._truth(newest))
         count = self.names.count
         if count:
             self.graph.set_person_flags(np.arange(count), self.names.flags[:count])

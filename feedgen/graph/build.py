@@ -27,6 +27,7 @@ from feedgen.graph.layout import (
     HEADER_BYTES,
     PAGE,
     SECTIONS,
+    VERSION_AT,
     hash_word,
 )
 from feedgen.graph.live import MAX_POSTS
@@ -292,6 +293,7 @@ class _Posts:
 
 def build(path: Path, source: DaySource, identity: int) -> Path:
     """Write the sidecar of a day as a draft that is complete and on the disk. `put_in_place` gives it its name."""
+    version = source.version()  # before the rest, so that no change is missed
     edges = _Edges(source)
     posts = _Posts(source, edges)
     follower, followed = source.follows()
@@ -342,7 +344,7 @@ def build(path: Path, source: DaySource, identity: int) -> Path:
             )  # fmt: skip
             for group in ("old", "people", "follow"):
                 _fill_buckets(file.sections[f"{group}_keys"], shifts[group], file.sections[f"{group}_buckets"])
-            file.finish()
+            file.finish(version)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
@@ -425,8 +427,9 @@ class _File:
     def __enter__(self) -> _File:
         return self
 
-    def finish(self) -> None:
+    def finish(self, version: int) -> None:
         """Checksums, header, and all of it on the disk."""
+        self._whole[VERSION_AT : VERSION_AT + 8].view(np.int64)[0] = version
         sums = self._whole[PAGE : PAGE + 8 * len(SECTIONS)].view(np.int64)
         for i, (name, dtype) in enumerate(SECTIONS):
             sums[i] = sum_words(section_words(self._whole, *self._places[name], np.dtype(dtype).itemsize), 0)

@@ -17,6 +17,7 @@ from feedgen.core.telemetry import Counter, Gauge
 from feedgen.graph.graph import Graph
 from feedgen.graph.truth import TruthDay
 from feedgen.store.folder import Folder, day_name
+from feedgen.store.names import Names
 from feedgen.store.seal import Draft
 from feedgen.store.writer import Writer
 
@@ -34,9 +35,15 @@ class Days:
     """`tend` after each batch; `close` at the end. `on_failure` is told of a bug in the background thread."""
 
     def __init__(
-        self, folder: Folder, writer: Writer, graph: Graph, retention_days: int, settle_us: int = SETTLE_US
+        self,
+        folder: Folder,
+        names: Names,
+        writer: Writer,
+        graph: Graph,
+        retention_days: int,
+        settle_us: int = SETTLE_US,
     ) -> None:
-        self._folder, self._writer, self._graph = folder, writer, graph
+        self._folder, self._names, self._writer, self._graph = folder, names, writer, graph
         self._retention_days, self._settle_us = retention_days, settle_us
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._drafted: queue.SimpleQueue[tuple[int, Draft | None]] = queue.SimpleQueue()
@@ -92,7 +99,7 @@ class Days:
             self._writer.finish_seal(draft)
             self._not_before_us = 0
             SEALED.add(1)
-            source = TruthDay(day, self._folder.sealed_path(day), sealed=True)
+            source = TruthDay(day, self._folder.sealed_path(day), True, self._names)
             self._graph.seal(day, source)
 
     def _retire(self, today: int) -> None:

@@ -80,6 +80,7 @@ class Graph:
         self._ahead = Ahead()
         self._pending: dict[int, list[Change]] = {}
         self._spoiled: set[int] = set()
+        self._versions: dict[int, int] = {}  # told since the sidecar's build began
         self._views: weakref.WeakSet[View] = weakref.WeakSet()
         self._retired: list[tuple[Day, Arrays]] = []  # may still be seen by older Views
         self._closing = threading.Event()
@@ -245,6 +246,17 @@ class Graph:
                 self._change(day, lambda a, d, counted: edit.erase_person(a, d, person, counted)) for day in self.days
             )
 
+    def agrees(self, day: int, version: int) -> None:
+        """The arrays have all changes of the truth of a past day up to this version. After a crash, a sidecar that was
+        not told so is built anew.
+        """
+        with self._lock:
+            self._versions[day] = version
+            sealed = self._days.get(day)
+            if isinstance(sealed, SealedDay):
+                with _writing(sealed):
+                    sealed.version = version
+
     def set_person_flags(self, people: npt.ArrayLike, flags: npt.ArrayLike) -> None:
         """Flags of some people become these."""
         self._people.flags[np.asarray(people, np.int64)] = np.asarray(flags, np.uint8)
@@ -281,7 +293,7 @@ class Graph:
         self._clear_leftovers(by_day)
         report = LoadReport()
         for day in sorted(by_day, reverse=True):
-            self._map(day, report)
+            self._map(by_day[day], report)
         with self._lock:
             self._publish()
         for day, reason in report.rebuilt.items():
@@ -298,11 +310,32 @@ class Graph:
             self._publish()
         self._minder.submit(self._mind, by_day)
         for day in report.doubtful:
-            self._report(day, "the machine stopped while changes were on their way to the disk")
+            self._report(day, "we stopped while changes were on their way to it")
             self._builder.submit(self._rebuild, day, by_day[day])
         if open_source is not None:
-            self._replay(open_source)
+            self.replay(open_source)
         return report
+
+    def replay(self, source: DaySource) -> None:
+        """The open day from the truth, a piece at a time."""
+        self.start_day(source.day)
+        day = self._the_open_day()
+        actor, post, tick = source.ratings()
+        columns = source.posts()
+        order = np.argsort(columns[0], kind="stable")
+        for at in range(0, order.size, REPLAY_ROWS):
+            here = order[at : at + REPLAY_ROWS]
+            self.add_posts(*(column[here] for column in columns))
+        own = post[(post >> 24) == day.slot]
+        with self._lock:
+            end = min(int(own.max() & 0xFF_FFFF) + 1 if own.size else 0, MAX_POSTS)
+            day.skip_posts(self._arrays, self._row(day.day), end)
+        for at in range(0, actor.size, REPLAY_ROWS):
+            end = at + REPLAY_ROWS
+            self.add_ratings(actor[at:end], post[at:end], tick[at:end])
+        follower, followed = source.follows()
+        for at in range(0, follower.size, REPLAY_ROWS):
+            self.add_follows(follower[at : at + REPLAY_ROWS], followed[at : at + REPLAY_ROWS])
 
     def flush(self) -> None:
         """Changes to sealed days reach the disk. Now and then, from any thread; saves rebuilding after a power cut."""
@@ -400,6 +433,7 @@ class Graph:
                     return
                 self._pending[day] = []
                 self._spoiled.discard(day)
+                self._versions.pop(day, None)
             try:
                 if self._swap(day, build(self.path_of(day), source, self.identity)):
                     return
@@ -425,6 +459,8 @@ class Graph:
             for change in changes:
                 with _writing(sealed):
                     change(arrays, int(arrays.slot_row[sealed.slot]), False)
+            if day in self._versions:
+                sealed.version = self._versions[day]
             self._days[day] = sealed
             if before is self._open:
                 self._open = None
@@ -439,7 +475,8 @@ class Graph:
             if path.suffix == DRAFT or (path.suffix == SUFFIX and path not in wanted):
                 path.unlink()
 
-    def _map(self, day: int, report: LoadReport) -> None:
+    def _map(self, source: DaySource, report: LoadReport) -> None:
+        day = source.day
         try:
             sealed = SealedDay(self.path_of(day), day, self.identity)
         except Damaged as e:
@@ -447,33 +484,12 @@ class Graph:
             return
         self._days[day] = sealed
         report.mapped.append(day)
-        if sealed.stamped_before():
+        if sealed.stamped_before() or sealed.version != source.version():
             report.doubtful.append(day)
 
     def _report(self, day: int, reason: str) -> None:
         _rebuilt.add()
         log.warning("a day's arrays are built anew", extra={"day": self.path_of(day).stem, "reason": reason})
-
-    def _replay(self, source: DaySource) -> None:
-        """The open day from the truth, a piece at a time."""
-        self.start_day(source.day)
-        day = self._the_open_day()
-        actor, post, tick = source.ratings()
-        columns = source.posts()
-        order = np.argsort(columns[0], kind="stable")
-        for at in range(0, order.size, REPLAY_ROWS):
-            here = order[at : at + REPLAY_ROWS]
-            self.add_posts(*(column[here] for column in columns))
-        own = post[(post >> 24) == day.slot]
-        with self._lock:
-            end = min(int(own.max() & 0xFF_FFFF) + 1 if own.size else 0, MAX_POSTS)
-            day.skip_posts(self._arrays, self._row(day.day), end)
-        for at in range(0, actor.size, REPLAY_ROWS):
-            end = at + REPLAY_ROWS
-            self.add_ratings(actor[at:end], post[at:end], tick[at:end])
-        follower, followed = source.follows()
-        for at in range(0, follower.size, REPLAY_ROWS):
-            self.add_follows(follower[at : at + REPLAY_ROWS], followed[at : at + REPLAY_ROWS])
 
     def _mind(self, by_day: dict[int, DaySource]) -> None:
         """After the boot: count, newest days first; then verify what was mapped without a look."""

@@ -1,8 +1,8 @@
 """The form of a sidecar: its sections, its checksums, its two pages of header.
 
 The first page is a line of JSON (format, day, identity, sections, and a hash of itself) and never changes. The second
-page changes when an edge is removed: a checksum for each section, and a stamp that says under which boot of the
-machine the file was last changed without being flushed.
+page changes when an edge is removed: a checksum for each section, a stamp that says under which boot of the machine
+the file was last changed without being flushed, and the version of the truth that the file agrees with.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import numpy as np
 
 from feedgen.core.jit import inline
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 PAGE: Final = 4096
 HEADER_BYTES: Final = 2 * PAGE
 ALIGN: Final = 64
 STAMP_AT: Final = PAGE + 2048
 STAMP_BYTES: Final = 36  # a boot id, as the kernel spells it
+VERSION_AT: Final = STAMP_AT + 64  # int64: all changes of the truth up to this version are in the file
 
 OWN_OFFSETS_SECTION: Final = 0
 LIKERS_SECTION: Final = 1

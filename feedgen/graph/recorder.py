@@ -93,7 +93,13 @@ class Recorder:
         self._writer.commit(batch.cursor)
         self._erasing.clear()
         draft.show()
+        self._keep_up()
         self._days.tend(day, batch.last_us)
+
+    def _keep_up(self) -> None:
+        """Past days were changed in both places now."""
+        for day, version in self._writer.changed_days().items():
+            self._graph.agrees(day, version)
 
     # --- what is rare, one by one
 

@@ -60,7 +60,7 @@ from feedgen.graph.access import (
     VALUES,
 )
 from feedgen.graph.build import section_words, sum_words
-from feedgen.graph.layout import FORMAT, HEADER_BYTES, PAGE, SECTIONS, STAMP_AT, STAMP_BYTES
+from feedgen.graph.layout import FORMAT, HEADER_BYTES, PAGE, SECTIONS, STAMP_AT, STAMP_BYTES, VERSION_AT
 from feedgen.graph.memory import address
 
 VERIFY_WORDS: Final = 1 << 19  # 4 MB between two looks at whether the file changed meanwhile
@@ -96,6 +96,7 @@ class SealedDay:
             self._sections[name] = self._whole[start : start + length * np.dtype(dtype).itemsize].view(dtype)
         _check_shape(self._sections, self._shifts, path)
         self._sums: I64 = self._whole[PAGE : PAGE + 8 * len(SECTIONS)].view(np.int64)
+        self._version: I64 = self._whole[VERSION_AT : VERSION_AT + 8].view(np.int64)
         self._posts = np.array([self._sections["authors"].size], np.int64)
         # A live day that becomes this one hands its counts on; they are longer than needed.
         self.counts: U16 = np.zeros(max(self.posts, 1), np.uint16) if counts is None else counts
@@ -146,6 +147,15 @@ class SealedDay:
             row[group + SHIFT], row[group + VALUES], row[group + TICKS] = self._shifts[name], place[values], ticks
             row[group + LENGTH] = self._sections[values].size
         return row
+
+    @property
+    def version(self) -> int:
+        """Of the truth: every change up to it is in here."""
+        return int(self._version[0])
+
+    @version.setter
+    def version(self, version: int) -> None:
+        self._version[0] = version
 
     def keep(self) -> tuple[object, ...]:
         return (self,)
@@ -213,7 +223,7 @@ class SealedDay:
     def close(self) -> None:
         """Let go of the file. Only when no row of it is in use."""
         self._sections.clear()
-        self._sums = self._posts = np.zeros(1, np.int64)
+        self._sums = self._version = self._posts = np.zeros(1, np.int64)
         self._whole = np.zeros(0, np.uint8)
         with contextlib.suppress(BufferError):
             self._map.close()

@@ -7,30 +7,57 @@ from pathlib import Path
 import numpy as np
 
 from feedgen.graph.access import I64, U8, U16, U32
+from feedgen.ingest.events import GONE
+from feedgen.store.names import Names
 from feedgen.store.reader import DayReader
+from feedgen.store.rows import Bool, Posts
 
 
 class TruthDay:
-    """A `DaySource` over a day's file. Each call opens the file anew, so it may be sealed or changed between calls."""
+    """A `DaySource` over a day's file. Each call opens the file anew, so it may be sealed or changed between calls.
 
-    def __init__(self, day: int, path: Path, sealed: bool) -> None:
-        self.day, self.path, self.sealed = day, path, sealed
+    Rows of people who are gone stay in the truth for a while after their DID; they are left out here.
+    """
+
+    def __init__(self, day: int, path: Path, sealed: bool, names: Names) -> None:
+        self.day, self.path, self.sealed, self._names = day, path, sealed, names
+
+    def version(self) -> int:
+        with DayReader(self.path) as reader:
+            return reader.version
 
     def ratings(self) -> tuple[U32, U32, U16]:
         with DayReader(self.path) as reader:
             rows = reader.ratings()
+        keep = self._there(rows.actor)
+        actor, post, tick = rows.actor, rows.post, rows.tick
+        if keep is not None:
+            actor, post, tick = actor[keep], post[keep], tick[keep]
         if not self.sealed:
-            return rows.actor, rows.post, rows.tick
+            return actor, post, tick
         # A sealed day is kept by person; the arrays want the order of witnessing, which is known to a tick.
-        order = np.argsort(rows.tick, kind="stable")
-        return rows.actor[order], rows.post[order], rows.tick[order]
+        order = np.argsort(tick, kind="stable")
+        return actor[order], post[order], tick[order]
 
     def posts(self) -> tuple[U32, U32, I64, U16, U16, U8, U32]:
         with DayReader(self.path) as reader:
             rows = reader.posts()
+        keep = self._there(rows.author)
+        if keep is not None:
+            rows = Posts(*(getattr(rows, name)[keep] for name in Posts.__slots__))
         return rows.post, rows.author, rows.key, rows.tick, rows.flags, rows.language, rows.about
 
     def follows(self) -> tuple[U32, U32]:
         with DayReader(self.path) as reader:
             rows = reader.follows()
-        return rows.actor, rows.subject
+        keep = self._there(rows.actor)
+        return (rows.actor, rows.subject) if keep is None else (rows.actor[keep], rows.subject[keep])
+
+    def _there(self, people: U32) -> Bool | None:
+        """Which rows are of people who are not gone; None: all are."""
+        flags = self._names.flags
+        if not (flags & GONE).any():
+            return None
+        # A number that is not in the table is damage, and the arrays' business.
+        keep: Bool = flags[np.minimum(people, len(flags) - 1)] & GONE == 0
+        return None if keep.all() else keep

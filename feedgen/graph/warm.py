@@ -20,6 +20,9 @@ class _TinyDay:
     def __init__(self, day: int) -> None:
         self.day, self.sealed = day, True
 
+    def version(self) -> int:
+        return 0
+
     def ratings(self) -> tuple[U32, U32, U16]:
         posts = np.array([self.day % 256 << 24, _SLOT], np.uint32)
         return np.array([2, 3], np.uint32), posts, np.array([1, 2], np.uint16)

@@ -89,6 +89,7 @@ class OpenDay:
                 self._db.execute(schema.OPEN)
                 self._db.execute("INSERT OR IGNORE INTO meta VALUES ('day', ?), ('form', 'log')", (day,))
                 self.last_n: int = self._one("SELECT coalesce(max(n), 0) FROM log")
+                self._erasures = self._one("SELECT coalesce(max(value), 0) FROM meta WHERE name = 'erasures'")
                 last = self._db.execute("SELECT high_us FROM log ORDER BY n DESC LIMIT 1").fetchall()
                 self.high_us = int(str(last[0][0])) if last else 0
                 if self._one("SELECT value FROM meta WHERE name = 'day'") != day:
@@ -96,6 +97,11 @@ class OpenDay:
         except BaseException:
             self._db.close()
             raise
+
+    @property
+    def version(self) -> int:
+        """Another one after every commit that changed anything; never one that a sealed day can have."""
+        return -1 - self.last_n - self._erasures
 
     def close(self, fold: bool = True) -> None:
         if fold:
@@ -330,6 +336,8 @@ class OpenDay:
                     [(r.crc(blobs), *blobs, rows[i][0]) for i, blobs in changed.items()],
                 )
             self._db.executemany("DELETE FROM odd_keys WHERE person = ?", [(int(n),) for n in who])
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('erasures', ?)", (self._erasures + 1,))
+        self._erasures += 1
         checkpoint(self._db, truncate=True)
         self._forget_index()
 

@@ -63,6 +63,13 @@ class DayReader:
         return Cursor(*rows[0]) if rows else None
 
     @property
+    def cursor_n(self) -> int:
+        """The number of the commit that the cursor came with; later ones may have changed this day from another."""
+        if self.sealed:
+            return int(self.meta("cursor_n", 0))
+        return int(self._all("SELECT coalesce(max(n), 0) FROM log WHERE host IS NOT NULL")[0][0])
+
+    @property
     def last_n(self) -> int:
         """The number of the newest commit in this file; 0 if there is none."""
         if self.sealed:
@@ -70,11 +77,11 @@ class DayReader:
         return int(self._all("SELECT coalesce(max(n), 0) FROM log")[0][0])
 
     @property
-    def changes(self) -> int:
-        """Grows with every change to a sealed day, so that whoever derived something from it can tell whether it is
-        stale.
+    def version(self) -> int:
+        """Another one after every change, so that whoever derived something from this day can tell whether it is
+        stale. A sealed day counts up from zero, an open one down from -1.
         """
-        return int(self.meta("changes", 0))
+        return int(self.meta("changes", 0)) if self.sealed else -1 - self.last_n - int(self.meta("erasures", 0))
 
     def meta(self, name: str, default: Any) -> Any:
         rows = self._all("SELECT value FROM meta WHERE name = ?", (name,))

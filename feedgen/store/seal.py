@@ -81,7 +81,7 @@ class Draft:
             ("last_n", self.last_n),
         ]
         if cursor is not None:
-            meta += [("host", cursor.host), ("seq", cursor.seq), ("time_us", cursor.time_us)]
+            meta += [("cursor_n", reader.cursor_n), ("host", cursor.host), ("seq", cursor.seq), ("time_us", cursor.time_us)]
         draft.executemany("INSERT INTO meta VALUES (?, ?)", meta)
         draft.executemany("INSERT INTO odd_keys VALUES (?, ?, ?)", reader.odd_keys())
         posts, follows = _by(_own_posts(reader), "author"), _by(_all_follows(reader), "actor")

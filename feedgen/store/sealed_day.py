@@ -38,6 +38,8 @@ class SealedDay:
             raise StoreError(f"{path} holds another day than its name says", "give it its right name back")
         self.last_n = int(meta.get("last_n", 0))
         self.high_us = int(meta.get("high_us", 0))
+        self._cursor_n = int(meta.get("cursor_n", 0))
+        self.version = self._version = int(meta.get("changes", 0))  # grows with every commit that changes anything
         self._cursor = (
             Cursor(str(meta["host"]), int(str(meta["seq"])), int(str(meta["time_us"])))
             if meta.get("host") is not None
@@ -50,7 +52,7 @@ class SealedDay:
         self._db.close()
 
     def cursor(self) -> tuple[int, Cursor] | None:
-        return (self.last_n, self._cursor) if self._cursor else None
+        return (self._cursor_n, self._cursor) if self._cursor else None
 
     # --- changes, until `commit` or `rollback`
 
@@ -118,11 +120,13 @@ class SealedDay:
         if self._db.in_transaction:
             with spoken(self.path):
                 self._db.execute("ROLLBACK")
+            self._version = self.version
 
     def commit(self) -> None:
         if self._db.in_transaction:
             with spoken(self.path):
                 self._db.execute("COMMIT")
+            self.version = self._version
 
     # --- looking for records
 
@@ -181,9 +185,8 @@ class SealedDay:
         if not self._db.in_transaction:
             with spoken(self.path):
                 self._db.execute("BEGIN IMMEDIATE")
-                self._db.execute(
-                    "INSERT INTO meta VALUES ('changes', 1) ON CONFLICT(name) DO UPDATE SET value = value + 1"
-                )
+                self._version = self.version + 1
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('changes', ?)", (self._version,))
         return spoken(self.path)
 
 

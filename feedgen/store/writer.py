@@ -34,18 +34,23 @@ FOLLOW: Final = 3
 MAX_OPEN_DAYS: Final = 128
 MAX_TOMBSTONES: Final = 65_536
 MAX_ERASING: Final = 4_096
-ERASE_AFTER_US: Final = 60_000_000
+ERASE_AFTER_US: Final = 3_600_000_000  # the DID goes at once; going through a day's log costs seconds
 MAX_SPAN_DAYS: Final = 240  # between the oldest and the newest day: slots (modulo 256) must not meet
 
 
 class Writer:
-    def __init__(self, folder: Folder, names: Names, erase_after_us: int = ERASE_AFTER_US) -> None:
+    """`sweep_at_start=False` is for whoever has to erase people elsewhere before their rows go: call `sweep` then."""
+
+    def __init__(
+        self, folder: Folder, names: Names, erase_after_us: int = ERASE_AFTER_US, sweep_at_start: bool = True
+    ) -> None:
         self.folder, self.names = folder, names
         self.erase_after_us = erase_after_us
         self.day = -1
         self._days: OrderedDict[int, OpenDay | SealedDay] = OrderedDict()
         self._known: dict[int, bool] = {}  # day -> sealed
         self._touched: set[int] = set()
+        self._changed_days: set[int] = set()  # that others were not told of yet
         self._again: dict[
             tuple[int, int, int], list[tuple[int, int]]
         ] = {}  # removals that went through in a batch that then failed
@@ -60,7 +65,7 @@ class Writer:
         self._erasing: set[int] = set()
         self._erasing_since_us = 0
         try:
-            self._start()
+            self._start(sweep_at_start)
         except BaseException:
             self.close()
             raise
@@ -244,6 +249,7 @@ class Writer:
             high = max(self._high_us, cursor.time_us)
             for day in sorted(self._touched - {self.day}):
                 self._commit_other(day, high)
+                self._changed_days.add(day)
                 crash.point("after_past_day")
             crash.point("before_day_commit")
             self._today().commit(self._next_n, cursor, high)
@@ -277,6 +283,14 @@ class Writer:
         self._buried_now.clear()
         self._removed_now.clear()
 
+    def changed_days(self) -> dict[int, int]:
+        """Days other than today that were changed since the last asking, with their versions: whoever keeps something
+        that is made of a day (the arrays) keeps its version too, and can tell after a crash whether it missed a change.
+        """
+        changed = {day: self._day(day).version for day in self._changed_days if day in self._known}
+        self._changed_days.clear()
+        return changed
+
     # --- people who are gone
 
     def sweep(self) -> None:
@@ -287,7 +301,11 @@ class Writer:
         if not people:
             return
         for day in self.days():
-            self._day(day).erase(people)
+            held = self._day(day)
+            before = held.version
+            held.erase(people)
+            if held.version != before:
+                self._changed_days.add(day)
             if day in self._sealing:
                 self._sealing[day].update(people)
             crash.point("while_erasing")
@@ -362,7 +380,7 @@ class Writer:
 
     # --- inside
 
-    def _start(self) -> None:
+    def _start(self, sweep: bool) -> None:
         for file in self.folder.days():
             self._known[file.day] = file.sealed
         newest: tuple[int, Cursor | None] = (-1, None)
@@ -382,7 +400,9 @@ class Writer:
                     self._buried_keys.add(key)
         self._cursor = newest[1]
         self._erasing = set(self.names.erasing())
-        self._sweep_if_possible()
+        self._erasing_since_us = self._high_us
+        if sweep:
+            self._sweep_if_possible()
 
     def _new_day(self, day: int) -> None:
         kept = self.days()

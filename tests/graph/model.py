@@ -21,6 +21,9 @@ class MemoryDay:
     rows: dict[int, tuple[int, int, int, int, int, int]] = field(default_factory=dict)
     followed: list[tuple[int, int]] = field(default_factory=list)
 
+    def version(self) -> int:
+        return 0
+
     def ratings(self) -> tuple[U32, U32, U16]:
         columns = np.array(self.rated, np.int64).reshape(-1, 3)
         return columns[:, 0].astype(np.uint32), columns[:, 1].astype(np.uint32), columns[:, 2].astype(np.uint16)
