@@ -61,7 +61,7 @@ class Archive:
     ) -> None:
         self.close()
 
-    def _truth(self, day: int) -> TruthDay:
+    def truth(self, day: int) -> TruthDay:
         path = self.folder.day_path(day)
         assert path is not None
         return TruthDay(day, path, self.writer.is_sealed(day), self.names)
@@ -74,13 +74,13 @@ class Archive:
             self.graph.path_of(day).unlink(missing_ok=True)
         days = self.writer.days()
         newest = days[-1] if days and not self.writer.is_sealed(days[-1]) else None
-        past = [self._truth(day) for day in days if day != newest]
+        past = [self.truth(day) for day in days if day != newest]
         report = self.graph.load(past, None)
         for person in self.names.erasing():
             # Their DIDs are gone; a crash may have come before the arrays were told. Their rows go with the next sweep.
             self.graph.erase_person(person)
         if newest is not None:
-            self.graph.replay(self._truth(newest))
+            self.graph.replay(self.truth(newest))
         count = self.names.count
         if count:
             self.graph.set_person_flags(np.arange(count), self.names.flags[:count])
