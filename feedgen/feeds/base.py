@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
@@ -29,6 +30,8 @@ from feedgen.rank.seen import Readers, Taste
 
 FRESH_US: Final = 30 * US_PER_S  # a peek, and a shared list, may be this old
 VIDEO_FEED: Final = "app.bsky.feed.defs#contentModeVideo"
+
+log = logging.getLogger(__name__)
 
 fallbacks = Counter("feeds_fallbacks", "Pages answered with something else than a new list", "to")
 
@@ -211,7 +214,10 @@ class ListFeed(Feed):
         known = self._known(ask, again)
         try:
             made = await self.desk.pool.run(lambda cheap: self.make(ask, known, cheap), ask.arrived_s)
-        except TooLate:
+        except Exception as error:
+            if not isinstance(error, TooLate):
+                # A bug of ours, which the operator should see and the reader should not.
+                log.exception("a list for %s could not be made", self.name)
             last = self.desk.snapshots.latest(self.tag, reader) if otherwise is None and not again else otherwise
             if last is not None:
                 fallbacks.add(1, "last list")

@@ -36,7 +36,7 @@ from feedgen.graph.access import (
 )
 from feedgen.graph.view import View
 from feedgen.ingest.events import GONE, INACTIVE, SPAMMY
-from feedgen.rank.params import MAX_LIKERS_READ, MAX_LIKES_READ, Decay, Formula, Numbers
+from feedgen.rank.params import DECAY_SHIFT, DECAY_SLOTS, MAX_LIKERS_READ, MAX_LIKES_READ, Decay, Formula, Numbers
 from feedgen.rank.parts import (
     EMPTY,
     F64,
@@ -46,6 +46,7 @@ from feedgen.rank.parts import (
     best_rows,
     decay,
     edge_us,
+    find_slot,
     last_row,
     power,
     tick_span_us,
@@ -174,12 +175,6 @@ class AskPerson(NamedTuple):
 
 
 @inline
-def speaks(flags: U8, ratings: U32, ratings_max: int, person: int) -> bool:
-    """Whether the person's ratings carry weight."""
-    return not flags[person] & SILENT and ratings[person] <= ratings_max
-
-
-@inline
 def seed_weight(a: Arrays, post: int, factor: float, power_a: float) -> float:
     """factor x likes^-a; 0 when the post's day is gone."""
     d = post_row(a, post)
@@ -205,10 +200,10 @@ def weigh_seeds(a: Arrays, n: Numbers, seeds: U32, factors: F64, out: F64) -> No
 @inline
 def ask_seed(a: Arrays, n: Numbers, t: Table, values: U32, ticks: U16, ask: AskSeed, people: int) -> tuple[int, int]:
     """Give a seed's weight to its likers. Returns (people known, edges visited)."""
-    flags, ratings = a.person_flags, a.person_ratings
+    slots, keys, rows = t.slots, t.keys, t.rows
     rated_day, until_day = ask.rated_us // US_PER_DAY, ask.until_us // US_PER_DAY
     d, oldest = last_row(a, ask.until_us), post_row(a, ask.post)
-    left, visited = n.seed_likers, 0
+    left, visited, mark = n.seed_likers, 0, np.float64(ask.seed + 1)
     while oldest >= 0 and d >= oldest and left > 0:
         day = a.day_numbers[d]
         # Only where the bound cuts through a day may there be newer ones to step over.
@@ -216,47 +211,46 @@ def ask_seed(a: Arrays, n: Numbers, t: Table, values: U32, ticks: U16, ask: AskS
         found = copy_likers(a, d, ask.post, MAX_LIKERS_READ if cut else left, values, ticks)
         visited += found
         # On the day of the reader's own rating, people are late until the list, newest first, comes to the reader.
-        passed, own_day = False, day == rated_day
+        passed, by_order = False, day == rated_day and ask.listed
         for i in range(found):
             v = wide(values[i])
             at_us = day * US_PER_DAY + tick_span_us(ticks[i])
             passed = passed or v == ask.reader
-            if at_us > ask.until_us:
+            if at_us > ask.until_us or left == 0:
                 continue
             left -= 1
-            if v != ask.reader and speaks(flags, ratings, n.ratings_max, v):
-                late = not passed if own_day and ask.listed else at_us > ask.rated_us
+            if v == ask.reader:
+                continue
+            slot = find_slot(slots, keys, v)
+            row = wide(slots[slot])
+            if row == EMPTY:
+                if people == keys.size:
+                    continue
+                row = people
+                slots[slot], keys[row] = row, v
+                rows[row, :] = 0.0
+                people += 1
+            if rows[row, LAST] != mark:
+                rows[row, LAST] = mark
+                late = not passed if by_order else at_us > ask.rated_us
                 weight = ask.weight * n.late_factor if late and ask.liked else ask.weight
-                people = credit(t, ask.seed, ask.liked, v, weight, people)
-            if left == 0:
-                break
+                rows[row, LIKED if ask.liked else LESS] += weight
+                if ask.liked and weight > rows[row, BEST]:
+                    rows[row, BEST], rows[row, SEED] = weight, mark
         d -= 1
     return people, visited
 
 
 @inline
-def credit(t: Table, seed: int, liked: bool, person: int, weight: float, people: int) -> int:
-    """One person liked one seed. Returns how many people are known."""
-    row = add_key(t, people, person)
-    if row < 0 or t.rows[row, LAST] == seed + 1:
-        return people
-    t.rows[row, LAST] = seed + 1
-    if liked:
-        t.rows[row, LIKED] += weight
-        if weight > t.rows[row, BEST]:
-            t.rows[row, BEST] = weight
-            t.rows[row, SEED] = seed + 1
-    else:
-        t.rows[row, LESS] += weight
-    return max(people, row + 1)
-
-
-@inline
-def weigh_people(n: Numbers, t: Table, ratings: U32, share: float, people: int, weights: F64) -> None:
+def weigh_people(n: Numbers, t: Table, flags: U8, ratings: U32, share: float, people: int, weights: F64) -> None:
     """W of everybody: what they share with the reader, less what they share of the unwanted, plus what was given."""
     total, given = 0.0, 0.0
     for k in range(people):
-        divisor = power(ratings[t.keys[k]] + n.floor, n.b)
+        person = t.keys[k]
+        if flags[person] & SILENT or ratings[person] > n.ratings_max:
+            weights[k] = t.rows[k, EXTRA] = 0.0
+            continue
+        divisor = power(ratings[person] + n.floor, n.b)
         if divisor <= 0.0:
             divisor = 1.0
         w = power(t.rows[k, LIKED], n.e) / divisor
@@ -303,7 +297,8 @@ def ask_person(
     a: Arrays, n: Numbers, like: Decay, t: Table, values: U32, ticks: U16, ask: AskPerson, posts: int
 ) -> tuple[int, int]:
     """Give a co-liker's weight to what they liked, newest first. Returns (posts known, edges visited)."""
-    since_us = ask.now_us - n.window_us
+    slots, keys, rows, coarse, fine = t.slots, t.keys, t.rows, like.coarse, like.fine
+    since_us, mark = ask.now_us - n.window_us, np.float64(ask.via + 1)
     d, visited = last_row(a, ask.now_us), 0
     while d >= 0 and visited < ask.limit and (a.day_numbers[d] + 1) * US_PER_DAY > since_us:
         found = copy_likes(a, d, ask.person, ask.limit - visited, values, ticks)
@@ -313,27 +308,30 @@ def ask_person(
             at_us = day_us + tick_span_us(ticks[i])
             if at_us < since_us:
                 break
-            row = add_key(t, posts, wide(values[i]))
-            if row == posts:
+            post = wide(values[i])
+            slot = find_slot(slots, keys, post)
+            row = wide(slots[slot])
+            if row == EMPTY:
+                if posts == keys.size:
+                    continue
+                row = posts
+                slots[slot], keys[row] = row, post
+                rows[row, :] = 0.0
                 posts += 1
-                if ask.early and not passes(a, wide(values[i]), ask.require, ask.forbid):
-                    t.rows[row, PATHS] = EXCLUDED
-            if row >= 0 and t.rows[row, PATHS] >= 0.0 and t.rows[row, VIA] != ask.via + 1:
-                give(t, row, ask.via, ask.weight, ask.weight * decay(like, ask.now_us - at_us))
+                if ask.early and not passes(a, post, ask.require, ask.forbid):
+                    rows[row, PATHS] = EXCLUDED
+            if rows[row, PATHS] < 0.0 or rows[row, VIA] == mark:
+                continue
+            age = max(ask.now_us - at_us, 0) >> DECAY_SHIFT
+            part = ask.weight * (coarse[min(age >> 8, DECAY_SLOTS - 1)] * fine[age & 255])
+            rows[row, VIA] = mark
+            rows[row, RAW] += part
+            if ask.weight > 0.0:
+                rows[row, PATHS] += 1.0
+                if part > rows[row, BEST_PATH]:
+                    rows[row, BEST_PATH], rows[row, BEST_VIA] = part, mark
         d -= 1
     return posts, visited
-
-
-@inline
-def give(t: Table, row: int, via: int, weight: float, part: float) -> None:
-    """One co-liker liked one post."""
-    t.rows[row, VIA] = via + 1
-    t.rows[row, RAW] += part
-    if weight > 0.0:
-        t.rows[row, PATHS] += 1.0
-        if part > t.rows[row, BEST_PATH]:
-            t.rows[row, BEST_PATH] = part
-            t.rows[row, BEST_VIA] = via + 1
 
 
 @inline
@@ -341,15 +339,16 @@ def velocity(
     a: Arrays, t: Decay, d: int, oldest: int, post: int, now_us: int, limit: int, values: U32, ticks: U16
 ) -> tuple[float, int]:
     """The decayed count of a post's newest ratings, and how many were visited."""
+    coarse, fine = t.coarse, t.fine
     total, visited = 0.0, 0
     while d >= oldest and visited < limit:
         found = copy_likers(a, d, post, limit - visited, values, ticks)
         visited += found
         day_us = a.day_numbers[d] * US_PER_DAY
         for i in range(found):
-            age_us = now_us - day_us - tick_span_us(ticks[i])
-            if age_us >= 0:
-                total += decay(t, age_us)
+            age = (now_us - day_us - tick_span_us(ticks[i])) >> DECAY_SHIFT
+            if age >= 0:
+                total += coarse[min(age >> 8, DECAY_SLOTS - 1)] * fine[age & 255]
         d -= 1
     return total, visited
 
@@ -371,7 +370,7 @@ def find_people(a: Arrays, f: Formula, q: Request, s: Scratch) -> tuple[int, int
     people, visited = 0, 0
     for i in range(q.people.size):
         v = wide(q.people[i])
-        if v < a.person_flags.size and v != reader and speaks(a.person_flags, a.person_ratings, n.ratings_max, v):
+        if v < a.person_flags.size and v != reader:
             row = add_key(t, people, v)
             if row == people:
                 t.rows[row, EXTRA] = q.people_weights[i]
@@ -391,7 +390,7 @@ def find_people(a: Arrays, f: Formula, q: Request, s: Scratch) -> tuple[int, int
             ask = AskSeed(seeds.size + i, wide(less[i]), w, False, False, now_us, now_us, reader, now_us)
             people, edges = ask_seed(a, n, t, values, ticks, ask, people)
             visited += edges
-    weigh_people(n, t, a.person_ratings, q.people_share, people, s.weights)
+    weigh_people(n, t, a.person_flags, a.person_ratings, q.people_share, people, s.weights)
     return choose_people(n, t, people, s.weights, s.chosen), visited
 
 
@@ -446,6 +445,7 @@ def score_finalists(
     """Scores in full those that may be listed, in the order of `finalists`. Returns (rows written, edges visited)."""
     n, powers, of_age_table, of_velocity_table, t = f.n, f.paths, f.age, f.velocity, s.posts
     values, ticks, now_us, newest = s.values, s.ticks, q.now_us, last_row(a, q.now_us)
+    oldest = last_row(a, q.now_us - n.velocity_span_us - US_PER_DAY) + 1
     reader, require, forbid, authors, factors = q.reader, q.require, q.forbid, q.authors, q.author_factors
     kept = 0
     for k in range(finalists.size):
@@ -453,19 +453,18 @@ def score_finalists(
         d = post_row(a, post)
         if d < 0:
             continue
-        result, terms = ints[kept], floats[kept]
-        describe(a, d, post, result)
-        author = result[R_AUTHOR]
-        of_author = author_factor(authors, factors, author)
-        flags = result[R_FLAGS]
+        flags, author = post_flags(a, d, post), post_author(a, d, post)
         if flags & require != require or flags & forbid != 0:
             continue
+        of_author = author_factor(authors, factors, author)
         if author in (reader, NO_PERSON) or of_author <= 0.0:
             continue
+        result, terms = ints[kept], floats[kept]
+        describe(a, d, post, result)
         of_velocity = 1.0
         if n.g > 0.0 and n.edges > visited:
             limit = min(n.velocity_likers, n.edges - visited)
-            v, edges = velocity(a, of_velocity_table, newest, d, post, now_us, limit, values, ticks)
+            v, edges = velocity(a, of_velocity_table, newest, max(d, oldest), post, now_us, limit, values, ticks)
             visited += edges
             of_velocity = power(v + 0.001, n.g)  # nothing new at all is little, not nothing
         raw, paths = t.rows[row, RAW], wide(t.rows[row, PATHS])

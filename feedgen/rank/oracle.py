@@ -227,7 +227,8 @@ class Oracle:
             return 1.0
         total = 0.0
         for d in self.rows_back_from(q.now_us):
-            if d < self.row_of(post) or left <= 0:
+            too_old = self.days[d] < (q.now_us - n.velocity_span_us) // US_PER_DAY
+            if d < self.row_of(post) or too_old or left <= 0:
                 break
             likers = self.edges(_LIKERS, d, post, left)
             left -= len(likers)

@@ -31,6 +31,7 @@ MAX_COLIKERS: Final = 20_000
 MAX_FINALISTS: Final = 8000
 MAX_LIKERS_READ: Final = 5000  # of one seed
 MAX_LIKES_READ: Final = 2000  # of one co-liker
+VELOCITY_HALVINGS: Final = 16  # a rating that lost half its weight so often is not looked at for the velocity
 DECAY_SHIFT: Final = 20  # ages are counted in 2^20 us, about a second
 DECAY_SLOTS: Final = 400 * 322  # 400 days in steps of 2^28 us: more than an edge can be old
 
@@ -249,7 +250,7 @@ class RankParams:
         0.05,
     )
     popularity_power: float = _number(
-        0.45,
+        0.5,
         0,
         1.5,
         "d",
@@ -279,7 +280,7 @@ class RankParams:
         0.01,
     )
     velocity_likers: int = _number(
-        64,
+        24,
         1,
         1000,
         "velocity_likers",
@@ -299,7 +300,7 @@ class RankParams:
         0.5,
     )
     finalists: int = _number(
-        3000,
+        1500,
         1,
         MAX_FINALISTS,
         "finalists",
@@ -309,7 +310,7 @@ class RankParams:
         100,
     )
     edges: int = _number(
-        400_000,
+        120_000,
         100,
         50_000_000,
         "budget",
@@ -406,6 +407,7 @@ class Numbers(NamedTuple):
     d: float
     g: float
     velocity_likers: int
+    velocity_span_us: int
     less: float
     finalists: int
     edges: int
@@ -470,6 +472,7 @@ def _formula(p: RankParams, pace_us: int) -> Formula:
         d=float(p.popularity_power),
         g=float(p.velocity_power),
         velocity_likers=p.velocity_likers,
+        velocity_span_us=round(VELOCITY_HALVINGS * p.velocity_half_life * pace_us),
         less=float(p.less_weight),
         finalists=p.finalists,
         edges=p.edges,

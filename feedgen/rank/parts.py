@@ -67,21 +67,26 @@ class Table(NamedTuple):
 
 
 @inline
+def find_slot(slots: U32, keys: U32, key: int) -> int:
+    """The slot that names the key's row, or the EMPTY one where it belongs."""
+    mask = slots.size - 1
+    i: int = ((key * 0x9E37_79B1 & 0xFFFF_FFFF) >> 7) & mask
+    while slots[i] != EMPTY and keys[slots[i]] != key:
+        i = (i + 1) & mask
+    return i
+
+
+@inline
 def add_key(t: Table, count: int, key: int) -> int:
     """The row of a key, made empty when it is new (then it is `count`); -1 when there is no room."""
-    mask = t.slots.size - 1
-    i: int = ((wide(key) * 0x9E37_79B1 & 0xFFFF_FFFF) >> 7) & mask
-    while t.slots[i] != EMPTY:
-        row: int = wide(t.slots[i])
-        if t.keys[row] == key:
-            return row
-        i = (i + 1) & mask
-    if count >= t.keys.size:
+    slot = find_slot(t.slots, t.keys, key)
+    row: int = wide(t.slots[slot])
+    if row != EMPTY:
+        return row
+    if count == t.keys.size:
         return -1
-    t.slots[i] = count
-    t.keys[count] = key
-    for c in range(t.rows.shape[1]):
-        t.rows[count, c] = 0.0
+    t.slots[slot], t.keys[count] = count, key
+    t.rows[count, :] = 0.0
     return count
 
 

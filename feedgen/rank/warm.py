@@ -1,0 +1,30 @@
+"""Compiles the ranking's kernels ahead of time, on tiny arrays of the real types."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from feedgen.graph.access import FIELDS, Arrays
+from feedgen.graph.view import View
+from feedgen.rank.kernel import rank
+from feedgen.rank.listing import PERSONAL, ListRules, Source, make_list
+from feedgen.rank.pace import Pace
+from feedgen.rank.params import CHEAP
+from feedgen.rank.popular import Popular
+from feedgen.rank.request import request
+
+
+def empty_view() -> View:
+    """A network where nothing ever happened."""
+    nobody = np.zeros(1, np.uint8), np.zeros(1, np.uint32)
+    no_days = np.empty((0, FIELDS), np.int64), np.empty(0, np.int64), np.full(256, -1, np.int16)
+    return View(Arrays(*no_days, *nobody, np.full(2, 0xFFFF_FFFF, np.uint32)), ())
+
+
+def warm() -> None:
+    """Calls every kernel of `rank` once."""
+    view = empty_view()
+    ranked = rank(view, CHEAP.formula(), request(0, seeds=np.zeros(1, np.uint32)))
+    make_list(view, [Source(PERSONAL, ranked.ints)], ListRules())
+    Pace().measure(view, 0)
+    Popular().refresh(view, 0, 1_000_000)

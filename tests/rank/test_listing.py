@@ -1,0 +1,174 @@
+"""Which of the ranked posts come onto the list, and in which order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyroaring import BitMap
+
+from feedgen.core.ids import NO_POST
+from feedgen.graph.access import I64
+from feedgen.graph.view import View
+from feedgen.ingest.events import (
+    ADULT,
+    DELETED,
+    GONE,
+    HIDDEN,
+    INACTIVE,
+    KNOWN,
+    LATE,
+    NO_UNAUTHENTICATED,
+    OPTED_OUT,
+    PERSON_ADULT,
+    PERSON_HIDDEN,
+    QUOTE,
+    REPLY,
+    SPAMMY,
+    VIDEO,
+)
+from feedgen.rank.listing import MAX_WAITING, PERSONAL, POPULAR, ListRules, Source, make_list
+from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_FLAGS, R_POST, RESULT_INTS
+from feedgen.rank.warm import empty_view
+
+EASY = ListRules(author_max=500, about_max=500)
+
+
+def view_with(flags: dict[int, int]) -> View:
+    arrays = empty_view().arrays
+    of_people = np.zeros(100, np.uint8)
+    for person, bits in flags.items():
+        of_people[person] = bits
+    return View(arrays._replace(person_flags=of_people), ())
+
+
+def rows(posts: list[tuple[int, int, int, int]]) -> I64:
+    """(post, author, flags, about)"""
+    ints = np.zeros((len(posts), RESULT_INTS), np.int64)
+    for i, (post, author, flags, about) in enumerate(posts):
+        ints[i, R_POST], ints[i, R_AUTHOR], ints[i, R_FLAGS], ints[i, R_ABOUT] = post, author, flags, about
+    return ints
+
+
+def plain(*posts: tuple[int, int]) -> Source:
+    return Source(PERSONAL, rows([(post, author, KNOWN, NO_POST) for post, author in posts]))
+
+
+@pytest.mark.parametrize("flag", [DELETED, HIDDEN, LATE, ADULT, REPLY])
+def test_posts_that_are_never_shown(flag: int) -> None:
+    source = Source(PERSONAL, rows([(1, 1, KNOWN | flag, NO_POST), (2, 2, KNOWN, NO_POST), (3, 3, 0, NO_POST)]))
+    assert make_list(view_with({}), [source], ListRules()).posts.tolist() == [2]
+
+
+def test_what_settings_allow() -> None:
+    source = Source(
+        PERSONAL, rows([(1, 1, KNOWN | ADULT, NO_POST), (2, 2, KNOWN | REPLY, 9), (3, 3, KNOWN | QUOTE, 8)])
+    )
+    assert make_list(view_with({1: PERSON_ADULT}), [source], ListRules()).posts.tolist() == [3]
+    assert make_list(view_with({}), [source], ListRules(quotes=False)).posts.tolist() == []
+    assert make_list(view_with({1: PERSON_ADULT}), [source], ListRules(adult=True, replies=True)).posts.tolist() == [
+        1,
+        2,
+        3,
+    ]
+    assert make_list(view_with({}), [source], ListRules(require=KNOWN | VIDEO)).posts.tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "logged_in", "logged_out"),
+    [
+        (INACTIVE, False, False),
+        (GONE, False, False),
+        (PERSON_HIDDEN, False, False),
+        (PERSON_ADULT, False, False),
+        (OPTED_OUT, False, False),
+        (NO_UNAUTHENTICATED, True, False),
+        (SPAMMY, True, True),  # their likes weigh nothing; their posts are posts
+    ],
+)
+def test_authors(flag: int, logged_in: bool, logged_out: bool) -> None:
+    view, source = view_with({1: flag}), plain((5, 1))
+    assert bool(make_list(view, [source], ListRules()).posts.size) is logged_in
+    assert bool(make_list(view, [source], ListRules(), logged_out=True).posts.size) is logged_out
+
+
+def test_followers_see_who_opted_out() -> None:
+    follows = np.array([1], np.uint32)
+    assert make_list(view_with({1: OPTED_OUT}), [plain((5, 1))], ListRules(), follows=follows).posts.tolist() == [5]
+
+
+def test_an_author_comes_so_often_and_never_twice_in_a_row() -> None:
+    source = plain(*((i, 1) for i in range(10)), *((i, 2) for i in range(20, 24)))
+    found = make_list(view_with({}), [source], ListRules(author_max=3)).posts.tolist()
+    assert found == [0, 20, 1, 21, 2, 22]
+
+
+def test_the_one_that_waited_longest_comes_first() -> None:
+    source = plain((1, 1), (2, 1), (3, 1), (4, 2), (5, 3))
+    assert make_list(view_with({}), [source], ListRules()).posts.tolist() == [1, 4, 2, 5, 3]
+
+
+def test_a_pile_on_does_not_fill_the_page() -> None:
+    quotes = [(i, i, KNOWN | QUOTE, 50) for i in range(1, 9)]
+    source = Source(PERSONAL, rows([(50, 40, KNOWN, NO_POST), *quotes, (60, 41, KNOWN, NO_POST)]))
+    assert make_list(view_with({}), [source], ListRules(about_max=2)).posts.tolist() == [50, 1, 60]
+
+
+def test_unseen_before_seen_and_personal_before_popular() -> None:
+    personal, popular = plain((1, 1), (2, 2), (3, 3)), plain((11, 4), (2, 2), (12, 5))
+    seen = BitMap([1, 11])
+    found = make_list(view_with({}), [personal, Source(POPULAR, popular.ints)], EASY, seen=seen)
+    assert found.posts.tolist() == [2, 3, 12, 1, 11]
+    assert found.kinds.tolist() == [PERSONAL, PERSONAL, POPULAR, PERSONAL, POPULAR]
+    assert found.rows.tolist() == [1, 2, 2, 0, 0]
+
+
+def test_hidden_posts_their_kin_and_hidden_authors() -> None:
+    source = Source(
+        PERSONAL, rows([(1, 1, KNOWN, 7), (2, 2, KNOWN, NO_POST), (7, 3, KNOWN, NO_POST), (8, 4, KNOWN, 9)])
+    )
+    hidden = np.array([7], np.uint32)
+    authors = np.array([4], np.uint32)
+    found = make_list(view_with({}), [source], EASY, hidden_posts=hidden, hidden_authors=authors)
+    assert found.posts.tolist() == [2]
+
+
+def test_nothing_makes_nothing() -> None:
+    assert make_list(view_with({}), [], ListRules()).posts.tolist() == []
+
+
+candidates = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(0, 9), st.sampled_from([KNOWN, KNOWN | REPLY]), st.integers(0, 12)),
+    max_size=80,
+)
+
+
+@given(candidates, st.integers(1, 6), st.integers(1, 4), st.integers(1, 30), st.frozensets(st.integers(0, 60)))
+def test_the_rules_hold_for_any_candidates(
+    posts: list[tuple[int, int, int, int]], author_max: int, about_max: int, size: int, seen: frozenset[int]
+) -> None:
+    rules = ListRules(size=size, author_max=author_max, about_max=about_max)
+    ints = rows([(p, a, f, NO_POST if about > 9 else about) for p, a, f, about in posts])
+    found = make_list(view_with({}), [Source(PERSONAL, ints)], rules, seen=BitMap(seen))
+    taken = ints[found.rows]
+    assert found.posts.tolist() == taken[:, R_POST].tolist()
+    assert len(set(found.posts.tolist())) == found.posts.size <= size
+    assert not (taken[:, R_FLAGS] & REPLY).any()
+    assert not (taken[1:, R_AUTHOR] == taken[:-1, R_AUTHOR]).any()
+    assert max(np.bincount(taken[:, R_AUTHOR]), default=0) <= author_max
+    about = np.where(taken[:, R_ABOUT] == NO_POST, taken[:, R_POST], taken[:, R_ABOUT])
+    assert max(np.bincount(about), default=0) <= about_max
+    if taken.shape[0] < size and len({a for _, a, f, _ in posts if not f & REPLY}) > 1 and author_max == 6:
+        # Nothing that could still be added at the end was left behind.
+        last = taken[-1, R_AUTHOR] if len(taken) else -1
+        for row in ints[(ints[:, R_FLAGS] & REPLY) == 0]:
+            kin = row[R_POST] if row[R_ABOUT] == NO_POST else row[R_ABOUT]
+            full = (about == kin).sum() >= about_max or (taken[:, R_AUTHOR] == row[R_AUTHOR]).sum() >= author_max
+            assert row[R_POST] in found.posts or row[R_AUTHOR] == last or full
+
+
+def test_so_many_may_wait_for_their_author_to_be_elsewhere() -> None:
+    source = plain(*((i, 1) for i in range(MAX_WAITING + 20)), *((1000 + i, 2 + i % 50) for i in range(400)))
+    found = make_list(view_with({}), [source], EASY).posts.tolist()
+    assert [p for p in found if p < 1000] == list(range(MAX_WAITING + 1))
