@@ -1,4 +1,8 @@
-"""How much room a full-volume day takes, how much is written for it, and how long dropping it takes."""
+"""How much room a full-volume day takes, how much is written for it, and how long dropping it takes.
+
+The day that counts is the last of several: on the very first one everybody is new, and every older post that is liked
+needs a number of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,53 +14,63 @@ from pathlib import Path
 
 from feedgen.core.ids import US_PER_DAY
 from feedgen.graph.archive import Archive
-from feedgen.ingest.batch import Batch
 from feedgen.simnet.flood import FloodPlan
+from feedgen.store.folder import day_name
 from scripts.benchmarks import Figure, Params
 from scripts.benchmarks.filling import batches, files_of, seal_all, written_bytes
 
-PARAMETERS = {"ratings": 2_000_000, "folder": ""}
+PARAMETERS = {"ratings": 1_000_000, "days": 3, "folder": ""}
 MIDNIGHT_US = 20_700 * US_PER_DAY
 
 
 def run(params: Params) -> Iterable[Figure]:
-    ratings = int(params["ratings"])
-    plan = FloodPlan(start_us=MIDNIGHT_US).scaled(ratings / 26_000_000)
+    ratings, days = int(params["ratings"]), int(params["days"])
+    plan = FloodPlan(start_us=MIDNIGHT_US).scaled(ratings / 26_000_000).days(days)
     folder = Path(tempfile.mkdtemp(prefix="feedgen-disk-", dir=str(params["folder"]) or None))
     try:
-        yield from _measure(folder, plan, ratings)
+        yield from _measure(folder, plan)
     finally:
         shutil.rmtree(folder)
 
 
-def _measure(folder: Path, plan: FloodPlan, ratings: int) -> Iterable[Figure]:
+def _measure(folder: Path, plan: FloodPlan) -> Iterable[Figure]:
     before = written_bytes()
+    kept: dict[int, int] = {}
+    names: dict[int, int] = {}
     with Archive(folder) as archive:
-        kept = _fill(archive, batches(plan))
-        log = archive.writer.days()[0]
-        yield Figure("disk.log_bytes_per_rating", sum(files_of(folder).values()) / kept, "B", "while the day is open")
+        for batch in batches(plan):
+            archive.recorder.apply(batch)
+            kept[batch.day] = kept.get(batch.day, 0) + len(batch.ratings.actors)
+            names[batch.day] = archive.names.count
+        last = max(kept)
+        yield Figure("disk.log_bytes_per_rating", size_of(folder, last) / kept[last], "B", "while the day is open")
         seal_all(archive)
+        count = archive.names.count
     written = written_bytes() - before
-    sizes = files_of(folder)
-    of_days = {kind: size for kind, size in sizes.items() if kind != ".open.db"}
-    yield Figure("disk.bytes_per_rating", sum(of_days.values()) / kept, "B", f"every file; {kept:,} of {ratings:,}")
-    for kind, size in sorted(of_days.items()):
-        if size > kept / 100:
-            yield Figure(f"disk.bytes_per_rating_{kind.strip('.').replace('.', '_')}", size / kept, "B")
-    yield Figure("disk.written_bytes_per_rating", written / kept, "B", "log, sealing, sidecars, checkpoints")
+    total = sum(kept.values())
+    for_names = files_of(folder)["names"] / count
+    for day, what in ((last, "disk.bytes_per_rating"), (min(kept), "disk.bytes_per_rating_first_day")):
+        new = count if day == min(kept) else names[day] - names[day - 1]
+        size = size_of(folder, day) + new * for_names
+        note = f"{kept[day]:,} ratings, sealed, with sidecar and {new:,} new names"
+        yield Figure(what, size / kept[day], "B", note)
+    sidecar = (folder / "days" / f"{day_name(last)}.idx").stat().st_size
+    yield Figure("disk.sidecar_bytes_per_rating", sidecar / kept[last], "B", "part of that")
+    yield Figure("disk.written_bytes_per_rating", written / total, "B", "log, sealing, sidecars, checkpoints")
+    yield from _drop(folder, last)
+
+
+def _drop(folder: Path, day: int) -> Iterable[Figure]:
     with Archive(folder) as archive:
         free = shutil.disk_usage(folder).free
         start = time.perf_counter()
-        archive.graph.drop(log)
-        archive.writer.drop(log)
+        archive.graph.drop(day)
+        archive.writer.drop(day)
         took = time.perf_counter() - start
         freed = shutil.disk_usage(folder).free - free
-        yield Figure("disk.drop_day_s", took, "s", f"{freed / 1e6:,.0f} MB free again")
+    yield Figure("disk.drop_day_s", took, "s", f"{freed / 1e6:,.0f} MB free again")
 
 
-def _fill(archive: Archive, made: Iterable[Batch]) -> int:
-    kept = 0
-    for batch in made:
-        archive.recorder.apply(batch)
-        kept += len(batch.ratings.actors)
-    return kept
+def size_of(folder: Path, day: int) -> int:
+    """All files of a day, as blocks on the disk."""
+    return sum(path.stat().st_blocks * 512 for path in (folder / "days").glob(f"{day_name(day)}.*"))

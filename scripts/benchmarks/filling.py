@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from feedgen.core.ids import day_of
@@ -19,7 +20,7 @@ def batches(plan: FloodPlan, first: int = 0, last: int | None = None) -> Iterato
     builder = BatchBuilder(HOST)
     for chunk in flood(plan, Encoder(V1), first, last):
         data, offsets = memoryview(chunk.data), chunk.offsets.tolist()
-        for start, end in zip(offsets, offsets[1:], strict=False):
+        for start, end in pairwise(offsets):
             event = decode(bytes(data[start:end]))
             if not isinstance(event, Event):
                 continue
@@ -29,15 +30,6 @@ def batches(plan: FloodPlan, first: int = 0, last: int | None = None) -> Iterato
                 builder.add(event, day)
     if builder.events:
         yield builder.take()
-
-
-def fill(archive: Archive, plan: FloodPlan) -> int:
-    """How many ratings the batches brought."""
-    ratings = 0
-    for batch in batches(plan):
-        archive.recorder.apply(batch)
-        ratings += len(batch.ratings.actors)
-    return ratings
 
 
 def seal_all(archive: Archive) -> None:
