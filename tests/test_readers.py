@@ -177,16 +177,17 @@ async def test_after_a_restart(sim: Simnet, readers: list[int], tmp_path: Path) 
 async def test_a_deleted_readers_state_is_erased(sim: Simnet, tmp_path: Path) -> None:
     reader = sim.readers(14)[13]
     did = sim.people.did(reader)
+    key = reader_key(did)
     async with running(sim, tmp_path) as it:
-        assert it.app.readers is not None and it.app.shelf is not None and it.app.repositories is not None
+        keeper, shelf, repositories = it.app.readers, it.app.shelf, it.app.repositories
+        assert keeper is not None and shelf is not None and repositories is not None
         await it.posts(reader, limit=30)
-        await it.app.readers.flush()
-        await until(lambda: it.app.repositories is not None and not it.app.repositories._flights)
-        assert it.app.repositories.fetched(did) is not None
+        await keeper.flush()
+        await until(lambda: not repositories._flights)
+        assert repositories.fetched(did) is not None
         await it.heard(sim.set_account(reader, "deleted"))
-        key = reader_key(did)
-        await until(lambda: it.app.shelf is not None and it.app.shelf.desk.readers.get(key) is None)
-        await until(lambda: it.app.repositories is not None and it.app.repositories.fetched(did) is None)
+        await until(lambda: shelf.desk.readers.get(key) is None)
+        await until(lambda: repositories.fetched(did) is None)
     async with await Viewers.open(tmp_path / "data") as viewers:
         assert await viewers.reader(key) is None
         assert await viewers.fetched(key) is None

@@ -82,3 +82,53 @@ async def test_a_closed_or_broken_file_is_a_store_error(tmp_path: Path) -> None:
     await viewers.close()
     with pytest.raises(StoreError):
         await viewers.note("x")
+
+
+async def test_readers_states_and_what_was_fetched(tmp_path: Path) -> None:
+    keys = [0, 1, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
+    async with await Viewers.open(tmp_path) as viewers:
+        await viewers.put_readers([(key, bytes([n])) for n, key in enumerate(keys)], 100)
+        await viewers.put_readers([(keys[3], b"new")], 101)
+        await viewers.put_fetched(keys[4], 7, b"told")
+    async with await Viewers.open(tmp_path) as viewers:
+        assert [await viewers.reader(key) for key in keys] == [b"\0", b"\1", b"\2", b"new", b"\4"]
+        assert await viewers.fetched(keys[4]) == (7, b"told") and await viewers.fetched(keys[0]) is None
+        await viewers.forget_reader(keys[4])
+        await viewers.forget_fetched(keys[4])
+        assert await viewers.reader(keys[4]) is None and await viewers.fetched(keys[4]) is None
+        await viewers.put_readers([(n << 44, bytes(900)) for n in range(2000)], 100)
+        assert await viewers.count_readers() == 2004 - 1  # key 0 is among both
+
+
+async def test_pruning_readers_goes_slice_by_slice(tmp_path: Path) -> None:
+    async with await Viewers.open(tmp_path) as viewers:
+        keys = [n << 52 for n in range(1 << 12)]  # sixteen to a slice
+        await viewers.put_readers([(key, b"") for key in keys[::2]], 10)
+        await viewers.put_readers([(key, b"") for key in keys[1::2]], 20)
+        await viewers.prune_readers(5, before_day=20)
+        assert await viewers.count_readers() == 4096 - 8
+        for slice_ in range(viewers_module.READER_SLICES):
+            await viewers.prune_readers(slice_, before_day=20)
+        assert await viewers.count_readers() == 2048
+        for slice_ in range(viewers_module.READER_SLICES):
+            await viewers.prune_readers(slice_, before_day=0, keep=2 * viewers_module.READER_SLICES)
+        assert await viewers.count_readers() == 2 * viewers_module.READER_SLICES
+        for n in range(10):
+            await viewers.put_fetched(n, n, b"")
+        await viewers.prune_fetched(before_s=3)
+        assert [n for n in range(10) if await viewers.fetched(n)] == list(range(3, 10))
+        await viewers.prune_fetched(before_s=0, keep=2)
+        assert [n for n in range(10) if await viewers.fetched(n)] == [8, 9]
+
+
+async def test_numbers_of_another_folder_mean_nothing(tmp_path: Path) -> None:
+    async with await Viewers.open(tmp_path) as viewers:
+        await viewers.numbered_by(1 << 61)
+        await viewers.put_readers([(1, b"state")], 100)
+        await viewers.put_fetched(1, 5, b"told")
+        await viewers.put_account(account(1))
+        await viewers.numbered_by(1 << 61)
+        assert await viewers.reader(1) == b"state"
+        await viewers.numbered_by(5)
+        assert await viewers.reader(1) is None and await viewers.fetched(1) is None
+        assert await viewers.account(account(1).did) is not None
