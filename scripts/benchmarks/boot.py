@@ -1,0 +1,151 @@
+"""From the start of a killed process to its first personal page, and the memory it then needs, by ratings on disk.
+
+The whole process: `feedgen run`, asked over HTTP with a signed token, as the AppView would.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from feedgen.simnet.process import SimnetProcess
+from scripts.benchmarks import Figure, Params
+from scripts.benchmarks.loading import load, plan_for
+
+PARAMETERS = {"ratings": 10_000_000, "readers": 200, "folder": ""}
+SERVICE = "did:web:feed.example.com"
+PUBLISHER = "did:plc:publisheraaaaaaaaaaaaaaa"
+FEED = f"at://{PUBLISHER}/app.bsky.feed.generator/for-you"
+METHOD = "app.bsky.feed.getFeedSkeleton"
+PATIENCE_S = 300.0
+
+
+def run(params: Params) -> Iterable[Figure]:
+    ratings = int(params["ratings"])
+    folder = Path(tempfile.mkdtemp(prefix="feedgen-boot-", dir=str(params["folder"]) or None))
+    plan, days = plan_for(ratings, int(time.time() * 1e6))
+    try:
+        started = time.perf_counter()
+        kept = load(folder / "data", plan, days, ratings)
+        took = time.perf_counter() - started
+        size = sum(path.stat().st_size for path in (folder / "data").rglob("*") if path.is_file())
+        yield Figure("boot.ratings", kept, "ratings", f"{days} days, {size / 1e9:.1f} GB, written in {took:.0f} s")
+        words = ("--flood", "--ratings", "1000", "--flood-people", str(plan.people), "--hosts", "v2", "--max-rate", "1")
+        with SimnetProcess(*words) as sim:
+            yield from _measure(folder, sim, kept, int(params["readers"]))
+    finally:
+        shutil.rmtree(folder)
+
+
+def _measure(folder: Path, sim: SimnetProcess, kept: int, readers: int) -> Iterable[Figure]:
+    service = Service(folder, sim)
+    service.first_personal_page()  # makes the sidecars, and settles what a first start settles
+    service.wait_until_counted()
+    service.process.kill()
+    service.process.wait()
+    service = Service(folder, sim)
+    try:
+        took_s, listening_s = service.first_personal_page()
+        note = f"after SIGKILL, {kept / 1e6:.0f}M ratings; listens after {listening_s:.2f} s"
+        yield Figure("boot.first_personal_page_s", took_s, "s", note)
+        service.wait_until_counted()
+        for person in range(readers):
+            service.page(person)
+        anonymous, mapped = service.resident()
+        note = f"{anonymous / 1e6:,.0f} MB own, {mapped / 1e6:,.0f} MB of sidecars, after pages for {readers} readers"
+        yield Figure("memory.bytes_per_rating", (anonymous + mapped) / kept, "B", note)
+    finally:
+        service.process.kill()
+        service.process.wait()
+
+
+class Service:
+    def __init__(self, folder: Path, sim: SimnetProcess) -> None:
+        self.sim, self.started_s = sim, time.perf_counter()
+        given: dict[str, Any] = {
+            "store.dir": folder / "data",
+            "store.retention_days": 120,
+            "service.hostname": "feed.example.com",
+            "service.publisher_did": PUBLISHER,
+            "service.bind": f"unix:{folder}/socket",
+            "jetstream.urls": ",".join(sim.urls.jetstream),
+            "identity.plc_url": sim.urls.plc,
+            "log.format": "json",
+        }
+        self.path = str(folder / "socket")
+        words = [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
+        self.log = (folder / "log").open("ab")
+        self.process = subprocess.Popen([sys.executable, "-m", "feedgen", "run", *words], stderr=self.log)
+
+    def page(self, person: int, limit: int = 30) -> dict[str, Any]:
+        token = self.sim.token(person, SERVICE)
+        query = urllib.parse.urlencode({"feed": FEED, "limit": limit})
+        connection = _UnixConnection(self.path)
+        connection.request("GET", f"/xrpc/{METHOD}?{query}", headers={"authorization": f"Bearer {token}"})
+        found: dict[str, Any] = json.loads(connection.getresponse().read())
+        connection.close()
+        return found
+
+    def first_personal_page(self) -> tuple[float, float]:
+        """(seconds from the start to it, to the first answer of any kind)."""
+        listening_s = 0.0
+        while time.perf_counter() - self.started_s < PATIENCE_S:
+            try:
+                page = self.page(0)
+            except OSError:
+                if self.process.poll() is not None:
+                    raise RuntimeError("the service ended; its log is in the folder") from None
+                time.sleep(0.01)
+                continue
+            listening_s = listening_s or time.perf_counter() - self.started_s
+            if any(item.get("feedContext", "").startswith("likes") for item in page.get("feed", [])):
+                return time.perf_counter() - self.started_s, listening_s
+            time.sleep(0.01)
+        raise RuntimeError("no personal page came")
+
+    def wait_until_counted(self) -> None:
+        """Until nothing goes on in the background: its CPU time stands still."""
+        quiet = 0
+        while quiet < 3:
+            before = self._cpu_ticks()
+            time.sleep(1.0)
+            quiet = quiet + 1 if self._cpu_ticks() - before < 10 else 0
+
+    def _cpu_ticks(self) -> int:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    def resident(self) -> tuple[int, int]:
+        """(bytes of its own, bytes of sidecars mapped and touched)."""
+        own = mapped = 0
+        sidecar = False
+        for line in Path(f"/proc/{self.process.pid}/smaps").read_text().splitlines():
+            first = line.split(maxsplit=1)[0]
+            if not first.endswith(":"):
+                sidecar = line.endswith(".idx")
+            elif first == "Anonymous:":
+                own += int(line.split()[1]) * 1024
+            elif first == "Rss:" and sidecar:
+                mapped += int(line.split()[1]) * 1024
+        return own, mapped
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(30)
+        self.sock.connect(self._path)

@@ -1,0 +1,329 @@
+"""Pages under load: a million daily readers' requests on this machine, the load generator included.
+
+The service runs as it is started by hand, on a flood of made-up events and on its own settings; readers ask from
+another process, each request with a token of its own, at a fixed rate whether answers come or not. A time is from when
+a request was due to its last byte. CPU is told beside times, because it does not depend on who else uses the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from feedgen.simnet.process import SimnetProcess
+from scripts.benchmarks import Figure, Params
+
+PARAMETERS = {
+    "ratings": 2_000_000,  # what the service knows
+    "people": 60_000,  # who made them
+    "readers": 10_000,  # of these people, who ask
+    "rate": 420.0,  # requests/s: 1M readers, 22 requests a day, in the busiest hour
+    "seconds": 20.0,  # of each phase
+    "overload": 3.0,  # times the rate
+    "events_s": 2_000,  # while ingesting
+    "kept_readers": 200_000,  # for the memory a reader takes
+    "likes": 20,  # for the time from a like to its effect
+}
+FIRST_SHARE = 0.45
+HOST = "feed.example.com"
+AUDIENCE = f"did:web:{HOST}"
+PUBLISHER = "did:plc:publisheraaaaaaaaaaaaaaa"
+FEED = f"at://{PUBLISHER}/app.bsky.feed.generator/for-you"
+SEED = 1
+WARM_UP_S = 4.0
+PATIENCE_S = 600.0
+TICKS_S = os.sysconf("SC_CLK_TCK")
+
+
+class Service:
+    """`feedgen run` in a process of its own."""
+
+    def __init__(self, folder: Path, jetstream: str, plc: str, pds: str = "") -> None:
+        settings = {
+            "store.dir": folder / "data",
+            "service.hostname": HOST,
+            "service.publisher_did": PUBLISHER,
+            "service.bind": "127.0.0.1:0",
+            "log.format": "json",
+            "jetstream.urls": jetstream,
+            "identity.plc_url": plc,
+        } | ({"identity.trusted_pds": pds} if pds else {})
+        command = [sys.executable, "-m", "feedgen", "run"]
+        for name, value in settings.items():
+            command += ["--set", f"{name}={value}"]
+        self._log = (folder / "service.log").open("a+")
+        self._log.seek(0, os.SEEK_END)
+        self._from = self._log.tell()
+        self.process = subprocess.Popen(command, stderr=self._log)
+        self.port = self._wait(self._bound)
+
+    def _bound(self) -> int:
+        self._log.seek(self._from)
+        for line in self._log:
+            if '"answering"' in line and line.endswith("\n"):
+                return int(json.loads(line)["bind"].rpartition(":")[2])
+        return 0
+
+    def _wait(self, look: Any) -> Any:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline_s:
+            if found := look():
+                return found
+            if self.process.poll() is not None:
+                self._log.seek(self._from)
+                raise RuntimeError(f"the service ended: {self._log.read()[-2000:]}")
+            time.sleep(0.1)
+        raise RuntimeError("the service takes too long")
+
+    def health(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/xrpc/_health", timeout=30) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    def idle(self, at_least: int = 1) -> None:
+        """Until everything that was told is in, and nothing more comes."""
+        last = -1
+
+        def still() -> bool:
+            nonlocal last
+            before, last = last, self.health()["jetstream"]["events"]
+            return bool(last == before and last >= at_least)
+
+        while not self._wait(still):
+            time.sleep(1.0)
+
+    @property
+    def cpu_s(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS_S
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(20)
+        self.process.kill()
+        self.process.wait()
+        self._log.close()
+
+
+class Readers:
+    """The load generator."""
+
+    def __init__(self, params: Params) -> None:
+        command = [sys.executable, "-m", "scripts.benchmarks._load"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        config = {
+            "port": 0,
+            "feed": FEED,
+            "audience": AUDIENCE,
+            "seed": SEED,
+            "people": params["people"],
+            "readers": params["readers"],
+            "first_share": FIRST_SHARE,
+        }
+        made = self.ask(config)
+        self.dids, self.keys = made["dids"], made["keys"]
+
+    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(message) + "\n")
+        self.process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+    def phase(self, service: Service, rate: float, seconds: float) -> dict[str, Any]:
+        cpu_s, lists = service.cpu_s, service.health()["lists"]
+        found = self.ask({"port": service.port, "rate": rate, "seconds": seconds})
+        found["service_ms"] = (service.cpu_s - cpu_s) * 1000 / max(found["sent"], 1)
+        found["lists"] = {k: v - lists.get(k, 0) for k, v in service.health()["lists"].items() if v > lists.get(k, 0)}
+        return found
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextlib.contextmanager
+def stopping(*parts: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.stop()
+
+
+def known_accounts(folder: Path, dids: list[str], keys: list[str]) -> None:
+    """Readers whose documents were looked up before, as nearly all are."""
+    from feedgen.store.viewers import Account, Viewers
+
+    async def put() -> None:
+        (folder / "data").mkdir(exist_ok=True)
+        async with await Viewers.open(folder / "data") as viewers:
+            for did, key in zip(dids, keys, strict=True):
+                account = Account(did, "Multikey", key, "", "", time.time_ns() // 10**9)
+                await viewers.put_account(account)
+
+    asyncio.run(put())
+
+
+def said(found: dict[str, Any]) -> str:
+    lists = ", ".join(f"{count} {kind}" for kind, count in found["lists"].items())
+    errors = f", errors {found['errors']}" if found["errors"] else ""
+    return (
+        f"{found['rate']:.0f}/s, p50 {found['p50_ms']:.1f} p90 {found['p90_ms']:.1f} max {found['max_ms']:.0f} ms; "
+        f"CPU {found['service_ms']:.2f} ms a request, the reader's {found['cpu_ms']:.2f}; lists: {lists}; "
+        f"{found['items']:.1f} posts a page{errors}"
+    )
+
+
+def errors_of(found: dict[str, Any]) -> int:
+    return sum(found["errors"].values()) + found["sent"] - found["answered"]
+
+
+def flood(params: Params, *more: str) -> SimnetProcess:
+    words = ["--flood", "--seed", str(SEED), "--flood-people", str(params["people"]), "--hosts", "v2", *more]
+    return SimnetProcess(*words, "--lookback-h", "-1")
+
+
+def under_load(params: Params, folder: Path) -> Iterable[Figure]:
+    rate, seconds = float(params["rate"]), float(params["seconds"])
+    readers = Readers(params)
+    known_accounts(folder, readers.dids, readers.keys)
+    with stopping(readers):
+        with flood(params, "--ratings", str(params["ratings"])) as network:
+            service = Service(folder, network.urls.jetstream[0], network.urls.plc)
+            with stopping(service):
+                service.idle(int(params["ratings"]))
+                readers.phase(service, rate / 4, WARM_UP_S)
+                calm = readers.phase(service, rate, seconds)
+                yield Figure("serve.p99_ms", calm["p99_ms"], "ms", said(calm))
+                yield Figure("serve.errors", errors_of(calm), "requests", f"of {calm['sent']}")
+                yield Figure("serve.cpu_ms", calm["service_ms"], "ms/request", "of the service, ranking included")
+                hard = readers.phase(service, rate * float(params["overload"]), seconds)
+                yield Figure("serve.overload_p99_ms", hard["p99_ms"], "ms", said(hard))
+                yield Figure("serve.overload_errors", errors_of(hard), "requests", f"of {hard['sent']}")
+        yield from _while_ingesting(params, folder, readers, calm)
+
+
+def _while_ingesting(params: Params, folder: Path, readers: Readers, calm: dict[str, Any]) -> Iterable[Figure]:
+    """The same people go on, as fast as wanted, from where the past ended. So the service is started anew."""
+    per_s, hours = int(params["events_s"]), 2
+    words = ("--ratings", str(round(per_s * 3600 * hours * 0.83)), "--span-h", str(hours), "--max-rate", str(per_s))
+    later = str(time.time_ns() // 1000 + hours * 1_800_000_000)
+    with flood(params, *words, "--now", later) as network:
+        service = Service(folder, network.urls.jetstream[0], network.urls.plc)
+        with stopping(service):
+            readers.phase(service, float(params["rate"]) / 4, WARM_UP_S)
+            before, began_s = service.health()["jetstream"]["events"], time.monotonic()
+            busy = readers.phase(service, float(params["rate"]), float(params["seconds"]))
+            events_s = (service.health()["jetstream"]["events"] - before) / (time.monotonic() - began_s)
+            times = f"{busy['p99_ms'] / calm['p99_ms']:.2f} times the quiet one; {events_s:.0f} events/s; "
+            yield Figure("serve.p99_ms_while_ingesting", busy["p99_ms"], "ms", times + said(busy))
+
+
+def like_to_page(params: Params, folder: Path) -> Iterable[Figure]:
+    """How long a like takes from the wire to the reader's next first page, on a network of which all is heard."""
+    with SimnetProcess("--people", "300", "--days", "1", "--rate", "10", "--wait", "--lookback-h", "-1") as network:
+        service = Service(folder, network.urls.jetstream[0], network.urls.plc, network.urls.pds)
+        with stopping(service):
+            service.idle()
+            times = sorted(_one_like(network, service, n) for n in range(int(params["likes"])))
+    note = f"median of {len(times)}, the slowest {times[-1]:.3f}; asked every 5 ms"
+    yield Figure("serve.like_to_page_s", times[len(times) // 2], "s", note)
+
+
+def _one_like(network: SimnetProcess, service: Service, n: int) -> float:
+    reader = network.control("readers?k=10")[n % 10]["person"]
+    token = network.token(reader, AUDIENCE, lifetime_s=600)
+    url = f"http://127.0.0.1:{service.port}/xrpc/app.bsky.feed.getFeedSkeleton?limit=30&feed={FEED}"
+    request = urllib.request.Request(url, headers={"authorization": f"Bearer {token}"})
+
+    def page() -> list[str]:
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    return [item["post"] for item in json.load(answer)["feed"]]
+            except urllib.error.HTTPError as refused:  # one reader asks faster than a person may
+                if refused.code != 429:
+                    raise
+                time.sleep(1.0)
+
+    post = page()[0]
+    time.sleep(2.0)
+    network.control("like", {"person": reader, "post": post})
+    began_s = time.perf_counter()
+    while post in page():
+        time.sleep(0.005)
+    return time.perf_counter() - began_s
+
+
+def memory(params: Params) -> Iterable[Figure]:
+    """Readers of an ordinary day, as they are kept: 22 requests a day, for two and a half days."""
+    from feedgen.rank.seen import Readers as States
+
+    n, now_us = int(params["kept_readers"]), time.time_ns() // 1000
+    states = States(max_hot=1000)
+    gc.collect()
+    before = _resident_bytes()
+    posts = _Posts(random.Random(SEED), now_us)
+    for reader in range(n):
+        posts.read(states.edit(reader * 0x9E37_79B9_7F4A_7C15 & (1 << 64) - 1))
+    states.changed.clear()
+    gc.collect()
+    each = (_resident_bytes() - before) / n
+    yield Figure("serve.bytes_per_reader", each, "B", f"{n} readers, {posts.mean:.0f} posts served to each")
+
+
+class _Posts:
+    """What readers are shown: posts of the last day, some to many readers, in sessions of two and a half days."""
+
+    def __init__(self, chance: random.Random, now_us: int) -> None:
+        self.chance, self.now_us = chance, now_us
+        self.readers = self.shown = 0
+
+    @property
+    def mean(self) -> float:
+        return self.shown / max(self.readers, 1)
+
+    def read(self, state: Any) -> None:
+        """Readers differ: 22 requests are the mean of a long tail."""
+        self.readers += 1
+        day = self.now_us // 86_400_000_000
+        for half_day in range(5):
+            pages = min(int(self.chance.expovariate(1 / 11)), 60)
+            at_us = self.now_us - (4 - half_day) * 43_200_000_000
+            slot = (day - (4 - half_day) // 2) % 256
+            for _ in range(pages):
+                served = [slot << 24 | self.chance.randrange(3_300_000) for _ in range(30)]
+                state.was_served(served, at_us)
+                if self.chance.random() < 0.55:
+                    state.saw(served, at_us)
+                self.shown += 30
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * int(os.sysconf("SC_PAGE_SIZE"))
+
+
+def run(params: Params) -> Iterable[Figure]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield from under_load(params, Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        yield from like_to_page(params, Path(folder))
+    yield from memory(params)
