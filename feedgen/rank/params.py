@@ -150,7 +150,7 @@ class RankParams:
         0.05,
     )
     ratings_power: float = _number(
-        1.0,
+        1.125,
         0,
         2,
         "b",
@@ -220,7 +220,7 @@ class RankParams:
         1,
     )
     like_half_life: float = _number(
-        0.5,
+        0.6,
         0,
         100,
         "like_half_life",
@@ -250,7 +250,7 @@ class RankParams:
         0.05,
     )
     popularity_power: float = _number(
-        0.5,
+        0.6,
         0,
         1.5,
         "d",
@@ -260,7 +260,7 @@ class RankParams:
         0.05,
     )
     velocity_power: float = _number(
-        0.1,
+        0.13,
         0,
         1,
         "g",

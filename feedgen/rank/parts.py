@@ -27,6 +27,8 @@ def power(x: float, p: float) -> float:
         return x
     if p == 1.25:
         return x * math.sqrt(math.sqrt(x))
+    if p == 1.125:
+        return x * math.sqrt(math.sqrt(math.sqrt(x)))
     if p == 0.5:
         return math.sqrt(x)
     if p == 1.5:

@@ -80,20 +80,27 @@ def _find_popular(a: Arrays, require: int, now_us: int, since_us: int, t: Decay,
             bucket = _quick(a, d, post, require, now_us, t)
             if bucket >= 0:
                 counts[post_language(a, d, post), bucket] += 1
-    least = np.zeros(LANGUAGES, np.int64)
+    # All posts above the bucket where a language's list is full, and of that bucket the newest, as many as fit.
+    full, room = np.zeros(LANGUAGES, np.int64), np.full(LANGUAGES, PER_LANGUAGE, np.int64)
     for language in range(LANGUAGES):
-        above, bucket = 0, BUCKETS
-        while bucket > 0 and above + counts[language, bucket - 1] <= PER_LANGUAGE:
+        bucket = BUCKETS - 1
+        while bucket > 0 and counts[language, bucket] <= room[language]:
+            room[language] -= counts[language, bucket]
             bucket -= 1
-            above += counts[language, bucket]
-        least[language] = bucket
+        full[language] = bucket
     n = 0
-    for d in range(oldest, newest + 1):
-        for i in range(load_i64_acquire(a.days[d, POSTS], 0)):
+    for d in range(newest, oldest - 1, -1):
+        for i in range(load_i64_acquire(a.days[d, POSTS], 0) - 1, -1, -1):
             post = a.days[d, SLOT] << 24 | i
             bucket = _quick(a, d, post, require, now_us, t)
-            if n < scores.size and bucket >= 0 and bucket >= least[post_language(a, d, post)]:
-                n += _describe(a, d, post, now_us, t, ints[n], scores, n)
+            if bucket < 0 or n == scores.size:
+                continue
+            language = post_language(a, d, post)
+            if bucket < full[language] or (bucket == full[language] and room[language] == 0):
+                continue
+            if bucket == full[language]:
+                room[language] -= 1
+            n += _describe(a, d, post, now_us, t, ints[n], scores, n)
     return n
 
 

@@ -11,7 +11,9 @@ multiples of L, which is measured on the log, and shrink by themselves.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -33,14 +35,20 @@ HISTORY_DAYS: Final = 30  # of the first batch on our axis; what follows may be 
 NOBODY: Final = 1_000_000_000  # authors of items: far from all users
 
 
+def _clean_up(graph: Graph, folder: Path) -> None:
+    graph.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 class Recommender:
     """`ingest` events, oldest first, then ask `recommend`. `params` are those of the list that is judged."""
 
     def __init__(self, params: RankParams = DEFAULT) -> None:
         self.params = params
         self.pace = Pace()
-        self._folder = tempfile.TemporaryDirectory(prefix="feedgen-replay-")
-        self.graph = Graph(Path(self._folder.name))
+        folder = Path(tempfile.mkdtemp(prefix="feedgen-replay-"))
+        self.graph = Graph(folder)
+        weakref.finalize(self, _clean_up, self.graph, folder)  # who evaluates knows of no `close`
         self._start_s: int | None = None
         self._speed = 1.0
         self._post_of: U32 = np.full(1024, NO_POST, np.uint32)

@@ -10,9 +10,11 @@ from feedgen.core.ids import US_PER_DAY, US_PER_S, make_tid
 from feedgen.core.languages import number
 from feedgen.feeds.base import Ask, Desk, Fetched
 from feedgen.graph.view import View
+from feedgen.graph.warm import warm as warm_graph
 from feedgen.ingest.events import KNOWN, VIDEO
 from feedgen.rank.paging import Cursors
 from feedgen.rank.pool import RankPool
+from feedgen.rank.warm import warm as warm_rank
 from tests.rank.world import World
 
 FIRST_DAY = 20_400
@@ -70,6 +72,8 @@ class Town:
 
 
 def make_desk(town: Town) -> Desk:
+    warm_graph()
+    warm_rank()  # compiling takes longer than any deadline
     desk = Desk(town, Cursors(b"k" * 32), RankPool(1))
     desk.refresh(NOW_US)
     return desk
