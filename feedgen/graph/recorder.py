@@ -83,7 +83,7 @@ class Recorder:
         return self._writer.high_water_us()
 
     def apply(self, batch: Batch) -> None:
-        day = self._writer.begin(batch.day)
+        day = self._writer.begin(batch.day, batch.last_us)
         if self._graph.open_day != day:
             self._graph.start_day(day)
         draft = _Draft(self._names, self._writer, self._graph, day, batch)
@@ -279,8 +279,9 @@ class _Draft:
             np.array(posts.languages, np.uint8),
             about,
         )
-        self._new = self._new_rows(rows, first, all_authors, all_keys, numbers)
-        self._told = self._told_rows(rows, found[:own], np.array(posts.updated, np.bool_))
+        updated = np.array(posts.updated, np.bool_)
+        self._new = self._new_rows(rows, updated, first, all_authors, all_keys, numbers)
+        self._told = self._told_rows(rows, updated, found[:own])
         return numbers[with_about:]
 
     def _number(self, authors: U32, keys: I64, found: U32) -> tuple[I64, U32]:
@@ -299,9 +300,12 @@ class _Draft:
         numbers[order] = (self._graph.next_posts(len(first)) + rank[group]).astype(np.uint32)
         return np.sort(first), numbers
 
-    def _new_rows(self, rows: PostRows, first: I64, authors: U32, keys: I64, numbers: U32) -> PostRows:
+    def _new_rows(
+        self, rows: PostRows, updated: Bool, first: I64, authors: U32, keys: I64, numbers: U32
+    ) -> PostRows:
         """Rows of the posts that got a number now: known ones as told, the others as stubs."""
-        own, count = len(rows), len(first)
+        count = len(first)
+        known = first < len(rows)
         new = PostRows(
             numbers[first],
             authors[first],
@@ -311,19 +315,19 @@ class _Draft:
             np.zeros(count, np.uint8),
             np.full(count, NO_POST, np.uint32),
         )
-        if count:
-            # Of a post that is told several times, the last counts; a later write to the same place wins.
-            mine = np.flatnonzero((rows.post >= new.post[0]) & (rows.post <= new.post[-1]))
-            at = rows.post[mine] - new.post[0]
-            new.flags[at], new.language[at], new.about[at] = rows.flags[mine], rows.language[mine], rows.about[mine]
-            known = first < own
-            new.time_us[known] = rows.time_us[first[known]]
+        at = first[known]
+        new.time_us[known], new.flags[known] = rows.time_us[at], rows.flags[at]
+        new.language[known], new.about[known] = rows.language[at], rows.about[at]
+        for i in np.flatnonzero(updated & (rows.post >= new.post[0])).tolist() if count else ():
+            place = int(rows.post[i] - new.post[0])  # written and written anew in one batch
+            if place < count:
+                new.flags[place], new.language[place], new.about[place] = rows.flags[i], rows.language[i], rows.about[i]
         buried = self._writer.buried(new.author, POST, new.key)
         if buried is not None:
             new.flags[buried] |= DELETED
         return new
 
-    def _told_rows(self, rows: PostRows, found: U32, updated: Bool) -> PostRows:
+    def _told_rows(self, rows: PostRows, updated: Bool, found: U32) -> PostRows:
         """Posts that were stubs until now, or are written anew. Otherwise one that is known stays as it is (a repeat),
         and one that was deleted stays so.
         """

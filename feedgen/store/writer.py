@@ -61,7 +61,7 @@ class Writer:
         self._sealing: dict[int, set[int]] = {}  # day -> people erased since its draft was begun
         self._next_n = 1
         self._cursor: Cursor | None = None
-        self._high_us = 0
+        self._high_us = self._now_us = 0
         self._erasing: set[int] = set()
         self._erasing_since_us = 0
         try:
@@ -96,9 +96,12 @@ class Writer:
 
     # --- a batch
 
-    def begin(self, day: int) -> int:
-        """The day that the batch goes to: the wanted one, or the next that is not sealed (or being sealed)."""
+    def begin(self, day: int, now_us: int = 0) -> int:
+        """The day that the batch goes to: the wanted one, or the next that is not sealed (or being sealed). `now_us` is
+        the newest time in the batch.
+        """
         self.rollback()
+        self._now_us = max(now_us, self._high_us)
         while self._known.get(day) or day in self._sealing:
             day += 1
         if day not in self._known:
@@ -217,9 +220,9 @@ class Writer:
 
     def bury(self, actor: int, kind: int, key: int) -> None:
         """A record was deleted. If its create comes within the hour, it comes too late."""
-        if key >= 0 and abs((key >> 10) - self._high_us) > TOMBSTONE_US and self._high_us:
+        if key >= 0 and self._now_us and abs((key >> 10) - self._now_us) > TOMBSTONE_US:
             return  # an old record, from before our time
-        self._tombstones[actor, kind, key] = self._high_us
+        self._tombstones[actor, kind, key] = self._now_us
         self._buried_keys.add(key)
         self._buried_now.append((actor, kind, key))
         self._today().add_tombstone(actor, kind, key)
@@ -264,7 +267,9 @@ class Writer:
         self._touched.clear()
         self._again.clear()
         self._removed_now.clear()
-        self._tombstones |= dict.fromkeys(self._buried_now, high)
+        for mark in self._buried_now:
+            self._tombstones[mark] = high
+            self._tombstones.move_to_end(mark)
         self._buried_now.clear()
         self._age()
         if self._erasing and (
@@ -395,10 +400,11 @@ class Writer:
             if found is not None and found[0] > newest[0]:
                 newest = found
             if isinstance(held, OpenDay):
-                for actor, kind, key, time_us in held.tombstones():
+                for actor, kind, key, time_us in sorted(held.tombstones(), key=lambda one: one[3]):
                     self._tombstones[actor, kind, key] = time_us
                     self._buried_keys.add(key)
         self._cursor = newest[1]
+        self._age()
         self._erasing = set(self.names.erasing())
         self._erasing_since_us = self._high_us
         if sweep:

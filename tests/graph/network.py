@@ -76,20 +76,16 @@ class Model:
         if isinstance(event, Rating | Post | Follow):
             kind = event.kind if isinstance(event, Rating) else POST if isinstance(event, Post) else FOLLOW
             if isinstance(event, Rating):
-                self.numbered.add(self.ref(event.subject))
+                self._mention(event.subject)
             if isinstance(event, Post) and event.about is not None:
-                self.numbered.add(self.ref(event.about))
+                self._mention(event.about)
             if event.updated and not isinstance(event, Post):
                 self._take_back(event.did, kind, event.rkey)
-            elif not self._is_buried(event.did, kind, event.rkey):
-                pass
+            if not self._is_buried(event.did, kind, event.rkey):
+                self._create(event, day)
             elif isinstance(event, Post):
                 self.numbered.add(self.mine(event))
                 self.deleted.add(self.mine(event))
-                return
-            else:
-                return
-            self._create(event, day)
         elif isinstance(event, Delete):
             self._delete(event)
         elif isinstance(event, Account) and not event.active and event.status == "deleted":
@@ -115,6 +111,13 @@ class Model:
     def exists(self, ref: Ref) -> bool:
         """Whether the post can still be spelled out: its author is there, and it was not deleted."""
         return ref[1] == self.life(ref[0]) and ref not in self.deleted
+
+    def _mention(self, text: str) -> None:
+        """Somebody refers to a post: from now on there is one, whether or not it is known."""
+        ref = self.ref(text)
+        if ref not in self.numbered and self._is_buried(ref[0], POST, ref[2]):
+            self.deleted.add(ref)
+        self.numbered.add(ref)
 
     def _create(self, event: Rating | Post | Follow, day: int) -> None:
         if isinstance(event, Rating):
