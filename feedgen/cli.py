@@ -300,7 +300,8 @@ def verify(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> No
     Says what it found and what to do about it. Exit code 0 when all is well.
     """
     settings = read(config, set_).get()
-    ctx.exit(imported("feedgen.store.verify:main")(Path(settings.store.dir)))
+    checks = (imported("feedgen.graph.check:check_sidecars"),)
+    ctx.exit(imported("feedgen.store.verify:main")(Path(settings.store.dir), checks))
 
 
 def keep_machine_code() -> None:

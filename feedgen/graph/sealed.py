@@ -124,6 +124,11 @@ class SealedDay:
     def row(self) -> I64:
         return self._row
 
+    def section(self, name: str) -> U32:
+        """One of the sections of 32-bit words, as it is in the file."""
+        found: U32 = self._sections[name]
+        return found
+
     def _make_row(self) -> I64:
         row = np.zeros(FIELDS, np.int64)
         place = {name: address(section) for name, section in self._sections.items()}
