@@ -76,7 +76,7 @@ class Store(Section, frozen=True, kw_only=True):
         str, Key("The data folder, made when missing; relative to the working folder.", check=check_folder)
     ] = "data"
     retention_days: Annotated[
-        int, Key("Days of history to keep; older days are unlinked whole.", unit="days", low=1, high=250)
+        int, Key("Days of history to keep; older days are unlinked whole.", unit="days", low=1, high=120)
     ] = 90
 
 

@@ -14,6 +14,7 @@ from typing import Final
 WARMERS: Final[list[str]] = [
     "feedgen.store.warm:warm",
     "feedgen.graph.warm:warm",
+    "feedgen.rank.warm:warm",
     "feedgen.simnet.warm:warm",
 ]
 
