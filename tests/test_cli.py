@@ -133,7 +133,7 @@ def test_bad_settings_are_exit_code_2_before_anything_starts(monkeypatch: pytest
     pretend(monkeypatch, "feedgen.app", build=lambda settings: pytest.fail("started"))
     result = call("run", FEEDGEN_STORE_RETENTION_DAYS="900")
     assert result.exit_code == 2
-    assert "900" in result.stderr and "from 1 to 250 days" in result.stderr
+    assert "900" in result.stderr and "from 1 to 120 days" in result.stderr
     assert len(result.stderr.splitlines()) == 2
 
 
