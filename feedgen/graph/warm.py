@@ -55,6 +55,7 @@ def warm() -> None:
         graph.wait()
         _get_busy(graph)
         graph.has_edges([1], [_SLOT])
+        graph.has_follows([1], [2])
         graph.update_posts([_SLOT], [1], [0], [NO_POST])
         graph.mark_posts([_SLOT], 2, True)
         graph.post_flags([_SLOT])

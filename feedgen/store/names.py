@@ -19,7 +19,7 @@ import numpy as np
 
 from feedgen.core.errors import StoreError
 from feedgen.core.ids import NO_PERSON
-from feedgen.core.jit import njit
+from feedgen.core.jit import inline, njit
 from feedgen.ingest.events import GONE
 from feedgen.store import crash
 from feedgen.store.folder import Folder
@@ -400,7 +400,7 @@ def _unpack(rows: U64) -> list[str | None]:
 _LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
 
 
-@njit
+@inline
 def _hash(high: np.uint64, low: np.uint64, seed: np.uint64) -> Any:
     x = np.uint64(high) ^ (np.uint64(low) * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(seed)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
