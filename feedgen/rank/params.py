@@ -519,7 +519,14 @@ FORYOU: Final = RankParams(
 
 # At least ten times less work than `default`: for when requests start to queue.
 CHEAP: Final = replace(
-    DEFAULT, seeds=60, seed_likers=40, colikers=120, coliker_likes=60, velocity_likers=16, finalists=600, edges=12_000
+    DEFAULT,
+    seeds=50,
+    seed_likers=30,
+    colikers=100,
+    coliker_likes=40,
+    velocity_likers=8,
+    finalists=250,
+    edges=8_000,
 )
 
 PRESETS: Final[dict[str, RankParams]] = {"default": DEFAULT, "foryou": FORYOU, "cheap": CHEAP}
