@@ -10,9 +10,10 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Final
 
-from feedgen.core.errors import StoreFull
+from feedgen.core.errors import StoreError, StoreFull
 from feedgen.core.telemetry import Counter, Gauge
 from feedgen.graph.graph import Graph
 from feedgen.graph.truth import TruthDay
@@ -47,6 +48,7 @@ class Days:
         self._retention_days, self._settle_us = retention_days, settle_us
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._drafted: queue.SimpleQueue[tuple[int, Draft | None]] = queue.SimpleQueue()
+        self._building: dict[int, Future[None]] = {}
         self._busy_with: int | None = None
         self._not_before_us = 0
         self._thread = threading.Thread(target=self._run, name="days", daemon=True)
@@ -65,7 +67,8 @@ class Days:
     def tend(self, today: int, now_us: int) -> None:
         """In the writer's thread, between batches."""
         self._finish()
-        self._retire(today)
+        self.make_way(today)
+        self._try_again(now_us)
         if self._busy_with is None and now_us >= self._not_before_us:
             self._begin(today, now_us)
 
@@ -99,13 +102,37 @@ class Days:
             self._writer.finish_seal(draft)
             self._not_before_us = 0
             SEALED.add(1)
-            source = TruthDay(day, self._folder.sealed_path(day), True, self._names)
-            self._graph.seal(day, source)
+            self._build(day)
 
-    def _retire(self, today: int) -> None:
+    def _build(self, day: int) -> None:
+        """The sidecar, in the background. Until it is there the day answers from its live arrays."""
+        source = TruthDay(day, self._folder.sealed_path(day), True, self._names)
+        self._building[day] = self._graph.seal(day, source)
+
+    def _try_again(self, now_us: int) -> None:
+        """A full disk is no reason to keep a day in memory for ever."""
+        for day, build in list(self._building.items()):
+            if not build.done():
+                continue
+            failure = build.exception()
+            if failure is None:
+                del self._building[day]
+            elif not isinstance(failure, OSError | StoreError):
+                raise failure
+            elif now_us >= self._not_before_us:
+                told = {"day": day_name(day), "reason": str(failure)}
+                log.warning("a day's sidecar could not be written; trying again", extra=told)
+                self._not_before_us = now_us + RETRY_US
+                self._build(day)
+
+    def make_way(self, today: int) -> None:
+        """Days that have left the window go. Also before a day begins: after a long stop the old ones would be in its
+        way.
+        """
         for day in self._writer.days():
             if day > today - self._retention_days or day == self._busy_with:
                 continue
+            self._building.pop(day, None)
             self._graph.drop(day)
             self._writer.drop(day)
             DROPPED.add(1)

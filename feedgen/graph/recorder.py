@@ -63,6 +63,7 @@ KIND_OF: Final = {LIKE_NSID: LIKE, REPOST_NSID: REPOST}
 
 RATINGS = Counter("feedgen_recorded_ratings_total", "Likes and reposts recorded.")
 REPEATED = Counter("feedgen_recorded_repeats_total", "Records left out: they came again, or after their own deletion.")
+UNNUMBERED = Counter("feedgen_recorded_unnumbered_total", "Posts left out: their day had no numbers left.")
 REMOVED = Counter("feedgen_recorded_removals_total", "Records and accounts taken back, by kind.", "kind")
 
 
@@ -83,6 +84,8 @@ class Recorder:
         return self._writer.high_water_us()
 
     def apply(self, batch: Batch) -> None:
+        if batch.day > self._writer.day:
+            self._days.make_way(batch.day)
         day = self._writer.begin(batch.day, batch.last_us)
         if self._graph.open_day != day:
             self._graph.start_day(day)
@@ -297,12 +300,14 @@ class _Draft:
         first = order[new]
         rank = np.empty(len(first), np.int64)
         rank[np.argsort(first, kind="stable")] = np.arange(len(first))
-        numbers[order] = (self._graph.next_posts(len(first)) + rank[group]).astype(np.uint32)
-        return np.sort(first), numbers
+        room = min(len(first), self._graph.posts_left)
+        given = (self._graph.next_posts(room) + rank[group]).astype(np.uint32)
+        numbers[order] = np.where(rank[group] < room, given, NO_POST)
+        if room < len(first):
+            UNNUMBERED.add(len(first) - room)
+        return np.sort(first)[:room], numbers
 
-    def _new_rows(
-        self, rows: PostRows, updated: Bool, first: I64, authors: U32, keys: I64, numbers: U32
-    ) -> PostRows:
+    def _new_rows(self, rows: PostRows, updated: Bool, first: I64, authors: U32, keys: I64, numbers: U32) -> PostRows:
         """Rows of the posts that got a number now: known ones as told, the others as stubs."""
         count = len(first)
         known = first < len(rows)

@@ -580,7 +580,7 @@ def test_an_account_is_deleted_in_the_batch_of_its_likes(feed: Feeder) -> None:
 
 
 def test_a_deletion_is_repeated_when_the_disk_was_full(feed: Feeder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The batch is applied again as a whole; what the first try did in memory must not hide anything from the second."""
+    """The batch is applied again as a whole; the first try must not hide anything from the second."""
     feed.tell(feed.post(A, POST_KEY), feed.rating(A, uri(B, POST_KEY)), feed.rating(C, uri(A, POST_KEY), KEY))
     names = feed.archive.names
     flush = names.flush
@@ -619,8 +619,10 @@ def test_a_deletion_is_repeated_when_the_disk_was_full(feed: Feeder, monkeypatch
 # --- any sequence
 
 PEOPLE = [did(n) for n in range(6)]
-SITUATIONS = ("rate", "rate", "rate", "post", "post", "follow", "unrate", "unpost", "unfollow", "update", "update_other", "account",
-              "erase", "flags", "replay", "reopen", "midnight", "settle")  # fmt: skip
+SITUATIONS = (
+    "rate", "rate", "rate", "post", "post", "follow", "unrate", "unpost", "unfollow", "update", "update_other",
+    "account", "erase", "flags", "replay", "reopen", "midnight", "settle",
+)  # fmt: skip
 
 
 class Storm:
@@ -824,3 +826,23 @@ def test_the_arrays_agree_after_random_deaths(tmp_path: Path) -> None:
         process.kill()
         process.communicate()
     survived(tmp_path)
+
+
+def test_a_day_without_numbers_leaves_posts_out(feed: Feeder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ratings of what has a number still count; nothing dies."""
+    feed.tell(feed.post(A, POST_KEY))
+    monkeypatch.setattr("feedgen.graph.graph.MAX_POSTS", 1)
+    feed.tell(feed.post(B, POST_KEY), feed.rating(C, uri(A, POST_KEY)), feed.rating(C, uri(B, POST_KEY)))
+    view = feed.archive.library.view()
+    names = feed.archive.names
+    posts, _ = view.likes_of(names.find(C) or 0, 10)
+    assert [feed.archive.library.uri(int(post)) for post in posts] == [uri(A, POST_KEY)]
+
+
+@pytest.mark.parametrize("days", [100, 150, 300, 10_000])
+def test_a_long_stop(feed: Feeder, days: int) -> None:
+    """What left the window meanwhile goes before the new day begins."""
+    feed.tell(feed.post(A, POST_KEY), feed.rating(B, uri(A, POST_KEY)))
+    feed.now_us += days * 86_400_000_000
+    feed.tell(feed.post(A))
+    assert len(feed.archive.writer.days()) == 1 == len(feed.archive.graph.days)
