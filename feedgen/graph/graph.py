@@ -150,6 +150,11 @@ class Graph:
             self._open = self._days[day] = LiveDay(day)
             self._publish()
 
+    @property
+    def posts_left(self) -> int:
+        """How many more posts the open day can number."""
+        return max(0, MAX_POSTS - self._the_open_day().posts)
+
     def next_posts(self, count: int) -> int:
         """The first of so many post numbers in a row. They are taken when `add_posts` uses them, so a failed commit
         loses none.
