@@ -37,9 +37,7 @@ class Inside:
         token = self.sim.token(person, SERVICE, method, lifetime_s=60 + self.tokens)
         return {"authorization": f"Bearer {token}"}
 
-    async def ask(
-        self, person: int | None, feed: str = "for-you", languages: str = "", **query: Any
-    ) -> httpx.Response:
+    async def ask(self, person: int | None, feed: str = "for-you", languages: str = "", **query: Any) -> httpx.Response:
         params: dict[str, Any] = {"feed": f"at://{PUBLISHER}/app.bsky.feed.generator/{feed}", **query}
         headers = self.headers(person) | ({"accept-language": languages} if languages else {})
         return await self.client.get(f"/xrpc/{METHOD}", params=params, headers=headers)
