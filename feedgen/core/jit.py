@@ -14,9 +14,10 @@ import tempfile
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import numba
+import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,3 +74,12 @@ def inline(function: F) -> F:
     """A small helper for compiled code only."""
     compiled: F = numba.njit(cache=True, nogil=True, inline="never")(function)
     return compiled
+
+
+@inline
+def _i64(x: Any) -> Any:
+    return np.int64(x)
+
+
+# Any integer as int64: before arithmetic, so that it stays an integer.
+i64: Final = cast(Callable[[Any], int], _i64)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 WARMERS: Final[list[str]] = [
+    "feedgen.ingest.warm:warm",
     "feedgen.store.warm:warm",
     "feedgen.graph.warm:warm",
     "feedgen.rank.warm:warm",

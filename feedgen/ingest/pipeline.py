@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import msgspec
+import numpy as np
 
 from feedgen.core.clock import Clock
 from feedgen.core.errors import StoreFull
 from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, REPOST, REPOST_NSID, US_PER_S, day_of
 from feedgen.core.telemetry import Counter, Gauge, Histogram
-from feedgen.ingest.batch import MAX_EVENTS, Batch, BatchBuilder, Cursor
+from feedgen.ingest.batch import I64, MAX_EVENTS, Batch, BatchBuilder, Cursor
 from feedgen.ingest.events import Delete, Dropped, Event, Follow, Rating, decode
 from feedgen.ingest.frames import Frames, Inflater, Inlet
+from feedgen.ingest.gather import gather
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ BEHIND_US: Final = 30 * US_PER_S
 FUTURE_US: Final = 300 * US_PER_S  # how far ahead of our clock a host's may be
 REPEAT_US: Final = 120 * US_PER_S  # hosts witness an event at times that differ by less than this
 SAME_HOST_REPEAT_US: Final = 1 * US_PER_S
+FEW: Final = 8  # messages that are cheaper to look at one by one
 FULL_BACKOFF_S: Final = 1.0
 MAX_FULL_BACKOFF_S: Final = 30.0
 
@@ -172,20 +175,52 @@ class Pipeline:
                 self._hand_over()  # its cursor belongs to the host that gave it
             builder.host = frames.host
             self._repeats.connect(frames)
-        inflate = self._inflater_for(frames.dictionary)
+        messages = self._inflate(frames)
+        if len(messages) < FEW or not self._extend(messages):
+            self._add_each(messages)
+        WAITING.set(self._inlet.waiting_bytes)
+
+    def _inflate(self, frames: Frames) -> list[bytes]:
+        if frames.dictionary is None:
+            return frames.messages
+        if self._inflater is None or self._inflater.dictionary is not frames.dictionary:
+            self._inflater = Inflater(frames.dictionary)
+        messages = self._inflater.many(frames.messages)
+        if len(messages) < len(frames.messages):
+            self._tally["not_zstd"] += len(frames.messages) - len(messages)
+        return messages
+
+    def _extend(self, messages: list[bytes]) -> bool:
+        """All of the messages in one go; False when there is something about them that needs a look at each."""
+        dropped: Tally[str] = Tally()
+        piece = gather(messages, dropped)
+        builder = self._builder
+        if piece.plain and piece.events and piece.events <= builder.max_events:
+            first_us, last_us = int(piece.times_us.min()), int(piece.times_us.max())
+            day = self._days.of_all(first_us, last_us)
+            if day is None or last_us > self._clock.now_us() + FUTURE_US:
+                return False
+            if not builder.events:
+                self._batch_from_s = self._clock.monotonic_s()
+            if not builder.extend(piece, day):
+                self._hand_over()
+                self._batch_from_s = self._clock.monotonic_s()
+                builder.extend(piece, day)
+            self._repeats.see_all(piece.seqs, piece.times_us)
+        elif piece.events:
+            return False
+        self._tally.update(dropped)
+        return True
+
+    def _add_each(self, messages: list[bytes]) -> None:
         horizon_us = self._clock.now_us() + FUTURE_US
-        for message in frames.messages:
-            plain = message if inflate is None else inflate(message)
-            if plain is None:
-                self._tally["not_zstd"] += 1
-                continue
-            event = decode(plain)
+        for message in messages:
+            event = decode(message)
             if isinstance(event, Event):
                 for part in parts_of(event):
                     self._add(part, horizon_us)
             elif isinstance(event, Dropped):
                 self._tally[event.reason] += 1
-        WAITING.set(self._inlet.waiting_bytes)
 
     def _add(self, event: Event, horizon_us: int) -> None:
         if event.time_us > horizon_us:
@@ -200,13 +235,6 @@ class Pipeline:
             self._batch_from_s = self._clock.monotonic_s()
             builder.add(event, day)
         self._repeats.see(event)
-
-    def _inflater_for(self, dictionary: bytes | None) -> Inflater | None:
-        if dictionary is None:
-            return None
-        if self._inflater is None or self._inflater.dictionary is not dictionary:
-            self._inflater = Inflater(dictionary)
-        return self._inflater
 
     def _hand_over(self) -> None:
         self._count_dropped()
@@ -278,6 +306,11 @@ class _Days:
             self.open = day
         return self.open
 
+    def of_all(self, first_us: int, last_us: int) -> int | None:
+        """The day of many events, if it is one."""
+        day = day_of(last_us)
+        return self.of(last_us) if day <= self.open or day == day_of(first_us) else None
+
 
 class _Repeats:
     """Whether what comes may have come before: after every new connection for a while, and whenever order goes back."""
@@ -306,6 +339,15 @@ class _Repeats:
         if time_us > self.newest_us:
             self.newest_us = time_us
         self._seq, self._last_us = max(seq, self._seq), max(time_us, self._last_us)
+
+    def see_all(self, seqs: I64, times_us: I64) -> None:
+        """The same for many events at once."""
+        seq_before = np.maximum.accumulate(np.concatenate([[self._seq], seqs]))
+        us_before = np.maximum.accumulate(np.concatenate([[self._last_us], times_us]))
+        back = np.where(seqs != 0, seqs <= seq_before[:-1], times_us <= us_before[:-1])
+        self._repeated = self._repeated or bool(back.any()) or int(times_us.min()) <= self._until_us
+        self._seq, self._last_us = int(seq_before[-1]), int(us_before[-1])
+        self.newest_us = max(self.newest_us, self._last_us)
 
     def take(self) -> bool:
         """For the batch that ends here."""

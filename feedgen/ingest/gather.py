@@ -1,0 +1,131 @@
+"""A piece of the stream taken apart in one go: what is common by compiled code, the rest message by message.
+
+The same events come out as from `decode` on each message. What differs is the cost: a tenth of it for nearly all.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from feedgen.core.ids import FOLLOW_NSID, LIKE, LIKE_NSID, POST_NSID, REPOST, REPOST_NSID
+from feedgen.ingest import scan as s
+from feedgen.ingest.batch import Follows, Piece, Posts, Ratings, add_create
+from feedgen.ingest.events import Account, Block, Delete, Dropped, Event, Follow, Identity, Post, Rating, decode
+
+Which = npt.NDArray[np.intp]
+
+_COLLECTIONS: Final = {LIKE: LIKE_NSID, REPOST: REPOST_NSID, s.POST: POST_NSID, s.FOLLOW: FOLLOW_NSID}
+_NOTHING: Final = 254  # a message that turned out to be no event
+
+
+def gather(messages: Sequence[bytes], dropped: Counter[str]) -> Piece:
+    """The events of these messages, decompressed; what is none is counted in `dropped`."""
+    scanned = s.scan(messages)
+    kinds = scanned.fields[s.KIND]
+    ratings, posts = np.flatnonzero(kinds <= REPOST), np.flatnonzero(kinds == s.POST)
+    follows = np.flatnonzero(kinds == s.FOLLOW)
+    piece = Piece(ratings=_ratings(scanned, ratings), posts=_posts(scanned, posts), follows=_follows(scanned, follows))
+    created = {Rating: ratings.tolist(), Post: posts.tolist(), Follow: follows.tolist()}  # where each row came
+    rare_at: list[int] = []
+    for i in np.flatnonzero(kinds > s.FOLLOW).tolist():
+        event = _deleted(scanned, i) if kinds[i] < _NOTHING else decode(messages[i])
+        if not isinstance(event, Event):
+            if isinstance(event, Dropped):
+                dropped[event.reason] += 1
+            kinds[i] = _NOTHING
+            continue
+        scanned.fields[s.TIME, i], scanned.fields[s.SEQ, i] = event.time_us, event.seq
+        if isinstance(event, Rating | Post | Follow):
+            rows = created[type(event)]
+            row = bisect_left(rows, i)
+            rows.insert(row, i)
+            add_create(piece, event, row)
+            piece.plain = piece.plain and (not event.updated or isinstance(event, Post))
+        else:
+            piece.rare.append(event)
+            rare_at.append(i)
+    there = kinds != _NOTHING
+    piece.times_us, piece.seqs = scanned.fields[s.TIME, there], scanned.fields[s.SEQ, there]
+    piece.events = int(there.sum())
+    piece.plain = piece.plain and _in_order(piece, list(created.values()), rare_at)
+    return piece
+
+
+def _in_order(piece: Piece, created: list[list[int]], rare_at: list[int]) -> bool:
+    """Whether all creates first, and then the rare events, means the same as the order in which they came."""
+    if not piece.rare:
+        return True
+    deleted: dict[tuple[str, str], int] = {}
+    changed: dict[str, int] = {}
+    for event, i in zip(piece.rare, rare_at, strict=True):
+        if not isinstance(event, Identity | Block) and changed.get(event.did, i) < i:
+            return False
+        if isinstance(event, Delete):
+            deleted.setdefault((event.did, event.rkey), i)
+        elif isinstance(event, Account):
+            changed[event.did] = i
+    rkeys = {rkey for _, rkey in deleted}
+    for people, keys, at in zip(piece.people, piece.rkeys, created, strict=True):
+        if not rkeys.isdisjoint(keys):
+            rows = zip(people, keys, at, strict=True)
+            if any(deleted.get((did, rkey), i) < i for did, rkey, i in rows if rkey in rkeys):
+                return False
+        if not changed.keys().isdisjoint(people) and any(
+            changed.get(did, i) < i for did, i in zip(people, at, strict=True)
+        ):
+            return False
+    return True
+
+
+def _ratings(scanned: s.Scanned, which: Which) -> Ratings:
+    f = scanned.fields[:, which]
+    return Ratings(
+        scanned.slices(f[s.DID_AT], s.DID_LENGTH),
+        f[s.KIND].tolist(),
+        scanned.slices(f[s.RKEY_AT], s.RKEY_LENGTH),
+        scanned.slices(f[s.SUBJECT_AT], s.URI_LENGTH),
+        f[s.TIME].tolist(),
+    )
+
+
+def _posts(scanned: s.Scanned, which: Which) -> Posts:
+    f = scanned.fields[:, which]
+    abouts: list[str | None] = [None] * len(which)
+    at = np.flatnonzero(f[s.SUBJECT_AT])
+    for i, uri in zip(at.tolist(), scanned.slices(f[s.SUBJECT_AT, at], s.URI_LENGTH), strict=True):
+        abouts[i] = uri
+    return Posts(
+        scanned.slices(f[s.DID_AT], s.DID_LENGTH),
+        scanned.slices(f[s.RKEY_AT], s.RKEY_LENGTH),
+        f[s.TIME].tolist(),
+        f[s.FLAGS].tolist(),
+        scanned.languages(which),
+        abouts,
+        [False] * len(which),
+    )
+
+
+def _follows(scanned: s.Scanned, which: Which) -> Follows:
+    f = scanned.fields[:, which]
+    return Follows(
+        scanned.slices(f[s.DID_AT], s.DID_LENGTH),
+        scanned.slices(f[s.RKEY_AT], s.RKEY_LENGTH),
+        scanned.slices(f[s.SUBJECT_AT], s.DID_LENGTH),
+    )
+
+
+def _deleted(scanned: s.Scanned, i: int) -> Delete:
+    f, text = scanned.fields[:, i].tolist(), scanned.text
+    return Delete(
+        did=text[f[s.DID_AT] : f[s.DID_AT] + s.DID_LENGTH],
+        time_us=f[s.TIME],
+        seq=f[s.SEQ],
+        collection=_COLLECTIONS[f[s.KIND] - s.DELETE],
+        rkey=text[f[s.RKEY_AT] : f[s.RKEY_AT] + s.RKEY_LENGTH],
+    )
