@@ -25,6 +25,7 @@ from feedgen.core.clock import Clock, SystemClock
 from feedgen.core.errors import StoreError
 from feedgen.core.ids import US_PER_S
 from feedgen.core.settings import Settings
+from feedgen.feeds.base import fallbacks
 from feedgen.feeds.shelf import Shelf
 from feedgen.graph.archive import Archive
 from feedgen.graph.days import Days
@@ -32,6 +33,7 @@ from feedgen.ingest.frames import Inlet
 from feedgen.ingest.jetstream import Client, State
 from feedgen.ingest.pipeline import Pipeline
 from feedgen.ingest.progress import Reporter
+from feedgen.rank.pool import lists_made
 from feedgen.serve.also_liked import AlsoLikedRoute
 from feedgen.serve.documents import ServiceIdentity
 from feedgen.serve.handles import Handles
@@ -134,7 +136,7 @@ class App:
         library = LibraryWithRepositories(archive.library, self.repositories)
         self.shelf = Shelf(library, self.clock, await _cursor_key(viewers))
         stack.callback(self.shelf.close)
-        await self.shelf.refresh()
+        await self.shelf.rehearse()
         self.readers = KeptReaders(self.shelf.desk.readers, viewers, self.clock)
         stack.push_async_callback(self.readers.flush)
         return resolver
@@ -238,6 +240,10 @@ class App:
                 "days": len(self.archive.graph.days),
                 "people": self.archive.names.count,
                 "full": applied.waiting_for_room,
+            },
+            "lists": {
+                **{labels[0]: int(count) for labels, count in lists_made.samples()},
+                **{f"instead: {labels[0]}": int(count) for labels, count in fallbacks.samples()},
             },
             "fresh": status.state == State.LIVE and behind_us is not None and behind_us < STALE_US,
         }

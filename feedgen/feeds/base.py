@@ -17,9 +17,10 @@ from pyroaring import BitMap
 from feedgen.core.ids import US_PER_S
 from feedgen.core.languages import number
 from feedgen.core.telemetry import Counter
+from feedgen.feeds.shown import Uris, still_there
 from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.view import View
-from feedgen.ingest.events import DELETED, GONE, HIDDEN, INACTIVE, NO_UNAUTHENTICATED, PERSON_HIDDEN, VIDEO
+from feedgen.ingest.events import VIDEO
 from feedgen.rank.listing import POPULAR, ListRules, Source, make_list
 from feedgen.rank.pace import Pace
 from feedgen.rank.paging import Cursor, Cursors, Snapshot, Snapshots, tag
@@ -113,6 +114,10 @@ class Desk:
     params: RankParams = DEFAULT
     cheap: RankParams = CHEAP
     rules: ListRules = field(default_factory=ListRules)
+    uris: Uris = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.uris = Uris(self.library.uri)
 
     def formula(self, cheap: bool) -> Formula:
         return (self.cheap if cheap else self.params).formula(self.pace.pace_us)
@@ -256,12 +261,14 @@ class ListFeed(Feed):
         """The next posts that still may be shown, and where to go on."""
         view, items, shown = self.desk.library.view(), list[Item](), list[int]()
         while position < snapshot.posts.size and len(items) < ask.limit:
-            post = int(snapshot.posts[position])
-            uri = self.desk.library.uri(post) if still_there(view, post, ask.reader_did is None) else None
-            if uri is not None:
-                items.append(Item(uri, self.context(int(snapshot.codes[position]))))
-                shown.append(post)
-            position += 1
+            posts = snapshot.posts[position : position + ask.limit - len(items)]
+            allowed = still_there(view, posts, ask.reader_did is None)
+            for row, post in enumerate(posts.tolist(), position):
+                uri = self.desk.uris.of(post) if allowed[row - position] else None
+                if uri is not None:
+                    items.append(Item(uri, self.context(int(snapshot.codes[row]))))
+                    shown.append(post)
+            position += len(posts)
         self._mark_served(ask, shown)
         cursor = None
         if position < snapshot.posts.size and items:
@@ -277,15 +284,6 @@ class ListFeed(Feed):
         """Who asks for a later page has scrolled past the earlier ones."""
         if ask.reader_did is not None and not ask.peek and posts.size:
             self.desk.readers.edit(reader_key(ask.reader_did)).saw(posts.tolist(), ask.now_us)
-
-
-def still_there(view: View, post: int, logged_out: bool) -> bool:
-    """Whether a post that was listed some minutes ago may be shown now."""
-    facts = view.post(post)
-    if facts is None or facts.flags & (DELETED | HIDDEN) or facts.author >= view.arrays.person_flags.size:
-        return False
-    forbidden = INACTIVE | GONE | PERSON_HIDDEN | (NO_UNAUTHENTICATED if logged_out else 0)
-    return not int(view.arrays.person_flags[facts.author]) & forbidden
 
 
 __all__ = ["Ask", "Desk", "Feed", "Fetched", "Item", "Known", "Library", "ListFeed", "Made", "Page", "reader_key"]

@@ -9,12 +9,15 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+import numpy as np
+
 from feedgen.core.clock import Clock
 from feedgen.core.ids import NO_POST, POST_NSID, parse_at_uri, rkey_to_int
 from feedgen.core.telemetry import Counter
 from feedgen.feeds.also_liked import also_liked
-from feedgen.feeds.base import Desk, Library, Page, reader_key, still_there
+from feedgen.feeds.base import Ask, Desk, Library, Page, reader_key
 from feedgen.feeds.registry import make_feeds
+from feedgen.feeds.shown import still_there
 from feedgen.rank.paging import Cursors
 from feedgen.rank.pool import RankPool
 
@@ -58,13 +61,20 @@ class Shelf:
     async def refresh(self) -> None:
         await asyncio.to_thread(self.desk.refresh, self._clock.now_us())
 
+    async def rehearse(self) -> None:
+        """Every feed once, so that compiled code is loaded before anybody waits for it."""
+        await self.refresh()
+        ask = Ask("did:plc:rehearsal", 0, 1, None, (), self._clock.now_us(), peek=True)
+        for feed in self.feeds.values():
+            await feed.page(ask)
+
     def close(self) -> None:
         self.pool.close()
 
     async def also_liked(self, uri: str, limit: int, cursor: str | None) -> Page | None:
         """None when the post is unknown."""
         post, now_us = self._post(uri), self._clock.now_us()
-        if post == NO_POST or not still_there(self._library.view(), post, logged_out=True):
+        if post == NO_POST or not all(still_there(self._library.view(), np.array([post], np.uint32), logged_out=True)):
             return None
         return await also_liked(self.desk, post, limit, cursor, now_us)
 

@@ -1,8 +1,8 @@
 """Sockets: hypercorn's HTTP/1.1 in our own event loop, with its limits set by what stands in front of it.
 
-hypercorn parses and writes HTTP; the life of a connection is ours, because its own has no time limit for a slow head,
-never ends a connection whose body nobody reads, and speaks HTTP/2 and websockets, which nothing here needs and an
-attacker could.
+hypercorn parses and writes HTTP, but for the ordinary request (plain.py). The life of a connection is ours, because
+hypercorn's has no time limit for a slow head, never ends a connection whose body nobody reads, and speaks HTTP/2 and
+websockets, which nothing here needs and an attacker could.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from starlette.types import ASGIApp
 
 from feedgen.core.errors import FeedgenError
 from feedgen.core.telemetry import Counter, Gauge
+from feedgen.serve import plain
 from feedgen.serve.xrpc import error_body
 
 MAX_CONNECTIONS: Final = 1000
@@ -63,7 +64,7 @@ class Server:
     """Serves one application on any number of addresses: `host:port`, `[v6]:port`, `unix:/path` or `fd://3`."""
 
     def __init__(self, app: ASGIApp, binds: list[str], *, max_connections: int = MAX_CONNECTIONS) -> None:
-        self._app: AppWrapper = ASGIWrapper(cast(ASGIFramework, app))
+        self._app = app
         self._binds, self._max_connections = binds, max_connections
         self._config = _config()
         self._context = WorkerContext(None)
@@ -205,17 +206,19 @@ class _Connection:
 
     def __init__(
         self,
-        app: AppWrapper,
+        app: ASGIApp,
         config: Config,
         context: WorkerContext,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
         self._app, self._config, self._context = app, config, context
+        self._client, self._server = _peer(writer, "peername"), _peer(writer, "sockname")
         self._reader, self._writer = reader, writer
         self._loop = asyncio.get_running_loop()
         self._busy = False
         self._closed = False
+        self._plain = True
         self._received = 0
         self._reading: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -226,15 +229,16 @@ class _Connection:
     async def run(self) -> None:
         try:
             async with TaskGroup(self._loop) as group:
+                wrapper: AppWrapper = ASGIWrapper(cast(ASGIFramework, self._app))
                 self._http = _Http1(
-                    self._app,
+                    wrapper,
                     self._config,
                     self._context,
                     group,
                     ConnectionState({}),
                     False,
-                    _peer(self._writer, "peername"),
-                    _peer(self._writer, "sockname"),
+                    self._client,
+                    self._server,
                     self._send,
                 )
                 self._expect("head", HEAD_TIMEOUT_S)
@@ -274,7 +278,28 @@ class _Connection:
                     return  # what is being answered still is
                 if not self._busy and self._reason == "idle":
                     self._expect("head", HEAD_TIMEOUT_S)
-                await self._http.handle(RawData(data))
+                request = plain.parse(data) if self._plain else None
+                if request is None:
+                    self._plain = False  # hypercorn may have half of something now
+                    await self._http.handle(RawData(data))
+                else:
+                    await self._answer(request)
+
+    async def _answer(self, request: plain.Request) -> None:
+        """What hypercorn does with a request, for an ordinary one."""
+        self._busy, self._received = True, 0
+        self._expect("answer", ANSWER_TIMEOUT_S)
+        answer = plain.Answer()
+        await self._app(plain.scope_of(request, self._client, self._server), answer.receive, answer.send)
+        closing = self._context.terminated.is_set()
+        if not self._closed:
+            self._writer.write(answer.to_bytes(closing))
+            with contextlib.suppress(OSError):
+                await self._writer.drain()
+        self._busy = False
+        self._expect("idle", KEEP_ALIVE_S)
+        if closing:
+            self._close()
 
     async def _send(self, event: Event) -> None:
         """What hypercorn wants done with the connection."""
