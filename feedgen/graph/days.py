@@ -86,8 +86,7 @@ class Days:
         try:
             make.write()
         except StoreFull as full:
-            told = {"day": day_name(day), "reason": full.message}
-            log.warning("a day could not be sealed; it stays a log for now", extra=told)
+            _say_unsealed(day, full)
             self._drafted.put((day, None))
         else:
             self._drafted.put((day, make))
@@ -99,7 +98,13 @@ class Days:
             if draft is None:
                 self._writer.abandon_seal(day)
                 continue
-            self._writer.finish_seal(draft)
+            try:
+                self._writer.finish_seal(draft)
+            except StoreFull as full:
+                # The batch before this is committed: nobody may think that it was not.
+                _say_unsealed(day, full)
+                self._writer.abandon_seal(day)
+                continue
             self._not_before_us = 0
             SEALED.add(1)
             self._build(day)
@@ -146,3 +151,8 @@ class Days:
         except BaseException as failure:
             self.failure = failure
             self.on_failure(failure)
+
+
+def _say_unsealed(day: int, full: StoreFull) -> None:
+    told = {"day": day_name(day), "reason": full.message}
+    log.warning("a day could not be sealed; it stays a log for now", extra=told)

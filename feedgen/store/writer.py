@@ -349,6 +349,7 @@ class Writer:
         batches.
         """
         day = draft.day
+        self._keep_tombstones(day)
         erased = self._sealing.pop(day)
         try:
             draft.finish(erased)
@@ -363,6 +364,16 @@ class Writer:
         self.folder.sync()
         self._known[day] = True
         self.names.save_index()
+
+    def _keep_tombstones(self, sealed: int) -> None:
+        """What was deleted lately stands in the log that is about to go; the open one takes it over. Otherwise a record
+        that is told again after a restart would come back to life.
+        """
+        if self._tombstones and self.day >= 0 and self.day != sealed:
+            for mark in self._tombstones:
+                self._today().add_tombstone(*mark)
+            self._today().commit(self._next_n, None, self._high_us)
+            self._next_n += 1
 
     def abandon_seal(self, day: int) -> None:
         """The draft could not be made (a full disk): the day stays a log, and can be sealed another time."""
