@@ -634,6 +634,12 @@ class Storm:
         self.told: list[Event] = []
         self.said: dict[tuple[str, str, int], str] = {}  # what a record says; nobody says two things without an update
         self.waiting: list[Event] = []
+        self.erased: set[str] = set()
+
+    def spoke_of_the_erased(self, who: str, key: str, kind: int) -> bool:
+        """Whether this record names somebody who was deleted since: their name stands for another number now."""
+        said = self.said.get((who, key, kind), "")
+        return any(name in said for name in self.erased)
 
     def run(self, name: str) -> None:
         if name in ("reopen", "midnight", "settle", "replay"):
@@ -650,14 +656,16 @@ class Storm:
         who, whom, key = rng.choice(PEOPLE), rng.choice(PEOPLE), self.key()
         post, kind = uri(whom, self.key()), rng.randrange(2)
         if name == "rate":
-            if key.startswith("odd") and (who, key, kind) in self.said:
-                return []  # an odd key says no time: whether it is a repeat is looked up in replays only
+            if (who, key, kind) in self.said and (key.startswith("odd") or self.spoke_of_the_erased(who, key, kind)):
+                return []  # a repeat that shows neither by its time nor by its subject is looked up in replays only
             return [feed.rating(who, self.said.setdefault((who, key, kind), post), key, kind)]
         if name == "post":
             return [
                 feed.post(who, key, KNOWN | rng.choice((0, IMAGE, REPLY)), rng.randrange(5), rng.choice((None, post)))
             ]
         if name == "follow":
+            if self.spoke_of_the_erased(who, key, FOLLOW):
+                return []
             return [feed.follow(who, self.said.setdefault((who, key, FOLLOW), whom), key)]
         if name == "update":
             self.said[who, key, kind] = post
@@ -669,7 +677,10 @@ class Storm:
         if name == "account":
             return [feed.account(who, rng.random() < 0.6, "deactivated")]
         if name == "erase":
-            return [feed.account(who, False, "deleted")] if rng.random() < 0.3 else []
+            if rng.random() >= 0.3:
+                return []
+            self.erased.add(who)
+            return [feed.account(who, False, "deleted")]
         if name == "flags":
             return [
                 rng.choice((feed.profile(who, rng.choice((0, PERSON_ADULT))), feed.visibility(who, rng.random() < 0.5)))
