@@ -204,7 +204,9 @@ URIS = st.builds(
     "at://{}/{}/{}".format,
     st.sampled_from([*make_dids(3), "did:web:a.example", "alice.example", "did:plc:short"]),
     st.sampled_from([POST_NSID, "app.bsky.feed.like", "app.bsky.feed.posts"]),
-    st.sampled_from(["3lawxq7n5kc2b", "zzzzzzzzzzzzz", "self", "3lawxq7n5kc21", "b" * 13, "2" * 13, "j" * 13, "c" * 13, "", "a b"]),
+    st.sampled_from(
+        ["3lawxq7n5kc2b", "zzzzzzzzzzzzz", "self", "3lawxq7n5kc21", "b" * 13, "2" * 13, "j" * 13, "c" * 13, "", "a b"]
+    ),
 )
 
 
