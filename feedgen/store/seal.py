@@ -25,8 +25,8 @@ from feedgen.store.rows import I64, U32, PostRows, Records
 from feedgen.store.sealed_day import SealedDay
 from feedgen.store.sqlite import fetch, open_reader, spoken
 
-# Rows are some hundred bytes long, so pages end in a gap: 12% of the file with pages of 4 kB, 3% with these. Larger ones
-# would make every unlike of a past rating write more.
+# Rows are some hundred bytes long, so pages end in a gap: 12% of the file with pages of 4 kB, 3% with these. Larger
+# ones would make every unlike of a past rating write more.
 SEALED_PAGE_BYTES: Final = 16384
 SLICE_RATINGS: Final = 4_000_000  # sorted in memory at a time
 _SAMPLE: Final = 64
