@@ -212,7 +212,8 @@ class ListFeed(Feed):
         if not (ask.peek or self.shared(ask)):
             return None
         last = self.desk.snapshots.latest(self.tag, reader)
-        return last if last is not None and ask.now_us - last.made_us <= FRESH_US else None
+        # An empty list is never good enough: the next one may not be.
+        return last if last is not None and last.posts.size and ask.now_us - last.made_us <= FRESH_US else None
 
     async def _new(self, ask: Ask, reader: int, again: bool, otherwise: Snapshot | None = None) -> Snapshot:
         """A new list; `again` means in the middle of paging. When there is no time: `otherwise`, or else the last."""
