@@ -76,7 +76,7 @@ class Gate:
     A short queue behind them, in which verified readers go first and anonymous ones get fewer places.
     """
 
-    def __init__(self, slots: int = 32, places: int = 128, anonymous_places: int = 32, wait_s: float = 1.5) -> None:
+    def __init__(self, slots: int = 512, places: int = 512, anonymous_places: int = 64, wait_s: float = 1.5) -> None:
         self._free = slots
         self._slots, self._places, self._anonymous_places, self._wait_s = slots, places, anonymous_places, wait_s
         self._known: deque[asyncio.Future[None]] = deque()

@@ -7,11 +7,12 @@ one file drop each other's locks.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import aiosqlite
 import msgspec
@@ -24,9 +25,12 @@ MAX_ACCOUNTS: Final = 500_000
 PRUNE_EVERY: Final = 1_000  # writes between two looks at how many accounts there are
 MAX_READERS: Final = 5_000_000
 MAX_FETCHED: Final = 100_000
+LOOKUPS_AT_ONCE: Final = 200
 STATES_AT_ONCE: Final = 300  # three variables each
 READER_SLICES: Final = 256  # readers' keys are hashes: pruning goes slice by slice, so that nobody waits for it
 BUSY_TIMEOUT_MS: Final = 5_000
+
+K = TypeVar("K", str, int)
 
 # Step n brings a file of version n to n + 1. Steps are only ever added.
 _STEPS: Final = (
@@ -62,12 +66,56 @@ class Account(msgspec.Struct, frozen=True):
     fetched_s: int
 
 
+class _Lookups(Generic[K]):
+    """Rows by key, as many as are wanted just now in one turn of the database's thread.
+
+    A turn costs far more than a query, above all when other threads keep the interpreter busy: under load, hundreds of
+    readers are looked up with a few turns.
+    """
+
+    def __init__(self, ask: Callable[[list[K]], Awaitable[dict[K, sqlite3.Row]]]) -> None:
+        self._ask: Callable[[list[K]], Awaitable[dict[K, sqlite3.Row]]] = ask
+        self._wanted: dict[K, asyncio.Future[sqlite3.Row | None]] = {}
+        self._asking: asyncio.Task[None] | None = None
+
+    async def get(self, key: K) -> sqlite3.Row | None:
+        found = self._wanted.get(key)
+        if found is None:
+            found = self._wanted[key] = asyncio.get_running_loop().create_future()
+            if self._asking is None:
+                self._asking = asyncio.create_task(self._ask_all())
+        # Who gives up must not take the answer from the others.
+        return await asyncio.shield(found)
+
+    async def _ask_all(self) -> None:
+        try:
+            while self._wanted:
+                some = {key: self._wanted.pop(key) for key in list(self._wanted)[:LOOKUPS_AT_ONCE]}
+                await self._ask_some(some)
+        finally:
+            self._asking = None
+
+    async def _ask_some(self, some: dict[K, asyncio.Future[sqlite3.Row | None]]) -> None:
+        try:
+            rows = await self._ask(list(some))
+        except StoreError as error:
+            for found in some.values():
+                found.set_exception(error)
+                found.exception()  # whoever wanted it may be gone
+        else:
+            for key, found in some.items():
+                found.set_result(rows.get(key))
+
+
 class Viewers:
     """Open, use, close; all calls are awaited, none touches the event loop's thread for long."""
 
     def __init__(self, db: aiosqlite.Connection) -> None:
         self._db = db
         self._writes = 0
+        self._accounts: _Lookups[str] = _Lookups(self._find_accounts)
+        self._readers: _Lookups[int] = _Lookups(self._find_readers)
+        self._fetched: _Lookups[int] = _Lookups(self._find_fetched)
 
     @classmethod
     async def open(cls, folder: Path) -> Viewers:
@@ -102,8 +150,12 @@ class Viewers:
     # Accounts
 
     async def account(self, did: str) -> Account | None:
-        row = await self._row("SELECT did, key_kind, key, pds, handle, fetched_s FROM accounts WHERE did = ?", did)
+        row = await self._accounts.get(did)
         return Account(*row) if row is not None else None
+
+    async def _find_accounts(self, dids: list[str]) -> dict[str, sqlite3.Row]:
+        sql = f"SELECT did, key_kind, key, pds, handle, fetched_s FROM accounts WHERE did IN ({_places(dids)})"
+        return {row[0]: row for row in await self._rows(sql, *dids)}
 
     async def put_account(self, account: Account) -> None:
         await self._do("INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?)", *msgspec.structs.astuple(account))
@@ -132,8 +184,12 @@ class Viewers:
     # Readers: packed states, as rank.seen makes them
 
     async def reader(self, reader: int) -> bytes | None:
-        row = await self._row("SELECT state FROM readers WHERE reader = ?", _signed(reader))
-        return bytes(row[0]) if row is not None else None
+        row = await self._readers.get(_signed(reader))
+        return bytes(row[1]) if row is not None else None
+
+    async def _find_readers(self, keys: list[int]) -> dict[int, sqlite3.Row]:
+        sql = f"SELECT reader, state FROM readers WHERE reader IN ({_places(keys)})"
+        return {row[0]: row for row in await self._rows(sql, *keys)}
 
     async def put_readers(self, states: Sequence[tuple[int, bytes]], day: int) -> None:
         """Some hundreds in one statement: other statements of this connection can't come in between."""
@@ -165,8 +221,12 @@ class Viewers:
 
     async def fetched(self, reader: int) -> tuple[int, bytes] | None:
         """(when, what)."""
-        row = await self._row("SELECT fetched_s, told FROM fetched WHERE reader = ?", _signed(reader))
-        return (int(row[0]), bytes(row[1])) if row is not None else None
+        row = await self._fetched.get(_signed(reader))
+        return (int(row[1]), bytes(row[2])) if row is not None else None
+
+    async def _find_fetched(self, keys: list[int]) -> dict[int, sqlite3.Row]:
+        sql = f"SELECT reader, fetched_s, told FROM fetched WHERE reader IN ({_places(keys)})"
+        return {row[0]: row for row in await self._rows(sql, *keys)}
 
     async def put_fetched(self, reader: int, fetched_s: int, told: bytes) -> None:
         await self._do("INSERT OR REPLACE INTO fetched VALUES (?, ?, ?)", _signed(reader), fetched_s, told)
@@ -205,20 +265,28 @@ class Viewers:
     # SQL
 
     async def _row(self, sql: str, *values: str | int) -> sqlite3.Row | None:
+        rows = await self._rows(sql, *values)
+        return rows[0] if rows else None
+
+    async def _rows(self, sql: str, *values: str | int) -> list[sqlite3.Row]:
+        """In one turn of the database's thread."""
         try:
-            async with self._db.execute(sql, values) as cursor:
-                return await cursor.fetchone()
+            return list(await self._db.execute_fetchall(sql, values))
         except (aiosqlite.Error, ValueError) as error:  # ValueError: it is closed
             raise StoreError(f"Can't read {FILE_NAME}: {error}") from error
 
     async def _do(self, sql: str, *values: str | int | bytes) -> None:
         """One statement, one transaction."""
         try:
-            await (await self._db.execute(sql, values)).close()
+            await self._db.execute_fetchall(sql, values)
         except aiosqlite.OperationalError as error:
             raise StoreFull(f"Can't write {FILE_NAME}: {error}", "Is the disk full?") from error
         except (aiosqlite.Error, ValueError) as error:
             raise StoreError(f"Can't write {FILE_NAME}: {error}") from error
+
+
+def _places(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
 
 
 def _signed(key: int) -> int:
