@@ -103,7 +103,10 @@ class SealedDay:
         return subject
 
     def erase(self, people: Iterable[int]) -> None:
-        """Delete the rows of these people, in one transaction of its own."""
+        """Delete the rows of these people, in one transaction of its own. What was changed before is committed with it
+        or before it, never undone.
+        """
+        self.commit()
         who = [(n,) for n in people]
         with self._change():
             before = self._db.total_changes()

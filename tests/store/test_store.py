@@ -314,3 +314,23 @@ def test_a_second_process_is_refused(store: Store) -> None:
         Folder(store.folder.path)
     store.close()
     Folder(store.folder.path).close()
+
+
+def test_a_seal_keeps_removals_though_the_erased_were_never_there(store: Store) -> None:
+    """Catching up and erasing share one file; that nobody was erased must not undo what was caught up."""
+    writer = store.writer
+    liker, stranger = store.people(2)
+    writer.begin(FIRST_DAY)
+    writer.add(ratings((liker, 0, key_at(NOON), 1)))
+    store.commit()
+    writer.begin(FIRST_DAY + 1)
+    store.commit(NOON + US_PER_DAY)
+    draft = writer.begin_seal(FIRST_DAY)
+    draft.write()
+    writer.begin(FIRST_DAY + 1)
+    assert writer.remove_rating(liker, 0, key_at(NOON)) == [(FIRST_DAY, 1 | SLOT)]
+    writer.erase_person(stranger)
+    store.commit(NOON + US_PER_DAY + 1)
+    writer.finish_seal(draft)
+    assert not writer.has_rating(liker, 0, key_at(NOON))
+    store.close()
