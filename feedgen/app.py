@@ -33,6 +33,8 @@ from feedgen.ingest.frames import Inlet
 from feedgen.ingest.jetstream import Client, State
 from feedgen.ingest.pipeline import Pipeline
 from feedgen.ingest.progress import Reporter
+from feedgen.rank.listing import ListRules
+from feedgen.rank.params import RankParams, preset
 from feedgen.rank.pool import lists_made
 from feedgen.serve.also_liked import AlsoLikedRoute
 from feedgen.serve.documents import ServiceIdentity
@@ -65,11 +67,30 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
     return App(settings, clock or SystemClock())
 
 
+def rank_params(settings: Settings) -> RankParams:
+    """The ranking's parameters as the settings have them. `rank` knows of no settings, and they of no ranking."""
+    return preset(settings.rank.preset, **settings.rank.changes())
+
+
+def list_rules(settings: Settings) -> ListRules:
+    """What may stand in a list, as the settings have it."""
+    lists = settings.lists
+    return ListRules(
+        size=lists.posts,
+        author_max=lists.author_max,
+        about_max=lists.about_max,
+        replies=lists.replies,
+        quotes=lists.quotes,
+        adult=lists.adult,
+    )
+
+
 class App:
     """`on_ready` is told the address once pages can be answered."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.settings, self.clock = settings, clock
+        self.params, self.rules = rank_params(settings), list_rules(settings)
         self.on_ready: Callable[[str], None] = lambda address: None
         self.archive: Archive | None = None
         self.inlet = Inlet()
@@ -134,7 +155,8 @@ class App:
         self.repositories = Repositories(resolver, hosts, archive.library, viewers, self.clock)
         stack.push_async_callback(self.repositories.close)
         library = LibraryWithRepositories(archive.library, self.repositories)
-        self.shelf = Shelf(library, self.clock, await _cursor_key(viewers))
+        key = await _cursor_key(viewers)
+        self.shelf = Shelf(library, self.clock, key, self.params, self.rules)
         stack.callback(self.shelf.close)
         await self.shelf.rehearse()
         self.readers = KeptReaders(self.shelf.desk.readers, viewers, self.clock)

@@ -6,13 +6,16 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from feedgen.app import build
+from feedgen.app import build, rank_params
+from feedgen.core.config import fields_of
 from feedgen.core.ids import parse_at_uri
-from feedgen.core.settings import Settings, Store
+from feedgen.core.settings import Lists, Rank, Settings, Store
+from feedgen.rank.params import DEFAULT, FORYOU, PRESETS, describe
 from feedgen.simnet.process import SimnetProcess
 from tests.process import SERVICE, Feedgen
 
@@ -39,6 +42,24 @@ def reader_of(network: SimnetProcess) -> int:
 def test_build_opens_nothing(tmp_path: Path) -> None:
     app = build(Settings(store=Store(dir=str(tmp_path / "data"))))
     assert app.archive is None and list(tmp_path.iterdir()) == []
+
+
+def test_the_ranking_is_as_the_settings_say() -> None:
+    rank, lists = Rank(preset="foryou", seeds=50, like_half_life=2), Lists(author_max=1, replies=True)
+    app = build(Settings(rank=rank, lists=lists))
+    assert app.params == replace(FORYOU, seeds=50, like_half_life=2.0)
+    assert (app.rules.author_max, app.rules.replies, app.rules.adult) == (1, True, False)
+    assert rank_params(Settings()) == DEFAULT
+
+
+def test_settings_and_parameters_agree() -> None:
+    fields = {f.name: f for f in fields_of(Settings) if f.section == "rank" and f.name != "preset"}
+    assert list(fields) == [entry.name for entry in describe()]
+    for entry in describe():
+        key = fields[entry.name].key
+        assert (key.low, key.high, fields[entry.name].type is int) == (entry.low, entry.high, entry.whole), entry.name
+        assert key.doc.lower() == f"{entry.meaning}. {entry.effect}.".lower(), entry.name
+    assert {f.key.choices for f in fields_of(Settings) if f.name == "preset"} == {tuple(PRESETS)}
 
 
 def test_a_personal_feed_and_its_pages(network: SimnetProcess, tmp_path: Path) -> None:

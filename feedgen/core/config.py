@@ -72,7 +72,7 @@ class Field:
     section: str
     name: str
     type: Any
-    default: Value
+    default: Value | None  # None: something else decides, as the key's documentation says
     key: Key
 
     @property
@@ -143,6 +143,8 @@ def fields_of(root: type[msgspec.Struct]) -> list[Field]:
         hints = get_type_hints(kind, include_extras=True)
         for info in msgspec.structs.fields(kind):
             type_, key = get_args(hints[info.name])[:2]
+            if type(None) in get_args(type_):
+                type_ = next(kind for kind in get_args(type_) if kind is not type(None))
             found.append(Field(section, info.name, type_, info.default, key))
     return found
 
@@ -197,8 +199,8 @@ def _assemble(
     return Loaded(settings, MappingProxyType(origins), problems, file)
 
 
-def shown_value(settings: msgspec.Struct, field: Field) -> Value:
-    value: Value = getattr(getattr(settings, field.section), field.name)
+def shown_value(settings: msgspec.Struct, field: Field) -> Value | None:
+    value: Value | None = getattr(getattr(settings, field.section), field.name)
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from typing import TypeVar
 
 import msgspec
@@ -21,6 +22,9 @@ def show(loaded: Loaded[T]) -> str:
             section = field.section
             lines += ["", f"[{section}]"] if lines else [f"[{section}]"]
         value = shown_value(settings, field)
+        if value is None:
+            lines.append(f"# {field.name} is not set")
+            continue
         text = toml_value("***" if field.key.secret and value else value)
         lines.append(f"{field.name} = {text}  # {loaded.origins[f'{field.section}.{field.name}']}")
     return "\n".join(lines) + "\n"
@@ -43,10 +47,22 @@ def document(root: type[msgspec.Struct]) -> str:
     for field in fields_of(root):
         if field.section != section:
             section = field.section
-            lines += ["", f"## [{section}]", "", (kinds[section].__doc__ or "").strip(), ""]
+            lines += ["", f"## [{section}]", "", cleandoc(kinds[section].__doc__ or ""), ""]
             lines += ["| key | default | allowed | unit | meaning |", "|---|---|---|---|---|"]
-        default = ", ".join(field.default) if isinstance(field.default, tuple) else toml_value(field.default)
+        default = (
+            ""
+            if field.default is None
+            else ", ".join(field.default)
+            if isinstance(field.default, tuple)
+            else toml_value(field.default)
+        )
         secret = " Secret: never shown." if field.key.secret else ""
-        cells = (f"`{field.name}`", f"`{default}`", field.allowed, field.key.unit, field.key.doc + secret)
+        cells = (
+            f"`{field.name}`",
+            f"`{default}`" if field.default is not None else "",
+            field.allowed,
+            field.key.unit,
+            field.key.doc + secret,
+        )
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

@@ -24,7 +24,7 @@ from feedgen.ingest.events import VIDEO
 from feedgen.rank.listing import POPULAR, ListRules, Source, make_list
 from feedgen.rank.pace import Pace
 from feedgen.rank.paging import Cursor, Cursors, Snapshot, Snapshots, tag
-from feedgen.rank.params import CHEAP, DEFAULT, Formula, RankParams
+from feedgen.rank.params import DEFAULT, Formula, RankParams, cheaper
 from feedgen.rank.pool import RankPool, TooLate
 from feedgen.rank.popular import Popular
 from feedgen.rank.seen import Readers, Taste
@@ -112,11 +112,12 @@ class Desk:
     readers: Readers = field(default_factory=Readers)
     snapshots: Snapshots = field(default_factory=Snapshots)
     params: RankParams = DEFAULT
-    cheap: RankParams = CHEAP
     rules: ListRules = field(default_factory=ListRules)
+    cheap: RankParams = field(init=False)
     uris: Uris = field(init=False)
 
     def __post_init__(self) -> None:
+        self.cheap = cheaper(self.params)
         self.uris = Uris(self.library.uri)
 
     def formula(self, cheap: bool) -> Formula:

@@ -19,7 +19,9 @@ from feedgen.feeds.also_liked import also_liked
 from feedgen.feeds.base import Ask, Desk, Library, Page, reader_key
 from feedgen.feeds.registry import make_feeds
 from feedgen.feeds.shown import still_there
+from feedgen.rank.listing import ListRules
 from feedgen.rank.paging import Cursors
+from feedgen.rank.params import DEFAULT, RankParams
 from feedgen.rank.pool import RankPool
 
 REFRESH_S: Final = 60.0
@@ -45,10 +47,17 @@ class Told(Protocol):
 
 
 class Shelf:
-    def __init__(self, library: Library, clock: Clock, cursor_key: bytes) -> None:
+    def __init__(
+        self,
+        library: Library,
+        clock: Clock,
+        cursor_key: bytes,
+        params: RankParams = DEFAULT,
+        rules: ListRules | None = None,
+    ) -> None:
         self._library, self._clock = library, clock
         self.pool = RankPool(_rank_threads(), monotonic_s=clock.monotonic_s)
-        self.desk = Desk(library, Cursors(cursor_key), self.pool)
+        self.desk = Desk(library, Cursors(cursor_key), self.pool, params=params, rules=rules or ListRules())
         self.feeds = make_feeds(self.desk)
 
     async def run(self) -> None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from feedgen.core.config import fields_of, read_settings
-from feedgen.core.config_text import document
+from feedgen.core.config_text import document, show
 from feedgen.core.errors import SettingsError
 from feedgen.core.settings import Service, Settings, load_settings
 
@@ -24,6 +24,7 @@ def test_defaults_are_possible_values(tmp_path: Path) -> None:
     given = [
         f"{f.section}.{f.name}={','.join(f.default) if isinstance(f.default, tuple) else f.default}"
         for f in fields_of(Settings)
+        if f.default is not None
     ]
     assert read_settings(Settings, env={}, folder=tmp_path, given=given).get() == loaded.get()
 
@@ -83,6 +84,22 @@ def test_two_addresses_must_differ() -> None:
 @pytest.mark.parametrize("days", ["0", "251", "ninety"])
 def test_retention_has_limits(days: str) -> None:
     assert "retention_days" in refused(STORE_RETENTION_DAYS=days)
+
+
+@pytest.mark.parametrize("value", ["0", "2001", "many", "12.5"])
+def test_a_ranking_parameter_has_limits(value: str) -> None:
+    assert "a whole number from 1 to 2000 ratings" in refused(RANK_SEEDS=value)
+
+
+def test_what_is_not_set_is_shown_as_a_comment(tmp_path: Path) -> None:
+    file = tmp_path / "feedgen.toml"
+    file.write_text(show(read_settings(Settings, env={"FEEDGEN_RANK_SEEDS": "50"}, folder=tmp_path)))
+    assert "seeds = 50" in file.read_text() and "# edges is not set" in file.read_text()
+    assert read_settings(Settings, env={}, folder=tmp_path).get().rank.changes() == {"seeds": 50}
+
+
+def test_an_unknown_preset_is_told_what_there_is() -> None:
+    assert 'Did you mean "foryou"' in refused(RANK_PRESET="foryuo")
 
 
 def test_hosts_are_needed() -> None:
