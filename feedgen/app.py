@@ -23,12 +23,16 @@ from typing import Any, Final
 
 from feedgen.core.clock import Clock, SystemClock
 from feedgen.core.errors import StoreError
+from feedgen.core.exposition import document
 from feedgen.core.ids import US_PER_S
 from feedgen.core.settings import Settings
+from feedgen.core.telemetry import all_metrics
 from feedgen.feeds.base import fallbacks
 from feedgen.feeds.shelf import Shelf
 from feedgen.graph.archive import Archive
 from feedgen.graph.days import Days
+from feedgen.host import measures
+from feedgen.host.life import Life
 from feedgen.ingest.frames import Inlet
 from feedgen.ingest.jetstream import Client, State
 from feedgen.ingest.pipeline import Pipeline
@@ -43,6 +47,7 @@ from feedgen.serve.http import Health, Parts, make_app
 from feedgen.serve.identity import Resolver, make_resolver, trusted_origins
 from feedgen.serve.interactions import Interaction
 from feedgen.serve.limits import Limits
+from feedgen.serve.private import PrivateParts, make_private_app
 from feedgen.serve.readers import KeptReaders
 from feedgen.serve.repository import LibraryWithRepositories, Repositories
 from feedgen.serve.server import Server
@@ -93,6 +98,7 @@ class App:
         self.params, self.rules = rank_params(settings), list_rules(settings)
         self.on_ready: Callable[[str], None] = lambda address: None
         self.archive: Archive | None = None
+        self.life = Life(self.clock.monotonic_s)
         self.inlet = Inlet()
         self.pipeline: Pipeline | None = None
         self.client: Client | None = None
@@ -122,20 +128,24 @@ class App:
         """Everything, in the event loop that is running, until `stop` or a failure; the exit code."""
         started_s = time.monotonic()
         folder = Path(self.settings.store.dir)
-        archive = self.archive = await asyncio.to_thread(Archive, folder, self.settings.store.retention_days)
         async with contextlib.AsyncExitStack() as stack:
+            await self._open_private(stack)
+            archive = self.archive = await asyncio.to_thread(Archive, folder, self.settings.store.retention_days)
             stack.callback(self._close_archive, archive)
             viewers = await stack.enter_async_context(await Viewers.open(folder))
             await viewers.numbered_by(archive.names.identity)
             resolver = await self._meet_readers(archive, viewers, stack)
             tasks = self._make_parts(archive, folder)
+            stack.callback(self.life.stop)  # before the parts that it feels go
             server = await self._serve(archive, resolver, stack)
             address = server.addresses[0]
             # What is here stays: the collector need not look at it again while events stream through.
             gc.freeze()
+            self.life.begin()
             log.info("answering", extra={"bind": address, "after_s": round(time.monotonic() - started_s, 2)})
             self.on_ready(address)
             failure = await self._until_stopped(tasks)
+            self.life.stop()
             on_stopping()
             await server.stop()
         if failure is not None:
@@ -145,6 +155,23 @@ class App:
         return 0
 
     # --- parts
+
+    async def _open_private(self, stack: contextlib.AsyncExitStack) -> None:
+        """Before everything else, so that a start which takes long can be watched."""
+        beating = asyncio.create_task(self.life.run(), name="life")
+        stack.callback(beating.cancel)
+        if not (bind := self.settings.service.private_bind):
+            return
+        parts = PrivateParts(self.life.late, self.life.unready, self._measure, self.clock)
+        server = Server(make_private_app(parts), [bind])
+        await server.start()
+        stack.push_async_callback(server.stop, 1.0)
+        log.info("the private address answers", extra={"bind": server.addresses[0]})
+
+    def _measure(self) -> None:
+        measures.measure_process()
+        if self.archive is not None and self.pipeline is not None:
+            measures.measure_progress(self.pipeline.status.last_us, self.archive.names.count)
 
     async def _meet_readers(self, archive: Archive, viewers: Viewers, stack: contextlib.AsyncExitStack) -> Resolver:
         """What is known of readers, and the feeds that make use of it."""
@@ -167,7 +194,7 @@ class App:
         """What runs beside the server, by name."""
         assert self.shelf is not None and self.readers is not None
         jetstream = self.settings.jetstream
-        self.pipeline = Pipeline(archive.recorder, self.inlet, self.clock)
+        pipeline = self.pipeline = Pipeline(archive.recorder, self.inlet, self.clock)
         self.client = Client(
             urls=jetstream.urls,
             wire=jetstream.wire,
@@ -177,6 +204,7 @@ class App:
             clock=self.clock,
             resume_at=archive.recorder.cursor,
         )
+        self.life.follow(lambda: pipeline.status.turned_s, self.shelf.pool.pulse)
         reporter = Reporter(self.client.status, self.pipeline, self.clock)
         return {
             "ingest": self.pipeline.run(),
@@ -320,6 +348,11 @@ async def _watch(days: Days) -> None:
 
     days.on_failure = on_failure
     await died
+
+
+def document_metrics() -> str:
+    """docs/metrics.md: importing this module has named every metric of the service."""
+    return document(all_metrics())
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -225,6 +225,16 @@ def config_docs() -> None:
 
 
 @cli.command()
+def metrics() -> None:
+    """Print the table of all metrics, in Markdown.
+
+    Every name with its kind, its labels and its meaning. docs/metrics.md is this output; a test fails when it is not
+    current. The running service gives the values at /metrics on its private address.
+    """
+    click.echo(imported("feedgen.app:document_metrics")(), nl=False)
+
+
+@cli.command()
 def version() -> None:
     """Print the versions of feedgen and of what it stands on.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from feedgen.app import build, rank_params
@@ -157,3 +158,17 @@ def test_a_part_that_dies_takes_the_process_with_it(network: SimnetProcess, tmp_
         assert feedgen.process.wait(60) == 1
         feedgen._reader.join(5)
         assert any(line.get("level") == "critical" for line in feedgen.log)
+
+
+def test_the_private_address_tells_how_it_is(network: SimnetProcess, tmp_path: Path) -> None:
+    with Feedgen(tmp_path, service__private_bind="127.0.0.1:0", **settings_for(network)) as feedgen:
+        private = f"http://{feedgen.said('the private address answers')['bind']}"
+        assert httpx.get(f"{private}/livez").status_code == 200
+        feedgen.caught_up(past_of(network))
+        assert httpx.get(f"{private}/readyz").status_code == 200
+        lines = httpx.get(f"{private}/metrics").text.splitlines()
+        values = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[0] != "#"}
+        assert values["feedgen_ready"] == 1 and values["feedgen_store_people"] > 50
+        assert abs(values["feedgen_ingest_newest_event_timestamp_seconds"] - time.time()) < 60
+        assert httpx.get(f"{feedgen.url}/metrics").status_code == 404  # the public address knows nothing of it
+        assert feedgen.stop()[0] == 0

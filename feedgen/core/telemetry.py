@@ -80,6 +80,11 @@ class Histogram(Metric):
             row[-2] += seconds
             row[-1] += 1
 
+    def rows(self) -> list[tuple[tuple[str, ...], list[float]]]:
+        """By labels: a count for each of BUCKETS_S, then the sum, then the count of all."""
+        with self._lock:
+            return [(labels, list(row)) for labels, row in sorted(self.series.items())]
+
 
 def all_metrics() -> Iterator[Metric]:
     yield from (_registry[name] for name in sorted(_registry))

@@ -34,7 +34,7 @@ VIDEO_FEED: Final = "app.bsky.feed.defs#contentModeVideo"
 
 log = logging.getLogger(__name__)
 
-fallbacks = Counter("feeds_fallbacks", "Pages answered with something else than a new list", "to")
+fallbacks = Counter("feedgen_feeds_fallbacks_total", "Pages answered with something else than a new list", "to")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ LESS: Final = "requestLess"
 MORE: Final = "requestMore"
 
 heard_total = Counter(
-    "feeds_interactions_total", "What readers told us of posts, by kind and whether it was of use", "kind"
+    "feedgen_feeds_interactions_total", "What readers told us of posts, by kind and whether it was of use", "kind"
 )
 
 

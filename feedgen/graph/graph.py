@@ -46,9 +46,11 @@ REPLAY_ROWS: Final = 1 << 18  # rows between two moments in which a background t
 RETIRE_POLL_S: Final = 0.2
 VERIFY_PAUSE: Final = 3.0  # idle seconds per busy second while checksums are verified
 
-_refused = Counter("graph_refused_total", "Edges that the arrays could not keep: a full arena, or a number nobody gave")
+_refused = Counter(
+    "feedgen_graph_refused_total", "Edges that the arrays could not keep: a full arena, or a number nobody gave"
+)
 _rebuilt = Counter(
-    "graph_rebuilt_total", "Sidecars that were missing, damaged, foreign or doubtful, and were built anew"
+    "feedgen_graph_rebuilt_total", "Sidecars that were missing, damaged, foreign or doubtful, and were built anew"
 )
 
 Change = Callable[[Arrays, int, bool], int | None]  # (arrays, row, whether the counts know the edge)

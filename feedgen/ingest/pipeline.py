@@ -35,6 +35,7 @@ FUTURE_US: Final = 300 * US_PER_S  # how far ahead of our clock a host's may be
 REPEAT_US: Final = 120 * US_PER_S  # hosts witness an event at times that differ by less than this
 SAME_HOST_REPEAT_US: Final = 1 * US_PER_S
 FEW: Final = 8  # messages that are cheaper to look at one by one
+TURN_S: Final = 5.0  # the thread comes around this often, events or not: a sign of life
 FULL_BACKOFF_S: Final = 1.0
 MAX_FULL_BACKOFF_S: Final = 30.0
 
@@ -72,6 +73,7 @@ class Progress:
     dropped: int = 0
     last_us: int = 0  # the newest event that was applied
     waiting_for_room: bool = False
+    turned_s: float = 0.0  # when the thread last came around, by the monotonic clock
 
 
 class Pipeline:
@@ -154,7 +156,9 @@ class Pipeline:
 
     def _turn(self) -> None:
         """One piece from the inlet, or a batch that has waited long enough."""
-        frames = self._inlet.take(self._patience_s())
+        self.status.turned_s = self._clock.monotonic_s()
+        patience_s = self._patience_s()
+        frames = self._inlet.take(TURN_S if patience_s is None else patience_s)
         if frames is not None:
             self._digest(frames)
         if self._builder.events and self._patience_s() == 0:
@@ -256,7 +260,7 @@ class Pipeline:
         pause_s = self._full_backoff_s
         while True:
             try:
-                start_s = self._clock.monotonic_s()
+                self.status.turned_s = start_s = self._clock.monotonic_s()
                 self._sink.apply(batch)
             except StoreFull as full:
                 if not self.status.waiting_for_room:

@@ -31,8 +31,8 @@ _BODY: Final = struct.Struct(">BHQQH")  # version, feed, reader, snapshot, posit
 _MAC_BYTES: Final = 12  # 33 bytes in all, which is base64 without padding
 _VERSION: Final = 1
 
-snapshots_gone = Counter("rank_snapshots_gone", "Snapshots that a cursor asked for in vain", "why")
-snapshot_bytes = Gauge("rank_snapshot_bytes", "Memory that snapshots of lists take")
+snapshots_gone = Counter("feedgen_rank_snapshots_gone_total", "Snapshots that a cursor asked for in vain", "why")
+snapshot_bytes = Gauge("feedgen_rank_snapshot_bytes", "Memory that snapshots of lists take")
 
 
 class BadCursor(FeedgenError):

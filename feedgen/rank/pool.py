@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from feedgen.core.errors import FeedgenError
@@ -25,10 +25,10 @@ CHEAP_AFTER_S: Final = 0.15  # a longer wait for a thread is felt
 MAX_WAITING: Final = 2000
 FIRST_GUESS_S: Final = 0.005  # what a list takes, before one was made
 
-lists_made = Counter("rank_lists", "Lists made, in full or cheaply", "mode")
-lists_late = Counter("rank_late", "Lists that were not made in time, and where they stood", "where")
-list_seconds = Histogram("rank_list_seconds", "From the start of ranking to the list", "mode")
-waiting_now = Gauge("rank_waiting", "Requests that wait for a ranking thread")
+lists_made = Counter("feedgen_rank_lists_total", "Lists made, in full or cheaply", "mode")
+lists_late = Counter("feedgen_rank_late_total", "Lists that were not made in time, and where they stood", "where")
+list_seconds = Histogram("feedgen_rank_list_seconds", "From the start of ranking to the list", "mode")
+waiting_now = Gauge("feedgen_rank_waiting", "Requests that wait for a ranking thread")
 
 
 class TooLate(FeedgenError):
@@ -92,6 +92,10 @@ class RankPool:
         finally:
             if future.cancelled() and not job.started:
                 self._count_waiting(-1)
+
+    def pulse(self) -> Future[object]:
+        """Done as soon as a thread has come free: a sign of life."""
+        return self._threads.submit(object)
 
     def _work(self, job: _Job, work: Callable[[bool], T], arrived_s: float) -> T:
         job.started = True

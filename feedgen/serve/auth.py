@@ -20,7 +20,9 @@ INTERACTION_METHODS: Final = frozenset({"app.bsky.feed.sendInteractions"})
 # users send after checking the signature, so nobody can spend the AppView's share of these for all other readers.
 COSTLY: Final = frozenset({"BadJwtSignature", "AuthenticationRequired", "UntrustedIss"})
 
-readers = Counter("serve_readers", "Callers by how they were known: verified, anonymous, unverifiable, refused", "how")
+readers = Counter(
+    "feedgen_serve_readers_total", "Callers by how they were known: verified, anonymous, unverifiable, refused", "how"
+)
 
 
 class TokenError(Exception):

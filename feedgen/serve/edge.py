@@ -16,8 +16,8 @@ from feedgen.serve.xrpc import XrpcError, error_answer, preflight_answer
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 
-requests = Counter("http_requests", "Requests answered, by route and status", "route", "code")
-seconds = Histogram("http_seconds", "Time from a request's arrival to the end of its answer", "route")
+requests = Counter("feedgen_http_requests_total", "Requests answered, by route and status", "route", "code")
+seconds = Histogram("feedgen_http_request_seconds", "Time from a request's arrival to the end of its answer", "route")
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ ASK_RATE: Final = Rate(per_s=5, burst=50)
 
 _HANDLE: Final = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
-asked = Counter("serve_handles", "Handles looked up at the AppView, by result", "result")
+asked = Counter("feedgen_serve_handles_total", "Handles looked up at the AppView, by result", "result")
 
 
 class UnknownHandle(Exception):

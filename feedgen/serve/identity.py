@@ -41,8 +41,8 @@ MAX_FLIGHTS: Final = 64
 FETCH_RATE: Final = Rate(per_s=10, burst=100)
 REFETCH_RATE: Final = Rate(per_s=1, burst=20)
 
-lookups = Counter("identity_lookups", "Looks at a DID's document, by result", "result")
-flights_now = Gauge("identity_flights", "Look-ups under way")
+lookups = Counter("feedgen_identity_lookups_total", "Looks at a DID's document, by result", "result")
+flights_now = Gauge("feedgen_identity_flights", "Look-ups under way")
 
 log = logging.getLogger(__name__)
 

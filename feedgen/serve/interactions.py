@@ -36,7 +36,9 @@ EVENTS: Final = frozenset(
 )
 
 received = Counter(
-    "serve_interactions", "Interactions received, by event; `unknown` and `malformed` are ignored", "event"
+    "feedgen_serve_interactions_total",
+    "Interactions received, by event; `unknown` and `malformed` are ignored",
+    "event",
 )
 
 

@@ -27,9 +27,9 @@ MAX_FORWARDED: Final = 200  # characters at the end of X-Forwarded-For that are 
 MAX_CACHED: Final = 4096
 UNKNOWN_ADDRESS: Final = "unknown"
 
-refused = Counter("serve_refused", "Callers turned away, by limit", "limit")
-in_work = Gauge("serve_in_work", "Pages being made just now")
-waiting = Gauge("serve_waiting", "Callers waiting for their page to be started")
+refused = Counter("feedgen_serve_refused_total", "Callers turned away, by limit", "limit")
+in_work = Gauge("feedgen_serve_in_work", "Pages being made just now")
+waiting = Gauge("feedgen_serve_waiting", "Callers waiting for their page to be started")
 
 
 @dataclass(frozen=True, slots=True)

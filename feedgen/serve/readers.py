@@ -26,8 +26,8 @@ AT_ONCE: Final = 100  # states packed between two looks at the sockets
 KEPT_DAYS: Final = 90
 MAX_HURRIED: Final = 10_000
 
-written = Counter("readers_written", "Readers' states written, or that could not be", "result")
-known = Gauge("readers_known", "Readers whose state is in memory")
+written = Counter("feedgen_readers_written_total", "Readers' states written, or that could not be", "result")
+known = Gauge("feedgen_readers_known", "Readers whose state is in memory")
 
 log = logging.getLogger(__name__)
 

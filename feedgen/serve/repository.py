@@ -58,8 +58,10 @@ MAX_BYTES: Final = 64 << 20  # of what is kept in memory
 OVERHEAD_BYTES: Final = 600
 FORMAT: Final = 1
 
-fetches = Counter("readers_repositories", "Looks into a new reader's repository, by how they ended", "result")
-flights_now = Gauge("readers_repositories_now", "Repositories being read just now")
+fetches = Counter(
+    "feedgen_readers_repositories_total", "Looks into a new reader's repository, by how they ended", "result"
+)
+flights_now = Gauge("feedgen_readers_repositories_now", "Repositories being read just now")
 
 log = logging.getLogger(__name__)
 

@@ -41,8 +41,8 @@ ANSWER_TIMEOUT_S: Final = 20.0  # from there to the last byte of the answer
 KEEP_ALIVE_S: Final = 150.0  # Caddy keeps upstream connections for 2 minutes: it must be the one to close
 STOP_TIMEOUT_S: Final = 8.0
 
-connections = Gauge("http_connections", "Open connections")
-cut_off = Counter("http_cut_off", "Connections that we ended, by reason", "reason")
+connections = Gauge("feedgen_http_connections", "Open connections")
+cut_off = Counter("feedgen_http_cut_off_total", "Connections that we ended, by reason", "reason")
 
 log = logging.getLogger(__name__)
 

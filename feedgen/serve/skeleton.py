@@ -28,7 +28,7 @@ _POST_URI: Final = re.compile(
     + r"/(?!\.{1,2}\Z)[a-zA-Z0-9_~.:-]{1,512}"
 )
 
-dropped_items = Counter("serve_dropped_items", "Items that the last check kept off a page", "reason")
+dropped_items = Counter("feedgen_serve_dropped_items_total", "Items that the last check kept off a page", "reason")
 
 
 class SkeletonItem(Protocol):

@@ -32,7 +32,9 @@ _THREE_PARTS: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]
 # Tokens for other purposes, which must not be taken for ours.
 _OTHER_TYPES: Final = frozenset({"at+jwt", "refresh+jwt", "dpop+jwt"})
 
-checked = Counter("serve_tokens", "Tokens looked at: remembered, or checked and good, or the error's name", "result")
+checked = Counter(
+    "feedgen_serve_tokens_total", "Tokens looked at: remembered, or checked and good, or the error's name", "result"
+)
 
 
 class KeySource(Protocol):

@@ -1,0 +1,56 @@
+"""What the operator and their monitors ask, on an address of its own that the public never reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from feedgen.core.clock import Clock
+from feedgen.core.exposition import CONTENT_TYPE, render
+from feedgen.core.telemetry import all_metrics
+from feedgen.serve.edge import Edge
+
+METRICS_PATH: Final = "/metrics"
+LIVE_PATH: Final = "/livez"
+READY_PATH: Final = "/readyz"
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateParts:
+    """`late` names the parts that hang, `unready` says why pages can't be answered; empty is good. `measure` is called
+    before the metrics are read.
+    """
+
+    late: Callable[[], list[str]]
+    unready: Callable[[], str]
+    measure: Callable[[], None]
+    clock: Clock
+
+
+def make_private_app(parts: PrivateParts) -> ASGIApp:
+    async def metrics(request: Request) -> Response:
+        parts.measure()
+        return Response(render(all_metrics()), headers={"content-type": CONTENT_TYPE})
+
+    async def live(request: Request) -> Response:
+        late = parts.late()
+        return _answer(f"no sign of life: {', '.join(late)}" if late else "")
+
+    async def ready(request: Request) -> Response:
+        return _answer(parts.unready())
+
+    table = {METRICS_PATH: metrics, LIVE_PATH: live, READY_PATH: ready}
+    app = Starlette(routes=[Route(path, answer, methods=["GET"]) for path, answer in table.items()])
+    app.router.redirect_slashes = False
+    return Edge(app, {path: path.removeprefix("/") for path in table}, parts.clock)
+
+
+def _answer(trouble: str) -> Response:
+    return PlainTextResponse(f"{trouble or 'ok'}\n", 503 if trouble else 200, {"cache-control": "no-store"})
