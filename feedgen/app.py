@@ -43,6 +43,7 @@ from feedgen.rank.pool import lists_made
 from feedgen.serve.also_liked import AlsoLikedRoute
 from feedgen.serve.documents import ServiceIdentity
 from feedgen.serve.handles import Handles
+from feedgen.serve.history import History
 from feedgen.serve.http import Health, Parts, make_app
 from feedgen.serve.identity import Resolver, make_resolver, trusted_origins
 from feedgen.serve.interactions import Interaction
@@ -61,6 +62,7 @@ STOP_S: Final = 9.0  # from the first signal to the last word
 SWITCH_S: Final = 0.001  # a page must not wait long for the thread that listens
 MEET_S: Final = 1.5  # how long a first page may wait for what the reader's own repository tells,
 MET_WITHIN_S: Final = 2.0  # and not past this time from its arrival: ranking needs some of its 3 s
+ORDERS_S: Final = 1.0  # between two looks for what a command of the operator's asked for
 STALE_US: Final = 600 * US_PER_S
 CURSOR_KEY: Final = "cursor_key"
 EXIT_FAILED: Final = 1
@@ -105,6 +107,7 @@ class App:
         self.shelf: Shelf | None = None
         self.repositories: Repositories | None = None
         self.readers: KeptReaders | None = None
+        self.history: History | None = None
         self._stopping = asyncio.Event()
 
     def run(self) -> int:
@@ -137,6 +140,7 @@ class App:
             resolver = await self._meet_readers(archive, viewers, stack)
             tasks = self._make_parts(archive, folder)
             stack.callback(self.life.stop)  # before the parts that it feels go
+            tasks["erasures"] = self._watch_erasures(viewers, resolver)
             server = await self._serve(archive, resolver, stack)
             address = server.addresses[0]
             # What is here stays: the collector need not look at it again while events stream through.
@@ -188,11 +192,13 @@ class App:
         await self.shelf.rehearse()
         self.readers = KeptReaders(self.shelf.desk.readers, viewers, self.clock)
         stack.push_async_callback(self.readers.flush)
+        self.history = self.shelf.desk.log = History(viewers.pages, self.clock)
+        stack.push_async_callback(self.history.flush)
         return resolver
 
     def _make_parts(self, archive: Archive, folder: Path) -> dict[str, Coroutine[Any, Any, None]]:
         """What runs beside the server, by name."""
-        assert self.shelf is not None and self.readers is not None
+        assert self.shelf is not None and self.readers is not None and self.history is not None
         jetstream = self.settings.jetstream
         pipeline = self.pipeline = Pipeline(archive.recorder, self.inlet, self.clock)
         self.client = Client(
@@ -213,6 +219,7 @@ class App:
             "days": _watch(archive.days),
             "popular": self.shelf.run(),
             "readers": self.readers.run(),
+            "history": self.history.run(),
         }
 
     async def _serve(self, archive: Archive, resolver: Resolver, stack: contextlib.AsyncExitStack) -> Server:
@@ -257,14 +264,29 @@ class App:
 
         archive.recorder.on_erased = on_erased
 
+    async def _watch_erasures(self, viewers: Viewers, resolver: Resolver) -> None:
+        """`feedgen viewer forget` erases in the file; what is in memory is ours to forget, or it would come back."""
+        version = -1
+        while True:
+            with contextlib.suppress(StoreError):  # said by whoever writes
+                found = await viewers.changed_by_others()
+                if found != version:
+                    for did in await viewers.pages.to_forget():
+                        await self._forget(did, resolver)
+                        await viewers.pages.forgotten(did)
+                    version = found
+            await asyncio.sleep(ORDERS_S)
+
     async def _forget(self, did: str, resolver: Resolver) -> None:
-        """All that we know of a reader, whose account is gone."""
+        """All that we know of a reader, whose account is gone or who asked for it."""
         assert self.readers is not None and self.repositories is not None and self.shelf is not None
+        assert self.history is not None
         self.shelf.forget(did)
         try:
             await resolver.forget(did)
             await self.repositories.forget(did)
             await self.readers.forget(did)
+            await self.history.forget(did)
         except StoreError as error:
             log.error("a deleted account could not be forgotten: %s", error.message)
 

@@ -314,6 +314,36 @@ def verify(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> No
     ctx.exit(imported("feedgen.store.verify:main")(Path(settings.store.dir), checks))
 
 
+@cli.group()
+def viewer() -> None:
+    """What is kept of one reader: show it, erase it."""
+
+
+@viewer.command("export")
+@settings_options
+@click.argument("did")
+@click.pass_context
+def viewer_export(ctx: click.Context, config: Path | None, set_: tuple[str, ...], did: str) -> None:
+    """Print all that is kept of a reader, as JSON.
+
+    Their account, what they saw and asked for, the pages they got and what came of them. Works while feedgen runs.
+    """
+    ctx.exit(imported("feedgen.viewer:export")(read(config, set_).get(), did))
+
+
+@viewer.command("forget")
+@settings_options
+@click.argument("did")
+@click.pass_context
+def viewer_forget(ctx: click.Context, config: Path | None, set_: tuple[str, ...], did: str) -> None:
+    """Erase all that is kept of a reader.
+
+    A running feedgen forgets them within seconds. What they liked in public stays; that goes when they delete their
+    account, as does all of this.
+    """
+    ctx.exit(imported("feedgen.viewer:forget")(read(config, set_).get(), did))
+
+
 def keep_machine_code() -> None:
     """Lets every command of one environment share the kernels that `warm` compiled."""
     if sys.prefix != sys.base_prefix and os.access(sys.prefix, os.W_OK):

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
@@ -24,12 +26,14 @@ from feedgen.ingest.events import VIDEO
 from feedgen.rank.listing import POPULAR, ListRules, Source, make_list
 from feedgen.rank.pace import Pace
 from feedgen.rank.paging import Cursor, Cursors, Snapshot, Snapshots, tag
-from feedgen.rank.params import DEFAULT, Formula, RankParams, cheaper
+from feedgen.rank.params import DEFAULT, PRESETS, Formula, RankParams, cheaper
 from feedgen.rank.pool import RankPool, TooLate
 from feedgen.rank.popular import Popular
 from feedgen.rank.seen import Readers, Taste
 
 FRESH_US: Final = 30 * US_PER_S  # a peek, and a shared list, may be this old
+NO_CODE: Final = 255  # no list's code
+_REQ_ID: Final = re.compile(r"([0-9a-f]{1,4})-([0-9a-f]{1,14})")
 VIDEO_FEED: Final = "app.bsky.feed.defs#contentModeVideo"
 
 log = logging.getLogger(__name__)
@@ -100,6 +104,35 @@ class Library(Protocol):
     def fetched(self, did: str) -> Fetched | None: ...
 
 
+class Event(NamedTuple):
+    """What a reader's app told of a post that we know. `list_us` and `code` are what `reqId` and `feedContext` said."""
+
+    post: int
+    event: str
+    list_us: int | None
+    code: int | None
+
+
+class Log(Protocol):
+    """Who remembers which pages were served and what came of them. Never waits."""
+
+    def served(
+        self, reader: int, feed: str, preset: str, list_us: int, position: int, posts: list[int], codes: list[int]
+    ) -> None: ...
+
+    def told(self, reader: int, events: Sequence[Event]) -> None: ...
+
+
+class NoLog:
+    def served(
+        self, reader: int, feed: str, preset: str, list_us: int, position: int, posts: list[int], codes: list[int]
+    ) -> None:
+        """Nobody remembers."""
+
+    def told(self, reader: int, events: Sequence[Event]) -> None:
+        """Nobody remembers."""
+
+
 @dataclass(slots=True)
 class Desk:
     """What feeds share: made once, given to every feed."""
@@ -113,12 +146,15 @@ class Desk:
     snapshots: Snapshots = field(default_factory=Snapshots)
     params: RankParams = DEFAULT
     rules: ListRules = field(default_factory=ListRules)
+    log: Log = field(default_factory=NoLog)
     cheap: RankParams = field(init=False)
     uris: Uris = field(init=False)
+    preset: str = field(init=False)  # what `params` are called
 
     def __post_init__(self) -> None:
         self.cheap = cheaper(self.params)
         self.uris = Uris(self.library.uri)
+        self.preset = next((name for name, params in PRESETS.items() if params == self.params), "own")
 
     def formula(self, cheap: bool) -> Formula:
         return (self.cheap if cheap else self.params).formula(self.pace.pace_us)
@@ -133,6 +169,16 @@ class Desk:
 def reader_key(did: str) -> int:
     """A reader as 64 bits: what snapshots, cursors and states are kept under."""
     return tag(did, 64)
+
+
+def req_id_of(feed: int, list_us: int) -> str:
+    return f"{feed:x}-{list_us:x}"
+
+
+def parse_req_id(text: str | None) -> tuple[int, int] | None:
+    """(feed, list) of a reqId that could be ours."""
+    found = _REQ_ID.fullmatch(text) if text else None
+    return (int(found[1], 16), int(found[2], 16)) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +206,7 @@ class ListFeed(Feed):
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.tag = tag(self.name, 16)
+        self._contexts: dict[str, int] = {}
 
     @property
     def rules(self) -> ListRules:
@@ -172,6 +219,13 @@ class ListFeed(Feed):
     def context(self, code: int) -> str | None:
         """What `feedContext` says of a post: short, no `|`."""
         return None
+
+    def code_of(self, context: str) -> int | None:
+        """The code of which `context` made that."""
+        if not self._contexts:
+            codes = range(NO_CODE - 1, -1, -1)
+            self._contexts = {said: code for code in codes if (said := self.context(code)) is not None}
+        return self._contexts.get(context)
 
     def shared(self, ask: Ask) -> bool:
         """Whether everybody who asks like this gets the same list."""
@@ -261,7 +315,8 @@ class ListFeed(Feed):
 
     def _answer(self, ask: Ask, snapshot: Snapshot, position: int) -> Page:
         """The next posts that still may be shown, and where to go on."""
-        view, items, shown = self.desk.library.view(), list[Item](), list[int]()
+        view, items, shown, codes = self.desk.library.view(), list[Item](), list[int](), list[int]()
+        start = position
         while position < snapshot.posts.size and len(items) < ask.limit:
             posts = snapshot.posts[position : position + ask.limit - len(items)]
             allowed = still_there(view, posts, ask.reader_did is None)
@@ -270,13 +325,17 @@ class ListFeed(Feed):
                 if uri is not None:
                     items.append(Item(uri, self.context(int(snapshot.codes[row]))))
                     shown.append(post)
+                    codes.append(int(snapshot.codes[row]))
             position += len(posts)
         self._mark_served(ask, shown)
+        if ask.reader_did is not None and not ask.peek and shown:
+            reader = reader_key(ask.reader_did)
+            self.desk.log.served(reader, self.name, self.desk.preset, snapshot.id, start, shown, codes)
         cursor = None
         if position < snapshot.posts.size and items:
             at = Cursor(self.tag, snapshot.reader, snapshot.id, position)
             cursor = self.desk.cursors.write(at)
-        return Page(items, cursor, f"{self.tag:x}-{snapshot.id:x}", snapshot.languages)
+        return Page(items, cursor, req_id_of(self.tag, snapshot.id), snapshot.languages)
 
     def _mark_served(self, ask: Ask, posts: list[int]) -> None:
         if ask.reader_did is not None and not ask.peek and posts:
@@ -288,4 +347,17 @@ class ListFeed(Feed):
             self.desk.readers.edit(reader_key(ask.reader_did)).saw(posts.tolist(), ask.now_us)
 
 
-__all__ = ["Ask", "Desk", "Feed", "Fetched", "Item", "Known", "Library", "ListFeed", "Made", "Page", "reader_key"]
+__all__ = [
+    "Ask",
+    "Desk",
+    "Event",
+    "Feed",
+    "Fetched",
+    "Item",
+    "Known",
+    "Library",
+    "ListFeed",
+    "Made",
+    "Page",
+    "reader_key",
+]

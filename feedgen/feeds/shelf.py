@@ -16,7 +16,7 @@ from feedgen.core.clock import Clock
 from feedgen.core.ids import NO_POST, POST_NSID, parse_at_uri, rkey_to_int
 from feedgen.core.telemetry import Counter
 from feedgen.feeds.also_liked import also_liked
-from feedgen.feeds.base import Ask, Desk, Library, Page, reader_key
+from feedgen.feeds.base import Ask, Desk, Event, Library, ListFeed, Page, parse_req_id, reader_key
 from feedgen.feeds.registry import make_feeds
 from feedgen.feeds.shown import still_there
 from feedgen.rank.listing import ListRules
@@ -45,6 +45,12 @@ class Told(Protocol):
     @property
     def event(self) -> str: ...
 
+    @property
+    def context(self) -> str | None: ...
+
+    @property
+    def req_id(self) -> str | None: ...
+
 
 class Shelf:
     def __init__(
@@ -59,6 +65,7 @@ class Shelf:
         self.pool = RankPool(_rank_threads(), monotonic_s=clock.monotonic_s)
         self.desk = Desk(library, Cursors(cursor_key), self.pool, params=params, rules=rules or ListRules())
         self.feeds = make_feeds(self.desk)
+        self._by_tag = {feed.tag: feed for feed in self.feeds.values() if isinstance(feed, ListFeed)}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -90,7 +97,7 @@ class Shelf:
 
     def heard(self, reader_did: str, told: Sequence[Told], now_us: int) -> bool:
         """What a reader saw, and wants more or less of, counts from the next list on. Whether there was an opinion."""
-        seen, judged = list[int](), list[tuple[int, bool]]()
+        seen, judged, events = list[int](), list[tuple[int, bool]](), list[Event]()
         for one in told:
             post = self._post(one.item)
             if post == NO_POST:
@@ -101,9 +108,20 @@ class Shelf:
             elif one.event in (LESS, MORE):
                 judged.append((post, one.event == LESS))
             heard_total.add(1, one.event if one.event in (SEEN, LESS, MORE) else "other")
+            events.append(self._event(post, one))
+        if events:
+            self.desk.log.told(reader_key(reader_did), events)
         if seen or judged:
             self._remember(reader_did, seen, judged, now_us)
         return bool(judged)
+
+    def _event(self, post: int, one: Told) -> Event:
+        tied = parse_req_id(one.req_id)
+        if tied is None:
+            return Event(post, one.event, None, None)
+        feed = self._by_tag.get(tied[0])
+        code = feed.code_of(one.context) if feed is not None and one.context else None
+        return Event(post, one.event, tied[1], code)
 
     def _remember(self, reader_did: str, seen: list[int], judged: list[tuple[int, bool]], now_us: int) -> None:
         view, state = self._library.view(), self.desk.readers.edit(reader_key(reader_did))

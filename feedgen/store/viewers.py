@@ -1,5 +1,5 @@
 """`viewers.db`: what we know of the people who read our feeds: who their accounts say they are, what they saw and want
-less of, what their repositories told; and small notes.
+less of, what their repositories told, which pages they got and what came of them (pages.py); and small notes.
 
 This file belongs to aiosqlite (Python's own SQLite) and to no other library in this process: two SQLite libraries on
 one file drop each other's locks.
@@ -18,6 +18,8 @@ import aiosqlite
 import msgspec
 
 from feedgen.core.errors import StoreError, StoreFull
+from feedgen.store import pages
+from feedgen.store.pages import Pages, Value
 
 FILE_NAME: Final = "viewers.db"
 NUMBERS_NOTE: Final = "numbers"
@@ -52,6 +54,7 @@ _STEPS: Final = (
     CREATE TABLE fetched (reader INTEGER PRIMARY KEY, fetched_s INTEGER NOT NULL, told BLOB NOT NULL);
     CREATE INDEX fetched_by_age ON fetched (fetched_s);
     """,
+    pages.STEP,
 )
 
 
@@ -113,6 +116,7 @@ class Viewers:
     def __init__(self, db: aiosqlite.Connection) -> None:
         self._db = db
         self._writes = 0
+        self.pages = Pages(self._rows, self._do)
         self._accounts: _Lookups[str] = _Lookups(self._find_accounts)
         self._readers: _Lookups[int] = _Lookups(self._find_readers)
         self._fetched: _Lookups[int] = _Lookups(self._find_fetched)
@@ -184,7 +188,7 @@ class Viewers:
     # Readers: packed states, as rank.seen makes them
 
     async def reader(self, reader: int) -> bytes | None:
-        row = await self._readers.get(_signed(reader))
+        row = await self._readers.get(pages.signed(reader))
         return bytes(row[1]) if row is not None else None
 
     async def _find_readers(self, keys: list[int]) -> dict[int, sqlite3.Row]:
@@ -195,11 +199,11 @@ class Viewers:
         """Some hundreds in one statement: other statements of this connection can't come in between."""
         for at in range(0, len(states), STATES_AT_ONCE):
             some = states[at : at + STATES_AT_ONCE]
-            values = [value for reader, state in some for value in (_signed(reader), day, state)]
+            values = [value for reader, state in some for value in (pages.signed(reader), day, state)]
             await self._do(f"INSERT OR REPLACE INTO readers VALUES {', '.join(['(?, ?, ?)'] * len(some))}", *values)
 
     async def forget_reader(self, reader: int) -> None:
-        await self._do("DELETE FROM readers WHERE reader = ?", _signed(reader))
+        await self._do("DELETE FROM readers WHERE reader = ?", pages.signed(reader))
 
     async def prune_readers(self, slice_: int, before_day: int, keep: int = MAX_READERS) -> None:
         """One slice of all: those not seen since that day, and the longest unseen when there are too many."""
@@ -221,7 +225,7 @@ class Viewers:
 
     async def fetched(self, reader: int) -> tuple[int, bytes] | None:
         """(when, what)."""
-        row = await self._fetched.get(_signed(reader))
+        row = await self._fetched.get(pages.signed(reader))
         return (int(row[1]), bytes(row[2])) if row is not None else None
 
     async def _find_fetched(self, keys: list[int]) -> dict[int, sqlite3.Row]:
@@ -229,10 +233,10 @@ class Viewers:
         return {row[0]: row for row in await self._rows(sql, *keys)}
 
     async def put_fetched(self, reader: int, fetched_s: int, told: bytes) -> None:
-        await self._do("INSERT OR REPLACE INTO fetched VALUES (?, ?, ?)", _signed(reader), fetched_s, told)
+        await self._do("INSERT OR REPLACE INTO fetched VALUES (?, ?, ?)", pages.signed(reader), fetched_s, told)
 
     async def forget_fetched(self, reader: int) -> None:
-        await self._do("DELETE FROM fetched WHERE reader = ?", _signed(reader))
+        await self._do("DELETE FROM fetched WHERE reader = ?", pages.signed(reader))
 
     async def prune_fetched(self, before_s: int, keep: int = MAX_FETCHED) -> None:
         await self._do("DELETE FROM fetched WHERE fetched_s < ?", before_s)
@@ -248,6 +252,7 @@ class Viewers:
         if await self.note(NUMBERS_NOTE) != value:
             await self._do("DELETE FROM readers")
             await self._do("DELETE FROM fetched")
+            await self.pages.forget_all()
             await self.put_note(NUMBERS_NOTE, value)
 
     # Notes
@@ -268,14 +273,19 @@ class Viewers:
         rows = await self._rows(sql, *values)
         return rows[0] if rows else None
 
-    async def _rows(self, sql: str, *values: str | int) -> list[sqlite3.Row]:
+    async def changed_by_others(self) -> int:
+        """Another number whenever another connection, of another process, changed the file."""
+        row = await self._row("PRAGMA data_version")
+        return int(row[0]) if row is not None else 0
+
+    async def _rows(self, sql: str, *values: Value) -> list[sqlite3.Row]:
         """In one turn of the database's thread."""
         try:
             return list(await self._db.execute_fetchall(sql, values))
         except (aiosqlite.Error, ValueError) as error:  # ValueError: it is closed
             raise StoreError(f"Can't read {FILE_NAME}: {error}") from error
 
-    async def _do(self, sql: str, *values: str | int | bytes) -> None:
+    async def _do(self, sql: str, *values: Value) -> None:
         """One statement, one transaction."""
         try:
             await self._db.execute_fetchall(sql, values)
@@ -287,11 +297,6 @@ class Viewers:
 
 def _places(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
-
-
-def _signed(key: int) -> int:
-    """64 bits as SQLite has them."""
-    return key - (1 << 64) if key >= 1 << 63 else key
 
 
 async def _migrate(db: aiosqlite.Connection) -> None:
