@@ -328,7 +328,7 @@ def viewer_export(ctx: click.Context, config: Path | None, set_: tuple[str, ...]
 
     Their account, what they saw and asked for, the pages they got and what came of them. Works while feedgen runs.
     """
-    ctx.exit(imported("feedgen.viewer:export")(read(config, set_).get(), did))
+    ctx.exit(imported("feedgen.serve.viewer:export")(read(config, set_).get(), did))
 
 
 @viewer.command("forget")
@@ -341,7 +341,7 @@ def viewer_forget(ctx: click.Context, config: Path | None, set_: tuple[str, ...]
     A running feedgen forgets them within seconds. What they liked in public stays; that goes when they delete their
     account, as does all of this.
     """
-    ctx.exit(imported("feedgen.viewer:forget")(read(config, set_).get(), did))
+    ctx.exit(imported("feedgen.serve.viewer:forget")(read(config, set_).get(), did))
 
 
 def keep_machine_code() -> None:

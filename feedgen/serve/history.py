@@ -24,7 +24,11 @@ MAX_WAITING: Final = 20_000  # pages, and as many calls of interactions
 MAX_TOLD_A_DAY: Final = 20_000  # events of one reader that are kept
 MAX_TELLERS: Final = 200_000  # readers whose events are counted
 
-kept = Counter("history_rows", "Pages and calls of interactions: written, or dropped because they could not be", "what")
+kept = Counter(
+    "feedgen_history_rows_total",
+    "Pages and calls of interactions: written, or dropped because they could not be",
+    "what",
+)
 
 log = logging.getLogger(__name__)
 
