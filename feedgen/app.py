@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from feedgen.core.clock import Clock, SystemClock
-from feedgen.core.errors import StoreError
+from feedgen.core.errors import FeedgenError, StoreError
 from feedgen.core.exposition import document
 from feedgen.core.ids import US_PER_S
 from feedgen.core.settings import Settings
@@ -33,6 +33,8 @@ from feedgen.graph.archive import Archive
 from feedgen.graph.days import Days
 from feedgen.host import measures
 from feedgen.host.life import Life
+from feedgen.host.reload import take_over
+from feedgen.host.systemd import Notifier, Unit, public_and_private, sockets_given
 from feedgen.ingest.frames import Inlet
 from feedgen.ingest.jetstream import Client, State
 from feedgen.ingest.pipeline import Pipeline
@@ -108,6 +110,10 @@ class App:
         self.repositories: Repositories | None = None
         self.readers: KeptReaders | None = None
         self.history: History | None = None
+        self.reread: Callable[[], Settings] | None = None  # for SIGHUP
+        self.unit = Unit(Notifier(), self.life)
+        self.binds = [settings.service.bind]
+        self.private_binds = [settings.service.private_bind] if settings.service.private_bind else []
         self._stopping = asyncio.Event()
 
     def run(self) -> int:
@@ -120,6 +126,7 @@ class App:
             return EXIT_INTERRUPTED
 
     async def _run(self) -> int:
+        self._meet_systemd()
         self._catch_signals()
         return await self.serve(on_stopping=_dead_mans_switch)
 
@@ -148,8 +155,10 @@ class App:
             self.life.begin()
             log.info("answering", extra={"bind": address, "after_s": round(time.monotonic() - started_s, 2)})
             self.on_ready(address)
+            self.unit.ready(self.status())
             failure = await self._until_stopped(tasks)
             self.life.stop()
+            self.unit.stopping()
             on_stopping()
             await server.stop()
         if failure is not None:
@@ -164,10 +173,10 @@ class App:
         """Before everything else, so that a start which takes long can be watched."""
         beating = asyncio.create_task(self.life.run(), name="life")
         stack.callback(beating.cancel)
-        if not (bind := self.settings.service.private_bind):
+        if not self.private_binds:
             return
         parts = PrivateParts(self.life.late, self.life.unready, self._measure, self.clock)
-        server = Server(make_private_app(parts), [bind])
+        server = Server(make_private_app(parts), self.private_binds)
         await server.start()
         stack.push_async_callback(server.stop, 1.0)
         log.info("the private address answers", extra={"bind": server.addresses[0]})
@@ -240,7 +249,7 @@ class App:
             meet=self._meet,
             also_liked=AlsoLikedRoute(self.shelf.also_liked, handles, limits),
         )
-        server = Server(make_app(parts), [service.bind])
+        server = Server(make_app(parts), self.binds)
         await server.start()
         return server
 
@@ -321,7 +330,36 @@ class App:
         }
         return Health(True, fields)
 
+    def status(self) -> str:
+        """One line, for `systemctl status`."""
+        if self.client is None or self.pipeline is None or self.archive is None:
+            return "opening the data folder"
+        network, last_us = self.client.status, self.pipeline.status.last_us
+        behind = f"{max(0, self.clock.now_us() - last_us) / US_PER_S:.1f} s behind" if last_us else "nothing heard yet"
+        kept = f"{len(self.archive.graph.days)} days, {self.archive.names.count:,} people"
+        return f"{network.state}: {behind}, {network.events_s:.0f} events/s; {kept}"
+
     # --- beginning and end
+
+    def _meet_systemd(self) -> None:
+        pid = os.getpid()
+        self.unit = Unit(Notifier.from_environment(os.environ, pid), self.life)
+        public, private = public_and_private(sockets_given(os.environ, pid))
+        self.binds, self.private_binds = public or self.binds, private or self.private_binds
+        self.life.on_beat = lambda: self.unit.beat(self.status())
+        if self.unit.beat_s is not None:
+            self.life.beat_s = min(self.life.beat_s, self.unit.beat_s)
+
+    async def _reload(self) -> None:
+        """SIGHUP: what can change at once does, the rest is named."""
+        if self.reread is None:
+            return
+        self.unit.reloading()
+        try:
+            self.settings = take_over(self.settings, await asyncio.to_thread(self.reread))
+        except FeedgenError as error:
+            log.error("the settings stay as they were: %s", error)
+        self.unit.ready(self.status())
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -335,6 +373,14 @@ class App:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal, number)
+        reloads: set[asyncio.Task[None]] = set()
+
+        def on_hangup() -> None:
+            if self.life.ready and not reloads:  # one at a time
+                reloads.add(task := loop.create_task(self._reload()))
+                task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
 
     async def _until_stopped(self, parts: dict[str, Coroutine[Any, Any, None]]) -> BaseException | None:
         """Runs the parts until a signal, or until one of them ends, which none should. What it died of, if so."""

@@ -140,14 +140,16 @@ def run(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> None:
 
     The first start begins with the oldest events that the network's hosts still have (about a day and a half) and shows
     how far it is; later starts go on where the last one stopped. SIGTERM or Ctrl-C ends it cleanly within 10 seconds,
-    a second Ctrl-C at once. Without a network it says so, goes on trying, and serves what it knows.
+    a second Ctrl-C at once. SIGHUP reads the settings again. Without a network it says so, goes on trying, and serves
+    what it knows.
 
     \b
     Exit codes: 0 stopped on demand, 1 a part failed (the reason is the last line of the log), 2 bad settings.
     """
     settings = start(config, set_)
-    build = imported("feedgen.app:build")
-    ctx.exit(build(settings).run())
+    app = imported("feedgen.app:build")(settings)
+    app.reread = lambda: read(config, set_).get()
+    ctx.exit(app.run())
 
 
 @cli.command()

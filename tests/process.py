@@ -36,9 +36,12 @@ class Feedgen:
             command += ["--set", f"{name}={value}"]
         self.log: list[dict[str, Any]] = []
         self.started_s = time.monotonic()
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder)
+        self.process = self._launch(command, folder)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def _launch(self, command: list[str], folder: Path) -> subprocess.Popen[str]:
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder)
 
     def _read(self) -> None:
         assert self.process.stderr is not None

@@ -28,7 +28,7 @@ class Life:
     """`run` is the event loop's heartbeat. A part counts from its first sign of life on, and until `stop`."""
 
     def __init__(self, monotonic_s: Callable[[], float], late_s: float = LATE_S, beat_s: float = BEAT_S) -> None:
-        self._now_s, self._late_s, self._beat_s = monotonic_s, late_s, beat_s
+        self._now_s, self._late_s, self.beat_s = monotonic_s, late_s, beat_s
         self._seen_s: dict[str, float] = {}
         self._writer_s: Callable[[], float] = float
         self._pulse: Callable[[], Future[object]] | None = None
@@ -73,7 +73,7 @@ class Life:
             self._seen_s[EVENT_LOOP] = self._now_s()
             self._feel_pulse()
             self.on_beat()
-            await asyncio.sleep(self._beat_s)
+            await asyncio.sleep(self.beat_s)
 
     def _feel_pulse(self) -> None:
         if self._pulse is None or self.stopping:

@@ -40,6 +40,8 @@ HEAD_TIMEOUT_S: Final = 10.0  # from the first byte of a request (or the connect
 ANSWER_TIMEOUT_S: Final = 20.0  # from there to the last byte of the answer
 KEEP_ALIVE_S: Final = 150.0  # Caddy keeps upstream connections for 2 minutes: it must be the one to close
 STOP_TIMEOUT_S: Final = 8.0
+LAST_WORD_S: Final = 0.5  # who has connected when we stop may still say what they want
+SETTLE_S: Final = 0.05  # until connections that the kernel had accepted for us are in our hands
 
 connections = Gauge("feedgen_http_connections", "Open connections")
 cut_off = Counter("feedgen_http_cut_off_total", "Connections that we ended, by reason", "reason")
@@ -102,9 +104,10 @@ class Server:
         for path in self._unix_paths:
             with contextlib.suppress(OSError):
                 os.unlink(path)
+        await asyncio.sleep(SETTLE_S)
         await self._context.terminated.set()
         for connection in list(self._open.values()):
-            connection.close_when_idle()
+            connection.close_soon()
         if self._open:
             _, late = await asyncio.wait(list(self._open), timeout=timeout_s)
             if late:
@@ -241,7 +244,7 @@ class _Connection:
                     self._server,
                     self._send,
                 )
-                self._expect("head", HEAD_TIMEOUT_S)
+                self._expect("head", LAST_WORD_S if self._context.terminated.is_set() else HEAD_TIMEOUT_S)
                 self._reading = self._loop.create_task(self._read())
                 # Not `await`: a cancelled reading is an end like any other, a cancelled connection is not.
                 await asyncio.wait([self._reading])
@@ -262,6 +265,13 @@ class _Connection:
             return False
         self._close()
         return True
+
+    def close_soon(self) -> None:
+        """The end of the server: who asks, or has just come to ask, is still answered."""
+        if self._reason == "head" and not self._busy:
+            self._expect("head", LAST_WORD_S)
+        else:
+            self.close_when_idle()
 
     def abort(self) -> None:
         """Ends it now, whatever is under way."""
