@@ -42,6 +42,7 @@ from feedgen.ingest.progress import Reporter
 from feedgen.rank.listing import ListRules
 from feedgen.rank.params import RankParams, preset
 from feedgen.rank.pool import lists_made
+from feedgen.rank.spam import Spammers
 from feedgen.serve.also_liked import AlsoLikedRoute
 from feedgen.serve.documents import ServiceIdentity
 from feedgen.serve.handles import Handles
@@ -65,6 +66,7 @@ SWITCH_S: Final = 0.001  # a page must not wait long for the thread that listens
 MEET_S: Final = 1.5  # how long a first page may wait for what the reader's own repository tells,
 MET_WITHIN_S: Final = 2.0  # and not past this time from its arrival: ranking needs some of its 3 s
 ORDERS_S: Final = 1.0  # between two looks for what a command of the operator's asked for
+SPAM_S: Final = 300.0  # between two looks for spammers
 STALE_US: Final = 600 * US_PER_S
 CURSOR_KEY: Final = "cursor_key"
 EXIT_FAILED: Final = 1
@@ -227,6 +229,7 @@ class App:
             "progress": reporter.run(),
             "days": _watch(archive.days),
             "popular": self.shelf.run(),
+            "spam": _watch_for_spam(archive, self.clock),
             "readers": self.readers.run(),
             "history": self.history.run(),
         }
@@ -421,6 +424,18 @@ async def _watch(days: Days) -> None:
 def document_metrics() -> str:
     """docs/metrics.md: importing this module has named every metric of the service."""
     return document(all_metrics())
+
+
+async def _watch_for_spam(archive: Archive, clock: Clock) -> None:
+    """Now and then looks for accounts that like as no person does, and takes the weight of their likes away."""
+    spammers = Spammers()
+
+    def look() -> None:
+        archive.graph.set_spammers(spammers.look(archive.library.view(), clock.now_us()))
+
+    while True:
+        await asyncio.sleep(SPAM_S)
+        await asyncio.to_thread(look)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -35,7 +35,7 @@ from feedgen.graph.people import MAX_PEOPLE, People
 from feedgen.graph.sealed import Damaged, SealedDay
 from feedgen.graph.source import DaySource
 from feedgen.graph.view import View
-from feedgen.ingest.events import GONE
+from feedgen.ingest.events import GONE, SPAMMY
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ class Graph:
         self._open: LiveDay | None = None
         self._people = People()
         self._ahead = Ahead()
+        self._spammers = np.empty(0, np.uint32)
         self._pending: dict[int, list[Change]] = {}
         self._spoiled: set[int] = set()
         self._versions: dict[int, int] = {}  # told since the sidecar's build began
@@ -265,8 +266,19 @@ class Graph:
                     sealed.version = version
 
     def set_person_flags(self, people: npt.ArrayLike, flags: npt.ArrayLike) -> None:
-        """Flags of some people become these."""
-        self._people.flags[np.asarray(people, np.int64)] = np.asarray(flags, np.uint8)
+        """Flags of some people become these. Whether their likes carry weight is not among them."""
+        who = np.asarray(people, np.int64)
+        with self._lock:
+            weightless = self._people.flags[who] & np.uint8(SPAMMY)
+            self._people.flags[who] = np.asarray(flags, np.uint8) & np.uint8(0xFF ^ SPAMMY) | weightless
+
+    def set_spammers(self, people: npt.ArrayLike) -> None:
+        """The likes of these people carry no weight, and those of all others do. Any thread may tell."""
+        spammers = own_array(people, np.uint32)
+        with self._lock:
+            self._people.flags[np.setdiff1d(self._spammers, spammers)] &= np.uint8(0xFF ^ SPAMMY)
+            self._people.flags[spammers] |= np.uint8(SPAMMY)
+            self._spammers = spammers
 
     # The life of a day
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 
 from feedgen.graph.access import FIELDS, Arrays
+from feedgen.graph.graph import Graph
 from feedgen.graph.view import View
 from feedgen.rank.kernel import rank
 from feedgen.rank.listing import PERSONAL, ListRules, Source, make_list
@@ -12,6 +16,7 @@ from feedgen.rank.pace import Pace
 from feedgen.rank.params import CHEAP
 from feedgen.rank.popular import Popular
 from feedgen.rank.request import request
+from feedgen.rank.spam import find_spammers
 
 
 def empty_view() -> View:
@@ -28,3 +33,13 @@ def warm() -> None:
     make_list(view, [Source(PERSONAL, ranked.ints)], ListRules())
     Pace().measure(view, 0)
     Popular().refresh(view, 0, 1_000_000)
+    _warm_spam()
+
+
+def _warm_spam() -> None:
+    """It looks at days, so there must be one."""
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Graph(Path(folder))
+        graph.start_day(0)
+        find_spammers(graph.view(), 0)
+        graph.close()

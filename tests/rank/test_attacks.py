@@ -7,12 +7,17 @@ from random import Random
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from feedgen.core.ids import US_PER_DAY, US_PER_S
+from feedgen.graph.access import I64, U32
 from feedgen.ingest.events import SPAMMY
 from feedgen.rank.kernel import rank
 from feedgen.rank.params import DEFAULT, FORYOU, HOUR_US, RankParams
 from feedgen.rank.request import R_BEST, request
+from feedgen.rank.spam import Spammers
+from feedgen.simnet.world import World as Network
+from scripts.benchmarks._made_up import MadeUp
 from tests.rank.world import World
 
 START_US = 20_400 * US_PER_DAY
@@ -129,3 +134,74 @@ def test_a_future_date_gains_nothing() -> None:
         found = rank(world.view, FORYOU.formula(), request(NOW_US, reader=READER, seeds=seeds, seed_times=times))
         scores.append(dict(zip(found.posts.tolist(), found.scores.tolist(), strict=True))[post])
     assert np.isclose(scores[0], scores[1], rtol=0, atol=0)
+
+
+# --- 500 accounts that work together, on the made-up network
+
+BOSS_POSTS = 8
+READERS = 60
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    world = Network(7, 1200, START_US + 2 * US_PER_DAY, events_per_person_day=60)
+    for _ in world.events(START_US + 3 * US_PER_DAY - US_PER_S):
+        pass
+    return world
+
+
+def collude(network: Network, boss: list[int], how: str) -> tuple[U32, I64, I64]:
+    """What 500 accounts do so that the boss's posts come first in everybody's list."""
+    chance, us, likes = np.random.default_rng(3), network.post_column("us"), network.post_column("likes")
+    today = np.flatnonzero(us >= START_US + 2 * US_PER_DAY)
+    loved = today[np.argsort(-likes[today], kind="stable")[:300]]
+    who, what, when = [], [], []
+    for shill in range(500):
+        if how == "everything":
+            camouflage, boss_after_us = chance.choice(today, min(3200, today.size), replace=False), 300 * US_PER_S
+        else:
+            camouflage = chance.choice(loved, 40, replace=False)
+            boss_after_us = 3 * US_PER_S if how == "at once" else (300 + shill) * US_PER_S
+        posts = np.concatenate([camouflage, boss])
+        who.append(np.full(posts.size, network.n_people + shill, np.uint32))
+        what.append(posts)
+        when.append(us[posts] + np.where(np.isin(posts, boss), boss_after_us, 120 * US_PER_S))
+    return np.concatenate(who), np.concatenate(what), np.concatenate(when)
+
+
+def reach(network: Network, how: str) -> tuple[float, float]:
+    """In which share of readers' first 30 posts the boss is, before and after a look for spammers."""
+    authors, us = network.post_column("author"), network.post_column("us")
+    plain = (network.post_column("parent") < 0) & (us > network.now_us - 20 * HOUR_US) & (us < network.now_us - HOUR_US)
+    by_author = np.bincount(authors[plain], minlength=network.n_people)
+    boss = np.flatnonzero(plain & (authors == int(by_author.argmax())))[-BOSS_POSTS:]
+    assert boss.size == BOSS_POSTS
+    made_up = MadeUp(network)
+    try:
+        made_up.add(*collude(network, boss.tolist(), how))
+        before = _reach(made_up, boss)
+        made_up.graph.set_spammers(Spammers().look(made_up.graph.view(), network.now_us))
+        flagged = np.flatnonzero(made_up.graph.view().arrays.person_flags[: network.n_people + 500] & SPAMMY)
+        assert (flagged >= network.n_people).all()  # nobody else is taken for one
+        return before, _reach(made_up, boss)
+    finally:
+        made_up.close()
+
+
+def _reach(made_up: MadeUp, boss: NDArray[np.intp]) -> float:
+    view, network, wanted = made_up.graph.view(), made_up.world, set(made_up.number_of[boss].tolist())
+    readers, met = network.sample_readers(READERS, min_likes=20), 0
+    for reader in readers:
+        seeds, times = view.likes_of(reader, 500)
+        q = request(network.now_us, reader=reader, seeds=seeds, seed_times=times, excluded=seeds)
+        met += bool(wanted & set(rank(view, DEFAULT.formula(), q).posts[:30].tolist()))
+    return met / len(readers)
+
+
+@pytest.mark.parametrize("how", ["everything", "at once", "patiently"])
+def test_five_hundred_colluding_accounts(network: Network, how: str) -> None:
+    """Who hides like a person is not found out: that is measured here, too."""
+    before, after = reach(network, how)
+    print(f"500 accounts, {how}: in the first 30 of {before:.0%} of readers; after a look for spammers {after:.0%}")
+    if how != "patiently":
+        assert before > 0.3 and after < 0.05
