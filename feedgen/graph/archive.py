@@ -75,12 +75,10 @@ class Archive:
         days = self.writer.days()
         newest = days[-1] if days and not self.writer.is_sealed(days[-1]) else None
         past = [self.truth(day) for day in days if day != newest]
-        report = self.graph.load(past, None)
+        report = self.graph.load(past, self.truth(newest) if newest is not None else None)
         for person in self.names.erasing():
             # Their DIDs are gone; a crash may have come before the arrays were told. Their rows go with the next sweep.
             self.graph.erase_person(person)
-        if newest is not None:
-            self.graph.replay(self.truth(newest))
         count = self.names.count
         if count:
             self.graph.set_person_flags(np.arange(count), self.names.flags[:count])

@@ -28,6 +28,7 @@ from feedgen.graph import edit
 from feedgen.graph.access import FIELDS, I64, U8, U16, U32, US_PER_DAY, Arrays
 from feedgen.graph.ahead import Ahead
 from feedgen.graph.build import DRAFT, build, put_in_place
+from feedgen.graph.bulk import MAX_FOLLOWS, Filling, rating_pieces
 from feedgen.graph.counting import count_day, recount
 from feedgen.graph.live import MAX_POSTS, LiveDay
 from feedgen.graph.memory import own_array
@@ -42,7 +43,6 @@ log = logging.getLogger(__name__)
 SUFFIX: Final = ".idx"
 MAX_DAYS: Final = 200  # slots come around after 256 days; old numbers must be gone from all lists by then
 MAX_PENDING: Final = 200_000  # changes to a day while its sidecar is built; beyond, the build starts again
-REPLAY_ROWS: Final = 1 << 18  # rows between two moments in which a background thread may take the lock
 RETIRE_POLL_S: Final = 0.2
 VERIFY_PAUSE: Final = 3.0  # idle seconds per busy second while checksums are verified
 
@@ -190,7 +190,7 @@ class Graph:
                 own_array(ticks, np.uint16), own_array(flags, np.uint16),
                 own_array(languages, np.uint8), own_array(abouts, np.uint32),
             )  # fmt: skip
-            early = (which >> 10) // US_PER_DAY > day.day  # odd keys are negative
+            early = which >= (day.day + 1) * US_PER_DAY << 10  # odd keys are negative
             if early.any() and self._ahead.add(who[early], which[early], numbers[early], self._arrays):
                 self._publish()
 
@@ -327,34 +327,44 @@ class Graph:
                     base = np.uint32(sealed.slot << 24)
                     self._ahead.add_numbers(sealed.ahead | base, self._arrays)
             self._publish()
+        if open_source is not None:
+            self.replay(open_source)
         self._minder.submit(self._mind, by_day)
         for day in report.doubtful:
             self._report(day, "we stopped while changes were on their way to it")
             self._builder.submit(self._rebuild, day, by_day[day])
-        if open_source is not None:
-            self.replay(open_source)
         return report
 
     def replay(self, source: DaySource) -> None:
-        """The open day from the truth, a piece at a time."""
+        """The open day from the truth. Nothing else may be added to it meanwhile."""
         self.start_day(source.day)
         day = self._the_open_day()
-        actor, post, tick = source.ratings()
-        columns = source.posts()
-        order = np.argsort(columns[0], kind="stable")
-        for at in range(0, order.size, REPLAY_ROWS):
-            here = order[at : at + REPLAY_ROWS]
-            self.add_posts(*(column[here] for column in columns))
-        own = post[(post >> 24) == day.slot]
+        filling = Filling(day.slot, MAX_PEOPLE)
+        pieces = rating_pieces(source)
+        with ThreadPoolExecutor(1, "graph-posts") as other:
+            follows = other.submit(self._replay_posts, source)
+            filling.take(pieces)
+            actors, subjects = follows.result()
         with self._lock:
-            end = min(int(own.max() & 0xFF_FFFF) + 1 if own.size else 0, MAX_POSTS)
-            day.skip_posts(self._arrays, self._row(day.day), end)
-        for at in range(0, actor.size, REPLAY_ROWS):
-            end = at + REPLAY_ROWS
-            self.add_ratings(actor[at:end], post[at:end], tick[at:end])
-        follower, followed = source.follows()
-        for at in range(0, follower.size, REPLAY_ROWS):
-            self.add_follows(follower[at : at + REPLAY_ROWS], followed[at : at + REPLAY_ROWS])
+            filling.fill(day, self._arrays, self._row(day.day), actors[:MAX_FOLLOWS], subjects[:MAX_FOLLOWS])
+            self._people.top = max(self._people.top, filling.top)
+            self._publish()
+        if filling.refused:
+            _refused.add(filling.refused)
+        for piece in pieces:  # more than what may be taken in bulk
+            self.add_ratings(*piece)
+        if actors.size > MAX_FOLLOWS:
+            self.add_follows(actors[MAX_FOLLOWS:], subjects[MAX_FOLLOWS:])
+
+    def _replay_posts(self, source: DaySource) -> tuple[U32, U32]:
+        """What comes in between is read ahead: the follows."""
+        columns = source.posts()
+        if not (columns[0][1:] > columns[0][:-1]).all():
+            order = np.argsort(columns[0], kind="stable")
+            self.add_posts(*(column[order] for column in columns))
+        else:
+            self.add_posts(*columns)
+        return source.follows()
 
     def flush(self) -> None:
         """Changes to sealed days reach the disk. Now and then, from any thread; saves rebuilding after a power cut."""

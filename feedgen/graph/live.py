@@ -83,9 +83,9 @@ FILL: Final = 0.6  # of an open-addressing table, at most
 
 # What the writer counts, as words of `LiveDay.state`.
 _POSTS: Final = 0
-_LISTS: Final = 1  # + 0, 1, 2: how many lists OLD, LIKES, FOLLOWS have
-_TOPS: Final = 4  # + 0, 1, 2: words taken from their arenas
-_EDGES: Final = 8
+LISTS: Final = 1  # + 0, 1, 2: how many lists OLD, LIKES, FOLLOWS have
+TOPS: Final = 4  # + 0, 1, 2: words taken from their arenas
+EDGES: Final = 8
 
 
 @inline
@@ -99,10 +99,10 @@ def _append(a: Arrays, d: int, group: int, heads: int, i: int, value: int, tick:
     values, ticks = a.days[d, group + VALUES], a.days[d, group + TICKS]
     if used == size:
         size = min(max(2 * size, 2), LARGEST_BLOCK)
-        top = state[_TOPS + arena]
+        top = state[TOPS + arena]
         if top + size + 1 > a.days[d, group + LENGTH]:
             return False
-        state[_TOPS + arena] = top + size + 1
+        state[TOPS + arena] = top + size + 1
         store_u32(values, top, block)
         block, used = top, 0
     at = block + used + 1
@@ -119,8 +119,8 @@ def _list_for(a: Arrays, d: int, group: int, key: int, state: I64, arena: int) -
     found = table_find(a.days[d, group + KEYS], a.days[d, group + SHIFT], key)
     if found >= 0:
         return found
-    i = i64(state[_LISTS + arena])
-    state[_LISTS + arena] = i + 1
+    i = i64(state[LISTS + arena])
+    state[LISTS + arena] = i + 1
     _table_put(a.days[d, group + KEYS], a.days[d, group + SHIFT], (i + 1) << 32 | key)
     return i
 
@@ -147,18 +147,20 @@ def _already(a: Arrays, d: int, actor: int, post: int, person_list: int, liker_h
 
 
 @inline
-def _edge_bits(actor: int, post: int) -> tuple[int, int]:
-    """(hash, the four bits of a filter's word) of an edge."""
+def edge_bits(actor: int, post: int) -> tuple[int, int]:
+    """(which word of a filter, the four bits of it) of an edge. The words of one person are near each other, so that
+    filling the filter person by person stays in the processor's cache.
+    """
     h = (actor << 32 | post) * -7046029254386353131
     h = (h ^ ((h >> 32) & 0xFFFF_FFFF)) * -4658895280553007687
     bits = i64(1) << (h & 63) | i64(1) << ((h >> 6) & 63) | i64(1) << ((h >> 12) & 63) | i64(1) << ((h >> 18) & 63)
-    return (h >> 24) & 0xFF_FFFF_FFFF, bits
+    return (mix32(actor) >> 22) << 12 | (h >> 24) & 0xFFF, bits
 
 
 @inline
 def _may_have(edges: I64, actor: int, post: int) -> bool:
     """False when the edge was never added today; nearly always, at that."""
-    h, bits = _edge_bits(actor, post)
+    h, bits = edge_bits(actor, post)
     word: int = edges[h & (edges.size - 1)]
     return word & bits == bits
 
@@ -187,7 +189,7 @@ def _fetch(a: Arrays, d: int, actors: U32, posts: U32, start: int, end: int, edg
             prefetch(a.days[d, OWN], 8 * (post & 0xFF_FFFF))
         else:
             prefetch(old, 8 * (mix32(post) >> a.days[d, OLD + SHIFT]))
-        h, _ = _edge_bits(actor, post)
+        h, _ = edge_bits(actor, post)
         prefetch(edges.ctypes.data, 8 * (h & (edges.size - 1)))
         prefetch(a.person_ratings.ctypes.data, 4 * actor)
         row = i64(a.slot_row[post >> 24])
@@ -247,10 +249,10 @@ def _add_ratings(a: Arrays, d: int, actors: U32, posts: U32, ticks: U16, state: 
         if not _append(a, d, LIKES, a.days[d, LIKES + HEADS], person, post, tick, state, 1):
             refused += 1
             continue
-        h, bits = _edge_bits(actor, post)
+        h, bits = edge_bits(actor, post)
         edges[h & (edges.size - 1)] |= bits
         added[e] = 1
-        state[_EDGES] += 1
+        state[EDGES] += 1
         add_count(a, post, 1)
         add_person_ratings(a, actor, 1)
     return refused
@@ -267,7 +269,7 @@ def _refill_filter(a: Arrays, d: int, edges: I64) -> None:
             while length > 0:
                 _, used = block_of(length)
                 for at in range(block + 1, block + used + 1):
-                    h, bits = _edge_bits(slot & 0xFFFF_FFFF, load_u32(a.days[d, LIKES + VALUES], at))
+                    h, bits = edge_bits(slot & 0xFFFF_FFFF, load_u32(a.days[d, LIKES + VALUES], at))
                     edges[h & (edges.size - 1)] |= bits
                 length -= used
                 block = load_u32(a.days[d, LIKES + VALUES], block)
@@ -340,13 +342,12 @@ def _blank(a: Arrays, d: int, n: int) -> None:
 
 
 @inline
-def _find_put(a: Arrays, d: int, n: int, author: int, key: int) -> None:
-    shift = a.days[d, FIND_SHIFT]
+def _find_put(table: int, shift: int, n: int, author: int, key: int) -> None:
     hashed = mix_key(author, key)
     i = hashed >> shift
-    while load_u32(a.days[d, FIND], i) != 0:
+    while load_u32(table, i) != 0:
         i = (i + 1) & ((1 << (32 - shift)) - 1)
-    store_u32_release(a.days[d, FIND], i, (hashed & 0xFF) << 24 | (n + 1))
+    store_u32_release(table, i, (hashed & 0xFF) << 24 | (n + 1))
 
 
 @njit
@@ -363,7 +364,10 @@ def _add_posts(
     state: I64,
 ) -> None:
     """New posts. Numbers that were skipped stay blank."""
+    table, shift = a.days[d, FIND], a.days[d, FIND_SHIFT]
     for p in range(posts.size):
+        if p + FETCH < posts.size:
+            prefetch(table, 4 * (mix_key(i64(authors[p + FETCH]), keys[p + FETCH]) >> shift))
         n = i64(posts[p]) & 0xFF_FFFF
         for gap in range(state[_POSTS], n):
             _blank(a, d, gap)
@@ -376,7 +380,7 @@ def _add_posts(
         if n >= state[_POSTS]:
             store_i64_release(a.days[d, POSTS], 0, n + 1)
         if authors[p] != NO_PERSON:
-            _find_put(a, d, n, authors[p], keys[p])
+            _find_put(table, shift, n, i64(authors[p]), keys[p])
 
 
 @njit
@@ -392,6 +396,12 @@ def _refill_table(old: I64, new: I64, new_address: int, shift: int) -> None:
     for slot in old:
         if slot != 0:
             _table_put(new_address, shift, slot)
+
+
+@njit
+def _index(keys: U32, table: int, shift: int) -> None:
+    for i in range(keys.size):
+        _table_put(table, shift, (i + 1) << 32 | i64(keys[i]))
 
 
 @njit
@@ -415,7 +425,7 @@ def _shift_for(items: int) -> int:
     return 32 - bits
 
 
-class _Group:
+class Group:
     """The lists of one kind: a table from keys to lists, their heads, an arena of values and perhaps of ticks."""
 
     def __init__(self, field: int, arena: int, words: int, with_ticks: bool) -> None:
@@ -450,18 +460,23 @@ class _Group:
         self.table, self.shift = table, shift
         return True
 
+    def index(self, keys: U32) -> None:
+        """Lists were made without the table, in the order of their keys."""
+        self.grow(keys.size)
+        _index(keys, address(self.table), self.shift)
+
 
 class Doubles:
-    """How many more records say the same as one that is in the arrays, by (actor, value)."""
+    """How many more records say the same as one that is in the arrays, by actor << 32 | value."""
 
     def __init__(self) -> None:
-        self._more: dict[tuple[int, int], int] = {}
+        self._more: dict[int, int] = {}
         self._complete = True
 
     def add(self, actors: U32, values: U32, added: U8) -> None:
         """Count those that were not added, since they were there."""
         at = np.flatnonzero(added == 0)
-        for pair in zip(actors[at].tolist(), values[at].tolist(), strict=True):
+        for pair in (actors[at].astype(np.int64) << 32 | values[at]).tolist():
             if pair in self._more or len(self._more) < MAX_DOUBLES:
                 self._more[pair] = self._more.get(pair, 0) + 1
             else:
@@ -469,13 +484,19 @@ class Doubles:
 
     def take(self, actor: int, value: int) -> bool | None:
         """One record is gone: whether another is left. None when there were too many to remember."""
-        more = self._more.pop((actor, value), 0)
+        pair = actor << 32 | value
+        more = self._more.pop(pair, 0)
         if more > 1:
-            self._more[actor, value] = more - 1
+            self._more[pair] = more - 1
         return True if more else False if self._complete else None
 
+    def take_over(self, pairs: I64, more: I64, complete: bool) -> None:
+        """Start with these, each said so many times more; they are at most MAX_DOUBLES."""
+        self._more = dict(zip(pairs.tolist(), more.tolist(), strict=True))
+        self._complete = complete
+
     def forget(self, actor: int) -> None:
-        for pair in [pair for pair in self._more if pair[0] == actor]:
+        for pair in [pair for pair in self._more if pair >> 32 == actor]:
             del self._more[pair]
 
 
@@ -487,9 +508,9 @@ class LiveDay:
         self.state: I64 = np.zeros(16, np.int64)
         self.counts: U16 = reserve(np.uint16, MAX_POSTS)
         self.counted = True
-        self._edges: I64 = np.zeros(QUIET_FILTER_WORDS, np.int64)
+        self.filter: I64 = np.zeros(QUIET_FILTER_WORDS, np.int64)
         self.double_ratings, self.double_follows = Doubles(), Doubles()
-        self._own_heads: I64 = reserve(np.int64, MAX_POSTS)
+        self.own_heads: I64 = reserve(np.int64, MAX_POSTS)
         self._columns: dict[int, npt.NDArray[Any]] = {
             AUTHOR: reserve(np.uint32, MAX_POSTS),
             KEY: reserve(np.int64, MAX_POSTS),
@@ -500,10 +521,10 @@ class LiveDay:
         }
         self._find: U32 = np.zeros(1 << FIRST_TABLE_BITS, np.uint32)
         self._find_shift = 32 - FIRST_TABLE_BITS
-        self._groups = (
-            _Group(OLD, 0, MAX_ARENA, True),
-            _Group(LIKES, 1, MAX_ARENA, True),
-            _Group(FOLLOWS, 2, MAX_FOLLOW_ARENA, False),
+        self.groups = (
+            Group(OLD, 0, MAX_ARENA, True),
+            Group(LIKES, 1, MAX_ARENA, True),
+            Group(FOLLOWS, 2, MAX_FOLLOW_ARENA, False),
         )
 
     @property
@@ -512,7 +533,7 @@ class LiveDay:
 
     @property
     def edges(self) -> int:
-        return int(self.state[_EDGES])
+        return int(self.state[EDGES])
 
     def row(self) -> I64:
         row = np.zeros(FIELDS, np.int64)
@@ -520,24 +541,24 @@ class LiveDay:
         row[POSTS] = address(self.state)
         for field, column in self._columns.items():
             row[field] = address(column)
-        row[COUNT], row[OWN] = address(self.counts), address(self._own_heads)
+        row[COUNT], row[OWN] = address(self.counts), address(self.own_heads)
         row[FIND], row[FIND_SHIFT] = address(self._find), self._find_shift
-        for group in self._groups:
+        for group in self.groups:
             group.fill_row(row)
         return row
 
     def keep(self) -> tuple[object, ...]:
         """What a row's addresses point into, as of now."""
-        tables = tuple(group.table for group in self._groups)
+        tables = tuple(group.table for group in self.groups)
         return (self, self._find, *tables)
 
     def grow_for_ratings(self, ratings: int) -> bool:
-        old, likes, _ = self._groups
-        grown = old.grow(int(self.state[_LISTS]) + ratings)
-        return likes.grow(int(self.state[_LISTS + 1]) + ratings) or grown
+        old, likes, _ = self.groups
+        grown = old.grow(int(self.state[LISTS]) + ratings)
+        return likes.grow(int(self.state[LISTS + 1]) + ratings) or grown
 
     def grow_for_follows(self, follows: int) -> bool:
-        return self._groups[2].grow(int(self.state[_LISTS + 2]) + follows)
+        return self.groups[2].grow(int(self.state[LISTS + 2]) + follows)
 
     def grow_for_posts(self, a: Arrays, d: int, posts: int) -> bool:
         shift = _shift_for(self.posts + posts)
@@ -551,22 +572,23 @@ class LiveDay:
     def add_ratings(self, a: Arrays, d: int, actors: U32, posts: U32, ticks: U16) -> tuple[npt.NDArray[np.bool_], int]:
         """(which edges are new, how many were refused)."""
         added = np.zeros(actors.size, np.uint8)
-        if self.edges > QUIET_EDGES and self._edges.size == QUIET_FILTER_WORDS:
-            self._get_busy(a, d)
-        refused = _add_ratings(a, d, actors, posts, ticks, self.state, self._edges, added)
+        if self.edges > QUIET_EDGES and self.filter.size == QUIET_FILTER_WORDS:
+            self.expect_many()
+            _refill_filter(a, d, self.filter)
+        refused = _add_ratings(a, d, actors, posts, ticks, self.state, self.filter, added)
         self.double_ratings.add(actors, posts, added)
         return added.view(np.bool_), refused
 
-    def _get_busy(self, a: Arrays, d: int) -> None:
-        self._edges = reserve(np.int64, FILTER_WORDS)
-        want_large_pages(self._edges)
+    def expect_many(self) -> None:
+        """More than QUIET_EDGES: large pages, and a filter that is empty yet."""
+        self.filter = reserve(np.int64, FILTER_WORDS)
+        want_large_pages(self.filter)
         want_large_pages(self.counts)
-        want_large_pages(self._own_heads)
+        want_large_pages(self.own_heads)
         for column in self._columns.values():
             want_large_pages(column)
-        for group in self._groups:
+        for group in self.groups:
             group.want_large_pages()
-        _refill_filter(a, d, self._edges)
 
     def forget_doubles(self, person: int) -> None:
         self.double_ratings.forget(person)
@@ -574,7 +596,7 @@ class LiveDay:
 
     def has_edges(self, a: Arrays, d: int, actors: U32, posts: U32) -> npt.NDArray[np.bool_]:
         out = np.zeros(actors.size, np.uint8)
-        _has_edges(a, d, actors, posts, self._edges, out)
+        _has_edges(a, d, actors, posts, self.filter, out)
         return out.view(np.bool_)
 
     def add_follows(self, a: Arrays, d: int, actors: U32, subjects: U32) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,18 @@ class TruthDay:
         order = np.argsort(tick, kind="stable")
         return actor[order], post[order], tick[order]
 
+    def rating_pieces(self) -> Iterator[tuple[U32, U32, U16]]:
+        """The same, a piece at a time."""
+        if self.sealed:
+            yield self.ratings()
+            return
+        with DayReader(self.path) as reader:
+            yield from reader.rating_pieces(self._names.flags, GONE)
+
     def posts(self) -> tuple[U32, U32, I64, U16, U16, U8, U32]:
         with DayReader(self.path) as reader:
-            rows = reader.posts()
-        keep = self._there(rows.author)
+            rows = reader.posts() if self.sealed else reader.open_posts(self._names.flags, GONE)
+        keep = self._there(rows.author) if self.sealed else None
         if keep is not None:
             rows = Posts(*(getattr(rows, name)[keep] for name in Posts.__slots__))
         return rows.post, rows.author, rows.key, rows.tick, rows.flags, rows.language, rows.about

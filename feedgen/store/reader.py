@@ -19,10 +19,11 @@ from feedgen.core.errors import StoreError
 from feedgen.core.ids import NO_PERSON
 from feedgen.ingest.batch import Cursor
 from feedgen.store import rows as r
-from feedgen.store.rows import I64, U32, FollowRows, LogPart, Posts, Ratings, Records
+from feedgen.store.pieces import posts_left, rating_columns
+from feedgen.store.rows import I64, U8, U16, U32, FollowRows, LogPart, Posts, Ratings, Records
 from feedgen.store.sqlite import open_reader, spoken
 
-CHUNK_BYTES: Final = 32 << 20  # of blobs decoded in one piece
+CHUNK_BYTES: Final = 14 << 20  # of blobs decoded in one piece: somewhat less than a million ratings
 PEOPLE_CHUNK: Final = 20_000
 
 
@@ -91,11 +92,23 @@ class DayReader:
         parts = list(self._sealed_ratings(keys) if self.sealed else self._open_ratings(keys))
         return _joined(parts)
 
+    def rating_pieces(self, flags: U8, gone: int) -> Iterator[tuple[U32, U32, U16]]:
+        """(actors, posts, ticks) of an open day, in order of witnessing, a piece at a time; without people who have
+        these flags.
+        """
+        removed = self._removed()
+        for numbers, near, near_starts, wide, wide_starts in self._log_chunks():
+            _apply_removals(near, wide, removed, numbers, near_starts, wide_starts)
+            yield rating_columns(near, wide, flags, gone)
+
+    def open_posts(self, flags: U8, gone: int) -> Posts:
+        """The posts of an open day by number; without those of people who have these flags."""
+        removed = np.frombuffer(self._blob("removed_posts"), r.REMOVED_POST)["post"].copy()
+        return posts_left(np.frombuffer(self._blob("posts"), r.POST), removed, flags, gone)
+
     def posts(self) -> Posts:
         if not self.sealed:
-            gone = np.frombuffer(self._blob("removed_posts"), r.REMOVED_POST)["post"]
-            posts = r.decode_posts(np.frombuffer(self._blob("posts"), r.POST))
-            return _without(posts, gone)
+            return self.open_posts(np.empty(0, np.uint8), 0)
         people, blobs = self._people("posts")
         own = np.frombuffer(b"".join(blobs), r.OWN_POST)
         author = np.repeat(people, [len(b) // r.OWN_POST.itemsize for b in blobs])
@@ -109,7 +122,11 @@ class DayReader:
             own = np.frombuffer(b"".join(blobs), r.FOLLOW)
             actor = np.repeat(people, [len(b) // r.FOLLOW.itemsize for b in blobs])
             return FollowRows(actor, own["key"].copy(), own["subject"].copy())
-        return self.log_since(0).follows
+        sql = (
+            "SELECT n, NULL, NULL, NULL, follows, NULL, NULL, removed_follows, far_follows FROM log"
+            " WHERE follows IS NOT NULL OR removed_follows IS NOT NULL OR far_follows IS NOT NULL ORDER BY n"
+        )
+        return _live_follows(self._all(sql))[0]
 
     def log_since(self, first: int, limit_rows: int = 0) -> LogPart:
         """Commits numbered `first` and up (at most `limit_rows` of them, if given) of an open day. Ask again with its
@@ -198,7 +215,6 @@ class DayReader:
         removed = self._removed()
         all_near, all_wide = [], []
         for numbers, near, near_starts, wide, wide_starts in self._log_chunks():
-            near, wide = near.copy(), wide.copy()
             _apply_removals(near, wide, removed, numbers, near_starts, wide_starts)
             all_near.append(near[(near["actor"] >= low) & (near["actor"] < high)])
             all_wide.append(wide[(wide["actor"] >= low) & (wide["actor"] < high)])
@@ -215,8 +231,12 @@ class DayReader:
         with spoken(self.path):
             return self._db.execute(sql, values).fetchall()
 
-    def _blob(self, column: str) -> bytes:
-        return b"".join([b for (b,) in self._all(f"SELECT {column} FROM log WHERE {column} IS NOT NULL ORDER BY n")])
+    def _blob(self, column: str) -> bytearray:
+        joined = bytearray()
+        with spoken(self.path):
+            for (blob,) in self._db.execute(f"SELECT {column} FROM log WHERE {column} IS NOT NULL ORDER BY n"):
+                joined += blob
+        return joined
 
     def _people(self, column: str) -> tuple[U32, list[bytes]]:
         rows = self._all(f"SELECT person, {column} FROM people WHERE {column} IS NOT NULL")
@@ -225,7 +245,6 @@ class DayReader:
     def _open_ratings(self, keys: bool) -> Iterator[Ratings]:
         removed = self._removed()
         for numbers, near, near_starts, wide, wide_starts in self._log_chunks():
-            near, wide = near.copy(), wide.copy()
             _apply_removals(near, wide, removed, numbers, near_starts, wide_starts)
             yield r.decode_ratings(self.day, near, wide, keys)
 
@@ -247,9 +266,9 @@ class DayReader:
                     return
                 yield (
                     np.array(numbers, np.int64),
-                    np.frombuffer(b"".join(near), r.LOG_RATING),
+                    np.frombuffer(bytearray().join(near), r.LOG_RATING),  # writable, to make holes in
                     _starts([len(b) // r.LOG_RATING.itemsize for b in near]),
-                    np.frombuffer(b"".join(wide), r.LOG_WIDE),
+                    np.frombuffer(bytearray().join(wide), r.LOG_WIDE),
                     _starts([len(b) // r.LOG_WIDE.itemsize for b in wide]),
                 )
 
