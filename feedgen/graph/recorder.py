@@ -91,8 +91,9 @@ class Recorder:
             self._graph.start_day(day)
         draft = _Draft(self._names, self._writer, self._graph, day, batch)
         draft.add()
+        people = self._deleting(batch.rare)
         for event in batch.rare:
-            self._rare(draft, event)
+            self._rare(draft, event, people)
         self._writer.commit(batch.cursor)
         self._erasing.clear()
         draft.show()
@@ -106,9 +107,14 @@ class Recorder:
 
     # --- what is rare, one by one
 
-    def _rare(self, draft: _Draft, event: Event) -> None:
+    def _deleting(self, rare: list[Event]) -> dict[str, int]:
+        """The numbers of those who delete something: all at once, because one by one costs much more."""
+        dids = [event.did for event in rare if isinstance(event, Delete)]
+        return dict(zip(dids, self._names.number(dids).tolist(), strict=True)) if dids else {}
+
+    def _rare(self, draft: _Draft, event: Event, people: dict[str, int]) -> None:
         if isinstance(event, Delete):
-            self._delete(draft, event)
+            self._delete(draft, event, people[event.did])
         elif isinstance(event, Profile):
             self._change_flags(draft, event.did, PROFILE_FLAGS, event.flags & PROFILE_FLAGS)
         elif isinstance(event, Visibility):
@@ -119,8 +125,7 @@ class Recorder:
             else:
                 self._change_flags(draft, event.did, INACTIVE, 0 if event.active else INACTIVE)
 
-    def _delete(self, draft: _Draft, event: Delete) -> None:
-        person = int(self._names.number([event.did])[0])
+    def _delete(self, draft: _Draft, event: Delete, person: int) -> None:
         if person == NO_PERSON:
             return
         key = rkey_to_int(event.rkey)
@@ -198,7 +203,6 @@ class _Draft:
         self._odd: list[tuple[int, int, str]] = []
         self._new = PostRows()
         self._told = PostRows()  # posts that have a number already, and whose record came now
-        self._index: dict[tuple[int, int], int] | None = None
         self._ratings = RatingRows()
         self._follows = FollowRows()
         self._later: list[Operation] = []
@@ -208,13 +212,10 @@ class _Draft:
 
     def post_of(self, author: int, key: int) -> int:
         """A post's number, also if this very batch brought it."""
-        if self._index is None:
-            rows = self._new
-            pairs = zip(rows.author.tolist(), rows.key.tolist(), strict=True)
-            self._index = dict(zip(pairs, rows.post.tolist(), strict=True))
-        found = self._index.get((author, key))
-        if found is not None:
-            return found
+        new = self._new
+        for i in np.flatnonzero(new.key == key).tolist():
+            if new.author[i] == author:
+                return int(new.post[i])
         return int(self._graph.find_posts(np.array([author], np.uint32), np.array([key], np.int64))[0])
 
     def add(self) -> None:

@@ -67,6 +67,30 @@ class Identities:
         return _within(wanted, self._sorted) | _within(wanted, self._tail)
 
 
+class Commit:
+    """One commit's near ratings, and the follows whose keys are honest: what a single record is looked for in."""
+
+    def __init__(self, day: int, n: int, near: Records, follows: Records) -> None:
+        self.day, self.n = day, n
+        self._near, self._follows = near, follows
+        self.actor = np.ascontiguousarray(near["actor"])  # half of the time is looking through this
+
+    def ratings(self, actor: int, kind: int, key: int) -> list[Found]:
+        """All records of this name, removed or not."""
+        hits = np.flatnonzero(self.actor == actor)
+        if not len(hits):
+            return []
+        near = self._near[hits]
+        same = (r.full_keys(self.day, near) == key) & (near["low"] & 1 == kind)
+        return [Found(self.n, int(hits[i]), int(near["post"][i])) for i in np.flatnonzero(same).tolist()]
+
+    def follows(self, actor: int, key: int) -> list[tuple[int, int]]:
+        """(commit, subject) of all records of this name, removed or not."""
+        held = self._follows
+        hits = np.flatnonzero((held["key"] == key) & (held["actor"] == actor)).tolist()
+        return [(self.n, int(held["subject"][i])) for i in hits]
+
+
 class Group:
     """Neighbouring commits: their near ratings, and the follows whose keys are honest."""
 

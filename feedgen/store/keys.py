@@ -19,7 +19,7 @@ def parse_keys(rkeys: Sequence[str]) -> tuple[I64, list[tuple[int, str]]]:
     """(keys, [(index, text)] of the odd ones)."""
     n = len(rkeys)
     joined = "".join(rkeys).encode("utf-8", "replace")
-    if len(joined) != n * TID_LENGTH or any(len(rkey) != TID_LENGTH for rkey in rkeys):
+    if len(joined) != n * TID_LENGTH or set(map(len, rkeys)) - {TID_LENGTH}:
         return _one_by_one(rkeys)
     digits = _ALPHABET[np.frombuffer(joined, np.uint8).reshape(n, TID_LENGTH)]
     if n and ((digits == 255).any() or (digits[:, 0] >= _FIRST_MAX).any()):

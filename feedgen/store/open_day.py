@@ -1,17 +1,18 @@
 """A day that is still being written: a log with one row a commit.
 
 Appending one row of blobs is what makes ingest cheap. The price is that a record must be looked for: a key says when
-it was made, so a small directory (in memory, by commit) leads to the few groups of commits that can hold it, and the
-newest groups that were looked into stay decoded. Keys that lie about their time ("wide") are few, and stay in memory
-for the whole day.
+it was made, so a small directory (in memory, by commit) leads to the one or two commits that very likely hold it, and
+else to the few groups of commits that can. What was looked into lately stays decoded. Keys that lie about their time
+("wide") are few, and stay in memory for the whole day.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,13 +23,17 @@ from feedgen.core.ids import NO_PERSON, NO_POST
 from feedgen.ingest.batch import Cursor
 from feedgen.store import rows as r
 from feedgen.store import schema
-from feedgen.store.decoded import Found, Group, WideRatings, identities
+from feedgen.store.decoded import Commit, Found, Group, Growing, WideRatings, identities
 from feedgen.store.rows import I64, U32, Bool, FollowRows, PostRows, RatingRows, Records
 from feedgen.store.sqlite import checkpoint, fetch, open_writer, spoken
 
 GROUP_RATINGS: Final = 16_384
 GROUP_US: Final = 64_000_000
 MAX_GROUPS_IN_MEMORY: Final = 32
+MAX_RATINGS_IN_MEMORY: Final = 1 << 20  # of commits that were looked into
+# How much before its key's time, and after it, a record is witnessed: usually, and nearly always.
+LIKELY_US: Final = ((500_000, 3_000_000), (2_000_000, 15_000_000))
+MAX_LIKELY_COMMITS: Final = 100
 FEW: Final = 64
 SLACK_US: Final = 2_000_000  # more than a tick: a key is near its tick's start, a directory knows true times
 TOMBSTONE_US: Final = 3_600_000_000
@@ -51,6 +56,9 @@ class _Pending:
     removed_follows: list[tuple[int, int]] = field(default_factory=list)
     tombstones: list[tuple[int, int, int]] = field(default_factory=list)
     odd_keys: list[tuple[int, int, str]] = field(default_factory=list)
+    looked_into: list[Commit] = field(default_factory=list)  # `near`, decoded
+    keys: list[I64] = field(default_factory=list)
+    key_set: set[int] = field(default_factory=set)  # of the ratings; most searches end here
     first_us: int = 1 << 62
     last_us: int = 0
 
@@ -66,6 +74,16 @@ class _Pending:
             or self.tombstones
         )
 
+    def has_key(self, key: int) -> bool:
+        while self.keys:
+            self.key_set.update(self.keys.pop().tolist())
+        return key in self.key_set
+
+    def decoded(self, day: int) -> list[Commit]:
+        for near in self.near[len(self.looked_into) :]:
+            self.looked_into.append(Commit(day, 0, near, np.empty(0, r.LOG_FOLLOW)))
+        return self.looked_into
+
 
 class OpenDay:
     sealed: Final = False
@@ -76,6 +94,9 @@ class OpenDay:
         self._pending = _Pending()
         self._groups: OrderedDict[int, Group] = OrderedDict()
         self._indexed = False
+        self._commits: OrderedDict[int, Commit] = OrderedDict()
+        self._commit_n: Growing[np.int64] = Growing(np.int64)
+        self._commit_us: Growing[np.int64] = Growing(np.int64)  # the newest time until then
         self._group_first_n: list[int] = []
         self._group_last_n: list[int] = []
         self._group_ratings: list[int] = []
@@ -135,6 +156,7 @@ class OpenDay:
             self._pending.near.append(near)
         if len(wide):
             self._pending.wide.append(wide)
+        self._pending.keys.append(rows.key)
         self._span(rows.time_us)
 
     def put_posts(self, rows: PostRows) -> None:
@@ -233,6 +255,10 @@ class OpenDay:
         """`n` is the number that the pending commit will have."""
         found = self._find_pending(n, actor, kind, key)
         if found is None and near:
+            for commit in self._likely_commits(key):
+                for one in commit.ratings(actor, kind, key):
+                    if not self._is_removed(one.n, one.at):
+                        return one
             for i in self._groups_near(key):
                 for one in self._group(i).ratings(actor, kind, key):
                     if not self._is_removed(one.n, one.at):
@@ -374,16 +400,14 @@ class OpenDay:
         return marks is not None and at in marks
 
     def _find_pending(self, n: int, actor: int, kind: int, key: int) -> Found | None:
+        if not self._pending.has_key(key):
+            return None
         start = 0
-        for near in self._pending.near:
-            hits = np.flatnonzero((near["actor"] == actor) & (near["low"] & 1 == kind))
-            if not len(hits):
-                start += len(near)
-                continue
-            for i in hits[r.full_keys(self.day, near[hits]) == key].tolist():
-                if not self._is_removed(n, start + i):
-                    return Found(n, start + i, int(near["post"][i]))
-            start += len(near)
+        for near in self._pending.decoded(self.day):
+            for one in near.ratings(actor, kind, key):
+                if not self._is_removed(n, start + one.at):
+                    return Found(n, start + one.at, one.post)
+            start += len(near.actor)
         start = 0
         for wide in self._pending.wide:
             for i in np.flatnonzero((wide["actor"] == actor) & (wide["key"] == key) & (wide["kind"] == kind)).tolist():
@@ -399,14 +423,44 @@ class OpenDay:
                 if gone < n:
                     return int(part["subject"][i])
         self._ensure_index()
-        for g in self._groups_near(key):
-            for row, subject in self._group(g).follows(actor, key):
+        holders: Iterator[Commit | Group] = chain(self._likely_commits(key), map(self._group, self._groups_near(key)))
+        for holder in holders:
+            for row, subject in holder.follows(actor, key):
                 if gone < row:
                     return subject
         for who, its_key, subject, row in self._far_follows:
             if its_key == key and who == actor and gone < row:
                 return subject
         return None
+
+    def _likely_commits(self, key: int) -> Iterator[Commit]:
+        """Commits of about the time that a key claims."""
+        self._ensure_index()
+        seen: set[int] = set()
+        for early_us, late_us in LIKELY_US if key >= 0 else ():
+            first, last = np.searchsorted(
+                self._commit_us.all, [(key >> 10) - early_us, (key >> 10) + late_us]
+            ).tolist()  # fmt: skip
+            numbers = self._commit_n.all[first : min(last + 1, first + MAX_LIKELY_COMMITS)].tolist()
+            self._load_commits([n for n in numbers if n not in self._commits])
+            for n in numbers:
+                commit = self._commits.get(n)
+                if commit is not None and n not in seen:
+                    self._commits.move_to_end(n)
+                    yield commit
+            seen.update(numbers)
+
+    def _load_commits(self, numbers: list[int]) -> None:
+        if not numbers:
+            return
+        with spoken(self.path):
+            sql = "SELECT n, ratings, follows FROM log WHERE n BETWEEN ? AND ?"
+            for n, ratings, follows in fetch(self._db, sql, (numbers[0], numbers[-1])):
+                near = np.frombuffer(ratings or b"", r.LOG_RATING)
+                self._commits[n] = Commit(self.day, n, near, np.frombuffer(follows or b"", r.LOG_FOLLOW))
+        held = sum(len(commit.actor) for commit in self._commits.values())
+        while held > MAX_RATINGS_IN_MEMORY and len(self._commits) > MAX_LIKELY_COMMITS:
+            held -= len(self._commits.popitem(last=False)[1].actor)
 
     def _groups_near(self, key: int) -> list[int]:
         """Groups that can hold a key as a near one, the likeliest first."""
@@ -436,6 +490,8 @@ class OpenDay:
     def _forget_index(self) -> None:
         self._indexed = False
         self._groups.clear()
+        self._commits.clear()
+        self._commit_n, self._commit_us = Growing(np.int64), Growing(np.int64)
         self._group_first_n, self._group_last_n, self._group_ratings, self._far_follows = [], [], [], []
         self._group_times = np.zeros((0, 2), np.int64)
         self._removed, self._gone_follows = {}, {}
@@ -472,6 +528,9 @@ class OpenDay:
         first, last = span
         if not near or first is None or last is None:
             return
+        times = self._commit_us.all
+        self._commit_n.append(np.array([n]))
+        self._commit_us.append(np.array([max(last, int(times[-1]) if len(times) else 0)]))
         i = len(self._group_first_n) - 1
         if i < 0 or self._group_ratings[i] + near > GROUP_RATINGS or last - self._group_times[i, 0] > GROUP_US:
             i += 1
