@@ -101,20 +101,18 @@ def _keep_to_day(batch: Batch) -> None:
 
 @dataclass(slots=True)
 class Piece:
-    """Events that came together, taken apart in one go (gather.py). `plain`: they may be added to a batch as they are.
-
-    Not plain is what has an order that columns would lose: a create after a deletion of the same record key, anything
-    after a change of the same person's account, a record that is written anew.
+    """Events that came together, taken apart in one go (gather.py). They may be added to a batch as they are when `cut`
+    lies behind the last message.
     """
 
-    events: int = 0
-    plain: bool = True
-    seqs: I64 = field(default_factory=_no_numbers)
-    times_us: I64 = field(default_factory=_no_numbers)
+    cut: int = 0
     ratings: Ratings = field(default_factory=Ratings)
     posts: Posts = field(default_factory=Posts)
     follows: Follows = field(default_factory=Follows)
     rare: list[Event] = field(default_factory=list)
+    events: int = 0
+    seqs: I64 = field(default_factory=_no_numbers)
+    times_us: I64 = field(default_factory=_no_numbers)
 
     @property
     def rkeys(self) -> tuple[list[str], ...]:

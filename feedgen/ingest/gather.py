@@ -25,12 +25,17 @@ _NOTHING: Final = 254  # a message that turned out to be no event
 
 
 def gather(messages: Sequence[bytes], dropped: Counter[str]) -> Piece:
-    """The events of these messages, decompressed; what is none is counted in `dropped`."""
+    """The events of these messages, decompressed; what is none is counted in `dropped`.
+
+    Some orders get lost in columns: a create after a deletion of the same record, anything after a change of the same
+    person's account, a record that is written anew. The piece's `cut` says how many messages come before that.
+    """
     scanned = s.scan(messages)
     kinds = scanned.fields[s.KIND]
     ratings, posts = np.flatnonzero(kinds <= REPOST), np.flatnonzero(kinds == s.POST)
     follows = np.flatnonzero(kinds == s.FOLLOW)
-    piece = Piece(ratings=_ratings(scanned, ratings), posts=_posts(scanned, posts), follows=_follows(scanned, follows))
+    columns = _ratings(scanned, ratings), _posts(scanned, posts), _follows(scanned, follows)
+    piece = Piece(len(messages), *columns)
     created = {Rating: ratings.tolist(), Post: posts.tolist(), Follow: follows.tolist()}  # where each row came
     rare_at: list[int] = []
     for i in np.flatnonzero(kinds > s.FOLLOW).tolist():
@@ -46,41 +51,40 @@ def gather(messages: Sequence[bytes], dropped: Counter[str]) -> Piece:
             row = bisect_left(rows, i)
             rows.insert(row, i)
             add_create(piece, event, row)
-            piece.plain = piece.plain and (not event.updated or isinstance(event, Post))
+            if event.updated and not isinstance(event, Post):
+                piece.cut = min(piece.cut, i)
         else:
             piece.rare.append(event)
             rare_at.append(i)
     there = kinds != _NOTHING
     piece.times_us, piece.seqs = scanned.fields[s.TIME, there], scanned.fields[s.SEQ, there]
     piece.events = int(there.sum())
-    piece.plain = piece.plain and _in_order(piece, list(created.values()), rare_at)
+    if piece.rare:
+        piece.cut = _conflict(piece, list(created.values()), rare_at)
     return piece
 
 
-def _in_order(piece: Piece, created: list[list[int]], rare_at: list[int]) -> bool:
-    """Whether all creates first, and then the rare events, means the same as the order in which they came."""
-    if not piece.rare:
-        return True
+def _conflict(piece: Piece, created: list[list[int]], rare_at: list[int]) -> int:
+    """The first message that means something else when all creates come first, and then the rare events."""
+    first = piece.cut
     deleted: dict[tuple[str, str], int] = {}
     changed: dict[str, int] = {}
     for event, i in zip(piece.rare, rare_at, strict=True):
-        if not isinstance(event, Identity | Block) and changed.get(event.did, i) < i:
-            return False
+        if not isinstance(event, Identity | Block) and changed.setdefault(event.did, i) < i:
+            first = min(first, i)
         if isinstance(event, Delete):
             deleted.setdefault((event.did, event.rkey), i)
-        elif isinstance(event, Account):
-            changed[event.did] = i
+        if not isinstance(event, Account) and changed.get(event.did) == i:
+            del changed[event.did]
     rkeys = {rkey for _, rkey in deleted}
     for people, keys, at in zip(piece.people, piece.rkeys, created, strict=True):
         if not rkeys.isdisjoint(keys):
-            rows = zip(people, keys, at, strict=True)
-            if any(deleted.get((did, rkey), i) < i for did, rkey, i in rows if rkey in rkeys):
-                return False
-        if not changed.keys().isdisjoint(people) and any(
-            changed.get(did, i) < i for did, i in zip(people, at, strict=True)
-        ):
-            return False
-    return True
+            again = (i for did, rkey, i in zip(people, keys, at, strict=True) if deleted.get((did, rkey), i) < i)
+            first = min(first, next(again, first))
+        if not changed.keys().isdisjoint(people):
+            after = (i for did, i in zip(people, at, strict=True) if changed.get(did, i) < i)
+            first = min(first, next(after, first))
+    return first
 
 
 def _ratings(scanned: s.Scanned, which: Which) -> Ratings:

@@ -21,7 +21,7 @@ from feedgen.core.clock import Clock
 from feedgen.core.errors import StoreFull
 from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, REPOST, REPOST_NSID, US_PER_S, day_of
 from feedgen.core.telemetry import Counter, Gauge, Histogram
-from feedgen.ingest.batch import I64, MAX_EVENTS, Batch, BatchBuilder, Cursor
+from feedgen.ingest.batch import I64, MAX_EVENTS, Batch, BatchBuilder, Cursor, Piece
 from feedgen.ingest.events import Delete, Dropped, Event, Follow, Rating, decode
 from feedgen.ingest.frames import Frames, Inflater, Inlet
 from feedgen.ingest.gather import gather
@@ -36,6 +36,8 @@ REPEAT_US: Final = 120 * US_PER_S  # hosts witness an event at times that differ
 SAME_HOST_REPEAT_US: Final = 1 * US_PER_S
 FEW: Final = 8  # messages that are cheaper to look at one by one
 TURN_S: Final = 5.0  # the thread comes around this often, events or not: a sign of life
+MANY: Final = 2_000  # that are taken apart in one go; more would only take more memory
+MAX_CUTS: Final = 8  # of them, into what can be added in one go; each costs a look at all that follow
 FULL_BACKOFF_S: Final = 1.0
 MAX_FULL_BACKOFF_S: Final = 30.0
 
@@ -179,41 +181,57 @@ class Pipeline:
                 self._hand_over()  # its cursor belongs to the host that gave it
             builder.host = frames.host
             self._repeats.connect(frames)
-        messages = self._inflate(frames)
-        if len(messages) < FEW or not self._extend(messages):
-            self._add_each(messages)
+        for start in range(0, len(frames.messages), MANY):
+            messages = self._inflate(frames.messages[start : start + MANY], frames.dictionary)
+            if len(messages) < FEW:
+                self._add_each(messages)
+            else:
+                self._add_many(messages)
         WAITING.set(self._inlet.waiting_bytes)
 
-    def _inflate(self, frames: Frames) -> list[bytes]:
-        if frames.dictionary is None:
-            return frames.messages
-        if self._inflater is None or self._inflater.dictionary is not frames.dictionary:
-            self._inflater = Inflater(frames.dictionary)
-        messages = self._inflater.many(frames.messages)
-        if len(messages) < len(frames.messages):
-            self._tally["not_zstd"] += len(frames.messages) - len(messages)
-        return messages
+    def _inflate(self, messages: list[bytes], dictionary: bytes | None) -> list[bytes]:
+        if dictionary is None:
+            return messages
+        if self._inflater is None or self._inflater.dictionary is not dictionary:
+            self._inflater = Inflater(dictionary)
+        plain = self._inflater.many(messages)
+        if len(plain) < len(messages):
+            self._tally["not_zstd"] += len(messages) - len(plain)
+        return plain
 
-    def _extend(self, messages: list[bytes]) -> bool:
-        """All of the messages in one go; False when there is something about them that needs a look at each."""
-        dropped: Tally[str] = Tally()
-        piece = gather(messages, dropped)
+    def _add_many(self, messages: list[bytes]) -> None:
+        """Whatever can be added in one go; what can't (midnight, a record that is written anew) one by one."""
+        for _ in range(MAX_CUTS):
+            if not messages:
+                return
+            dropped: Tally[str] = Tally()
+            piece = gather(messages, dropped)
+            now, messages = messages[: max(piece.cut, 1)], messages[max(piece.cut, 1) :]
+            if messages:
+                dropped.clear()
+                piece = gather(now, dropped)
+            if piece.cut and self._add_piece(piece):
+                self._tally.update(dropped)
+            else:
+                self._add_each(now)
+        self._add_each(messages)
+
+    def _add_piece(self, piece: Piece) -> bool:
+        """False, when there is something about it that needs a look at each event."""
         builder = self._builder
-        if piece.plain and piece.events and piece.events <= builder.max_events:
-            first_us, last_us = int(piece.times_us.min()), int(piece.times_us.max())
-            day = self._days.of_all(first_us, last_us)
-            if day is None or last_us > self._clock.now_us() + FUTURE_US:
-                return False
-            if not builder.events:
-                self._batch_from_s = self._clock.monotonic_s()
-            if not builder.extend(piece, day):
-                self._hand_over()
-                self._batch_from_s = self._clock.monotonic_s()
-                builder.extend(piece, day)
-            self._repeats.see_all(piece.seqs, piece.times_us)
-        elif piece.events:
+        if not piece.events:
+            return True
+        first_us, last_us = int(piece.times_us.min()), int(piece.times_us.max())
+        day = self._days.of_all(first_us, last_us)
+        if day is None or last_us > self._clock.now_us() + FUTURE_US or piece.events > builder.max_events:
             return False
-        self._tally.update(dropped)
+        if not builder.events:
+            self._batch_from_s = self._clock.monotonic_s()
+        if not builder.extend(piece, day):
+            self._hand_over()
+            self._batch_from_s = self._clock.monotonic_s()
+            builder.extend(piece, day)
+        self._repeats.see_all(piece.seqs, piece.times_us)
         return True
 
     def _add_each(self, messages: list[bytes]) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from feedgen.core.errors import StoreFull
-from feedgen.core.ids import US_PER_DAY, US_PER_S
-from feedgen.ingest.batch import Batch, Cursor
+from feedgen.core.ids import US_PER_DAY, US_PER_S, make_tid
+from feedgen.ingest.batch import Batch, Cursor, Piece
 from feedgen.ingest.frames import Frames, Inlet
+from feedgen.ingest.gather import gather
 from feedgen.ingest.pipeline import DROPPED, FUTURE_US, REPEAT_US, Pipeline
 from feedgen.simnet.jetstream import HostOptions
 from tests.ingest import listening, wires
@@ -68,7 +69,7 @@ class Bench:
     def push(self, *messages: bytes, host: str = "host", **more: Any) -> None:
         self.inlet.put(Frames(host, self.connection, list(messages), bytes=sum(map(len, messages)), **more))
 
-    def until(self, done: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    def until(self, done: Callable[[], bool], timeout_s: float = 60.0) -> None:
         deadline_s = time.monotonic() + timeout_s
         while not done():
             assert time.monotonic() < deadline_s, "nothing happened"
@@ -137,6 +138,24 @@ def test_batches_are_larger_while_we_are_behind() -> None:
             time.sleep(0.0005)
         b.until_applied(200)
         assert max(x.events for x in sink.batches) > 20
+
+
+def test_an_order_that_matters_again_and_again_is_kept_and_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken_apart: list[int] = []
+
+    def counting(messages: Sequence[bytes], dropped: Any) -> Piece:
+        taken_apart.append(len(messages))
+        return gather(messages, dropped)
+
+    monkeypatch.setattr("feedgen.ingest.pipeline.gather", counting)
+    key = make_tid(NOW_US)
+    deleted = dump(commit("v1", operation="delete", rkey=key))
+    with running() as bench:
+        bench.push(*[deleted, like(key)] * 50)
+        bench.until_applied(100)
+        assert bench.sink.rkeys == [key] * 50
+        assert all(len(batch.ratings.rkeys) <= 1 for batch in bench.sink.batches)
+        assert sum(taken_apart) < 8 * (100 + 2)
 
 
 def test_midnight_closes_a_batch() -> None:

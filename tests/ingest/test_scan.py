@@ -164,24 +164,31 @@ def test_frames_cut_at_every_place_and_each_byte_another() -> None:
 # --- what may not be added as it is
 
 
-def plain(*frames: Any) -> bool:
-    piece: Piece = gather([dump(frame) for frame in frames], Counter())
-    return piece.plain
+def cut(*frames: Any) -> int:
+    return gather([dump(frame) for frame in frames], Counter()).cut
 
 
 def test_order_that_matters_is_noticed() -> None:
-    like, key = wires.like(), make_tid(NOW_US)
+    like = wires.like()
     created, deleted = commit("v1", record=like), commit("v1", operation="delete")
-    assert plain(
-        created,
-        commit("v1", record=like, rkey=key),
-        commit("v1", operation="delete", did=wires.AUTHOR, rkey=make_tid(5)),
+    other = commit("v1", record=like, did=wires.AUTHOR, rkey=make_tid(NOW_US))
+    assert cut(created, deleted, other) == 3
+    assert cut(deleted, created) == 1
+    assert cut(created, deleted, other, created, deleted, created) == 3
+    assert cut(deleted, commit("v1", record=like, did=wires.AUTHOR)) == 2
+    assert cut(created, commit("v1", record=like, operation="update")) == 1
+    assert cut(commit("v1", "app.bsky.feed.post", wires.post(), operation="update")) == 1
+
+
+def test_nothing_of_a_changed_account_joins_its_change() -> None:
+    created, deleted = commit("v1", record=wires.like()), commit("v1", operation="delete", rkey=make_tid(NOW_US))
+    other, account, identity = (
+        commit("v1", record=wires.like(), did=wires.AUTHOR),
+        wires.account("v1"),
+        wires.identity("v1"),
     )
-    assert not plain(deleted, created) and plain(created, deleted)
-    assert not plain(created, deleted, created) and plain(deleted, commit("v1", record=like, did=wires.AUTHOR))
-    assert not plain(commit("v1", record=like, operation="update"))
-    assert plain(commit("v1", "app.bsky.feed.post", wires.post(), operation="update"))
-    assert plain(commit("v1", record=like, did=wires.AUTHOR), wires.account("v1"), wires.identity("v1"))
-    assert plain(created, wires.account("v1")) and not plain(wires.account("v1"), created)
-    assert not plain(wires.account("v1"), wires.account("v1")) and not plain(wires.account("v1"), deleted)
-    assert plain(deleted, wires.account("v1"), wires.identity("v1"))
+    assert cut(created, deleted, account, identity, other) == 5
+    assert cut(account, identity, other, created) == 3
+    assert cut(other, account, other, deleted, created) == 3
+    assert cut(account, other, account, created) == 2
+    assert cut(deleted, identity, account) == 3
