@@ -41,6 +41,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
 @click.option("--flood", is_flag=True, help="Ready-made events at full speed instead of a world; see below.")
 @click.option("--ratings", default=26_000_000, help="Of the flood: likes and reposts.")
 @click.option("--flood-people", default=1_000_000, help="Of the flood: people.")
+@click.option("--ready", default=0, help="Of the flood: events made before a subscriber gets the first one.")
 @click.option("--span-h", default=24.0, help="Of the flood: hours that it stands for; it ends now.")
 @click.pass_context
 def main(context: click.Context, /, **options: Any) -> None:
@@ -163,6 +164,7 @@ def _options(given: dict[str, Any]) -> SimnetOptions:
         port=given["port"],
         wait=given["wait"],
         flood=flood,
+        flood_ready=given["ready"],
     )
 
 

@@ -56,6 +56,7 @@ class SimnetOptions:
     max_events: int = MAX_EVENTS  # kept for replays
     wait: bool = True  # `start` returns only when the past was told
     flood: FloodPlan | None = None  # a flood instead of a world: Jetstream, the directory and tokens only
+    flood_ready: int = 0  # how many of its events are made before the first is sent
 
 
 @dataclass(slots=True)
@@ -90,7 +91,8 @@ class Simnet:
             self.people: Population = self._world
             self.dictionary = Dictionary(first_frames(self.history))
         else:
-            self._torrent = Torrent(options.flood, paced=any(host.max_rate for host in options.hosts))
+            paced = any(host.max_rate for host in options.hosts)
+            self._torrent = Torrent(options.flood, paced=paced, ready=options.flood_ready)
             self.people = FloodPeople(options.flood)
             self.dictionary = self._torrent.dictionary
         self.keys = Keyring(self.people)

@@ -16,6 +16,7 @@ from feedgen.ingest import events as bits
 from feedgen.simnet import flood as fl
 from feedgen.simnet import floodframes as ff
 from feedgen.simnet import wire
+from feedgen.simnet.torrent import Torrent
 
 PLAN = fl.FloodPlan(seed=3).scaled(0.002)  # 2,000 people, 63,000 events
 COMMIT_KINDS = set(range(ff.POST + 1)) - {ff.IDENTITY, ff.ACCOUNT}
@@ -231,3 +232,19 @@ def test_impossible_plans_are_refused() -> None:
         fl.FloodPlan(span_us=1_000)
     with pytest.raises(ValueError, match="at a time"):
         fl.fill(PLAN, 0, fl.MAX_CHUNK_EVENTS + 1)
+
+
+async def test_a_torrent_that_was_made_before_is_the_same_torrent() -> None:
+    plan = fl.FloodPlan(seed=3).scaled(0.0004)
+    sent = [
+        b"".join(
+            [
+                bytes(data)
+                async for _, data in Torrent(plan, paced=True, ready=ready).chunks(
+                    v2=True, cursor_frames=True, zstd=False, cursor=None
+                )
+            ]
+        )
+        for ready in (0, 3_000, 1 << 30)
+    ]
+    assert sent[0] == sent[1] == sent[2] and len(sent[0]) > 100 * plan.events
