@@ -34,6 +34,7 @@ from feedgen.rank.seen import Readers, Taste
 FRESH_US: Final = 30 * US_PER_S  # a peek, and a shared list, may be this old
 NO_CODE: Final = 255  # no list's code
 _REQ_ID: Final = re.compile(r"([0-9a-f]{1,4})-([0-9a-f]{1,14})")
+MAX_POPULAR_ROWS: Final = 200  # combinations of languages; each takes 80 kB
 VIDEO_FEED: Final = "app.bsky.feed.defs#contentModeVideo"
 
 log = logging.getLogger(__name__)
@@ -150,6 +151,7 @@ class Desk:
     cheap: RankParams = field(init=False)
     uris: Uris = field(init=False)
     preset: str = field(init=False)  # what `params` are called
+    _popular_rows: dict[tuple[tuple[str, ...], bool], I64] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.cheap = cheaper(self.params)
@@ -164,6 +166,18 @@ class Desk:
         view = self.library.view()
         self.pace.measure(view, now_us)
         self.popular.refresh(view, now_us, self.pace.pace_us)
+        self._popular_rows = {}
+
+    def popular_rows(self, languages: tuple[str, ...], video: bool) -> I64:
+        """What is popular in these languages: put together once a minute for all who speak the same. Not to be
+        changed."""
+        known = self._popular_rows
+        rows = known.get((languages, video))
+        if rows is None:
+            rows = self.popular.rows([number(code) for code in languages], video)
+            if len(known) < MAX_POPULAR_ROWS:
+                known[languages, video] = rows
+        return rows
 
 
 def reader_key(did: str) -> int:
@@ -310,8 +324,7 @@ class ListFeed(Feed):
         return Made(listed.posts, np.zeros(listed.posts.size, np.uint8), ask.languages)
 
     def popular_rows(self, ask: Ask) -> I64:
-        languages = [number(code) for code in ask.languages]
-        return self.desk.popular.rows(languages, video=bool(self.rules.require & VIDEO))
+        return self.desk.popular_rows(ask.languages, video=bool(self.rules.require & VIDEO))
 
     def _answer(self, ask: Ask, snapshot: Snapshot, position: int) -> Page:
         """The next posts that still may be shown, and where to go on."""
