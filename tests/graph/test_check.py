@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,9 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _live(archive, world, START_US + 3 * US_PER_DAY // 2)
         us = START_US + 3 * US_PER_DAY // 2
         while not archive.writer.is_sealed(START_US // US_PER_DAY):  # in the background, finished between batches
-            us += 60 * US_PER_S
+            us += 20 * US_PER_S
             _live(archive, world, us)
+            time.sleep(0.05)  # or a machine with more to do would be in the next day before that
         archive.graph.wait()
         _live(archive, world, START_US + 2 * US_PER_DAY - 1)
     return path
