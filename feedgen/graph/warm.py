@@ -54,6 +54,7 @@ def warm() -> None:
         graph.load([_TinyDay(_DAY)], _TinyDay(_DAY + 1))
         graph.wait()
         _get_busy(graph)
+        graph.add_follows([1], [3])
         graph.has_edges([1], [_SLOT])
         graph.has_follows([1], [2])
         graph.update_posts([_SLOT], [1], [0], [NO_POST])
