@@ -177,11 +177,16 @@ class App:
         stack.callback(beating.cancel)
         if not self.private_binds:
             return
-        parts = PrivateParts(self.life.late, self.life.unready, self._measure, self.clock)
+        parts = PrivateParts(self.life.late, self.life.unready, self._measure, self.clock, self._why)
         server = Server(make_private_app(parts), self.private_binds)
         await server.start()
         stack.push_async_callback(server.stop, 1.0)
         log.info("the private address answers", extra={"bind": server.addresses[0]})
+
+    async def _why(self, reader_did: str, post: str, feed: str) -> dict[str, object]:
+        assert self.readers is not None and self.shelf is not None
+        await self.readers.load(reader_did)
+        return await self.shelf.why(reader_did, post, feed)
 
     def _measure(self) -> None:
         measures.measure_process()

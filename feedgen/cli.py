@@ -316,6 +316,21 @@ def verify(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> No
     ctx.exit(imported("feedgen.store.verify:main")(Path(settings.store.dir), checks))
 
 
+@cli.command()
+@settings_options
+@click.argument("reader")
+@click.argument("post")
+@click.option("--feed", default="for-you", show_default=True, help="The feed that the post is in.")
+@click.pass_context
+def why(ctx: click.Context, config: Path | None, set_: tuple[str, ...], reader: str, post: str, feed: str) -> None:
+    """Why a post stands where it does in a reader's list.
+
+    READER is a DID, POST an at-uri. Asks the running service on its private address ([service] private_bind), and
+    prints every term of the score and the likes that led to the post; people are counts, never names.
+    """
+    ctx.exit(imported("feedgen.serve.why:main")(read(config, set_).get(), reader, post, feed))
+
+
 @cli.group()
 def viewer() -> None:
     """What is kept of one reader: show it, erase it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -192,3 +193,22 @@ async def test_a_deleted_readers_state_is_erased(sim: Simnet, tmp_path: Path) ->
         assert await viewers.reader(key) is None
         assert await viewers.fetched(key) is None
         assert await viewers.account(did) is None
+
+
+async def test_why_a_post_is_in_the_list(it: Inside, sim: Simnet, readers: list[int]) -> None:
+    """The reason is of the ranking that made the list, and asking for it changes nothing."""
+    assert it.app.shelf is not None
+    reader = sim.people.did(readers[11])
+    shown = await it.posts(readers[11], limit=30)
+    told = [await it.app.shelf.why(reader, post) for post in shown]
+    ranked = [one for one in told if "absent" not in one]
+    assert len(ranked) > 20
+    for one in ranked:
+        terms, seeds = one["terms"], one["seeds"]
+        assert isinstance(terms, dict) and isinstance(seeds, list)
+        assert math.isclose(math.prod(terms.values()), float(str(one["score"])), rel_tol=1e-9)
+        assert all(parse_at_uri(seed["post"]) for seed in seeds)
+    assert any(one["seeds"] for one in ranked)
+    liked = (await it.app.shelf.why(reader, "at://did:plc:nobody/app.bsky.feed.post/3k2la3b4c5d2e"))["absent"]
+    assert liked == "the post is not known here"
+    assert "not a feed" in str((await it.app.shelf.why(reader, shown[0], feed="popular"))["absent"])

@@ -21,6 +21,7 @@ from feedgen.rank.params import Formula
 from feedgen.rank.parts import F64
 from feedgen.rank.request import R_AUTHOR, R_PATHS, R_POST, R_SEED, Ranked, Request, request
 from feedgen.rank.seen import MORE_SEED_FACTOR, Taste
+from feedgen.rank.why import Why, absent, explain
 
 ENOUGH_SEEDS: Final = 50  # from here on the people one follows have no say of their own
 MOST_FROM_FOLLOWS: Final = 0.9  # of all weight, with no likes at all
@@ -59,13 +60,10 @@ class ForYou(ListFeed):
         if ask.reader_did is None:
             return self.popular_list(ask, known)
         view, f = self.desk.library.view(), self.desk.formula(cheap)
-        fetched = self.desk.library.fetched(ask.reader_did)
-        follows = follows_of(view, ask.person, fetched)
-        liked = liked_by(view, ask.person, fetched)
-        seeds = seeds_of(liked, ask.now_us, f, known.taste)
-        ranked = rank(view, f, self._request(ask, seeds, liked.posts, follows, known))
+        query, liked, follows = self._query(view, f, ask, known)
+        ranked = rank(view, f, query)
         popular = self.popular_rows(ask)
-        popular = popular[~np.isin(popular[:, R_POST], liked.posts) & (popular[:, R_AUTHOR] != ask.person)]
+        popular = popular[~np.isin(popular[:, R_POST], liked) & (popular[:, R_AUTHOR] != ask.person)]
         listed = make_list(
             view,
             [Source(PERSONAL, ranked.ints), Source(POPULAR, popular)],
@@ -75,7 +73,25 @@ class ForYou(ListFeed):
             hidden_posts=np.union1d(known.taste.hidden_posts, known.skip),
             hidden_authors=known.taste.hidden_authors,
         )
-        return Made(listed.posts, codes_of(listed, ranked, no_likes=liked.posts.size == 0), ask.languages)
+        return Made(listed.posts, codes_of(listed, ranked, no_likes=liked.size == 0), ask.languages)
+
+    async def why(self, ask: Ask, post: int) -> Why | str:
+        """Why a post would stand in the list this reader would get now, or why not. Nothing is remembered of it."""
+        view, f, known = self.desk.library.view(), self.desk.formula(cheap=False), self._known(ask, again=False)
+
+        def look(cheap: bool) -> Why | str:
+            query, _, _ = self._query(view, f, ask, known)
+            return explain(view, f, query, post) or absent(view, query, post)
+
+        return await self.desk.pool.run(look, ask.arrived_s)
+
+    def _query(self, view: View, f: Formula, ask: Ask, known: Known) -> tuple[Request, U32, U32]:
+        """(what ranking is asked, all that the reader rated, whom they follow)."""
+        fetched = self.desk.library.fetched(ask.reader_did) if ask.reader_did is not None else None
+        follows = follows_of(view, ask.person, fetched)
+        liked = liked_by(view, ask.person, fetched)
+        seeds = seeds_of(liked, ask.now_us, f, known.taste)
+        return self._request(ask, seeds, liked.posts, follows, known), liked.posts, follows
 
     def _request(self, ask: Ask, seeds: Seeds, liked: U32, follows: U32, known: Known) -> Request:
         few = max(0.0, 1.0 - seeds.posts.size / ENOUGH_SEEDS)

@@ -17,6 +17,7 @@ from feedgen.core.ids import NO_POST, POST_NSID, parse_at_uri, rkey_to_int
 from feedgen.core.telemetry import Counter
 from feedgen.feeds.also_liked import also_liked
 from feedgen.feeds.base import Ask, Desk, Event, Library, ListFeed, Page, parse_req_id, reader_key
+from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.registry import make_feeds
 from feedgen.feeds.shown import still_there
 from feedgen.rank.listing import ListRules
@@ -94,6 +95,19 @@ class Shelf:
         if post == NO_POST or not all(still_there(self._library.view(), np.array([post], np.uint32), logged_out=True)):
             return None
         return await also_liked(self.desk, post, limit, cursor, now_us)
+
+    async def why(self, reader_did: str, uri: str, feed: str = ForYou.name) -> dict[str, object]:
+        """Why a post would stand in a reader's list, or why not; as plain values."""
+        asked, now_us = self.feeds.get(feed), self._clock.now_us()
+        if not isinstance(asked, ForYou):
+            return {"absent": f"{feed} is not a feed that is made for one reader"}
+        ask = Ask(reader_did, self._library.person(reader_did), 1, None, (), now_us)
+        found = await asked.why(ask, self._post(uri))
+        if isinstance(found, str):
+            return {"absent": found}
+        seeds = [(self._library.uri(post), people) for post, people in found.seeds]
+        told = found._asdict() | {"seeds": [{"post": post, "people": people} for post, people in seeds if post]}
+        return told
 
     def heard(self, reader_did: str, told: Sequence[Told], now_us: int) -> bool:
         """What a reader saw, and wants more or less of, counts from the next list on. Whether there was an opinion."""

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from feedgen.core.clock import Clock
 from feedgen.core.exposition import CONTENT_TYPE, render
+from feedgen.core.ids import is_did, parse_at_uri
 from feedgen.core.telemetry import all_metrics
 from feedgen.serve.edge import Edge
 
 METRICS_PATH: Final = "/metrics"
 LIVE_PATH: Final = "/livez"
 READY_PATH: Final = "/readyz"
+WHY_PATH: Final = "/why"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class PrivateParts:
     unready: Callable[[], str]
     measure: Callable[[], None]
     clock: Clock
+    why: Callable[[str, str, str], Awaitable[dict[str, object]]] | None = None  # (reader's DID, post's at-uri, feed)
 
 
 def make_private_app(parts: PrivateParts) -> ASGIApp:
@@ -46,7 +49,16 @@ def make_private_app(parts: PrivateParts) -> ASGIApp:
     async def ready(request: Request) -> Response:
         return _answer(parts.unready())
 
-    table = {METRICS_PATH: metrics, LIVE_PATH: live, READY_PATH: ready}
+    async def why(request: Request) -> Response:
+        query = request.query_params
+        reader, post, feed = query.get("reader", ""), query.get("post", ""), query.get("feed", "for-you")
+        if not is_did(reader) or parse_at_uri(post) is None:
+            return PlainTextResponse("give reader=<a DID> and post=<an at-uri with a DID in it>\n", 400)
+        if parts.why is None or parts.unready():
+            return _answer(parts.unready() or "not yet")
+        return JSONResponse(await parts.why(reader, post, feed), headers={"cache-control": "no-store"})
+
+    table = {METRICS_PATH: metrics, LIVE_PATH: live, READY_PATH: ready, WHY_PATH: why}
     app = Starlette(routes=[Route(path, answer, methods=["GET"]) for path, answer in table.items()])
     app.router.redirect_slashes = False
     return Edge(app, {path: path.removeprefix("/") for path in table}, parts.clock)

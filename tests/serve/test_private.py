@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -7,16 +9,30 @@ import httpx
 import pytest
 
 from feedgen.core.clock import SystemClock
+from feedgen.core.errors import FeedgenError
 from feedgen.core.exposition import CONTENT_TYPE
 from feedgen.host.measures import measure_process, measure_progress
 from feedgen.serve.private import PrivateParts, make_private_app
 from feedgen.serve.server import Server
+from feedgen.serve.why import ask, in_words
+
+READER, POST = "did:plc:reader", "at://did:plc:author/app.bsky.feed.post/3k2la3b4c5d2e"
 
 
 @dataclass
 class State:
     late: list[str] = field(default_factory=list)
     unready: str = ""
+    why: dict[str, object] = field(
+        default_factory=lambda: {
+            "score": 0.5,
+            "terms": {"likes of people like the reader": 2.0, "age of the post": 0.25},
+            "people": 1,
+            "likes": 12,
+            "age_us": 5_400_000_000,
+            "seeds": [{"post": POST, "people": 1}],
+        }
+    )
 
 
 def measure() -> None:
@@ -31,7 +47,10 @@ def state() -> State:
 
 @pytest.fixture
 async def client(state: State) -> AsyncIterator[httpx.AsyncClient]:
-    parts = PrivateParts(lambda: state.late, lambda: state.unready, measure, SystemClock())
+    async def why(reader: str, post: str, feed: str) -> dict[str, object]:
+        return state.why | {"place": 2, "of": 9} if feed == "for-you" else {"absent": "for a reason"}
+
+    parts = PrivateParts(lambda: state.late, lambda: state.unready, measure, SystemClock(), why)
     server = Server(make_private_app(parts), ["127.0.0.1:0"])
     await server.start()
     async with httpx.AsyncClient(base_url=f"http://{server.addresses[0]}") as client:
@@ -67,3 +86,30 @@ async def test_live_and_ready(client: httpx.AsyncClient, state: State) -> None:
 async def test_nothing_else_is_here(client: httpx.AsyncClient) -> None:
     assert (await client.get("/xrpc/_health")).status_code == 404
     assert (await client.post("/metrics")).status_code == 405
+
+
+async def test_why_in_words(client: httpx.AsyncClient, state: State) -> None:
+    bind = client.base_url.netloc.decode()
+    query = {"reader": READER, "post": POST, "feed": "for-you"}
+    said = in_words(await asyncio.to_thread(ask, bind, query))
+    assert "Place 2 of the 9" in said and "1 person who" in said and "1.5 hours old" in said
+    assert "    2            likes of people like the reader\n  x 0.25         age of the post\n" in said
+    assert f"    1 of them  {POST}\n" in said
+    other = await asyncio.to_thread(ask, bind, query | {"feed": "videos-for-you"})
+    assert in_words(other) == "Not in the ranking: for a reason.\n"
+    for bad in ({"reader": "somebody"}, {"post": "https://bsky.app/"}):
+        assert (await client.get("/why", params=query | bad)).status_code == 400
+        with pytest.raises(FeedgenError, match="can't say: give reader"):
+            await asyncio.to_thread(ask, bind, query | bad)
+    state.unready = "starting"
+    with pytest.raises(FeedgenError, match="can't say: starting"):
+        await asyncio.to_thread(ask, bind, query)
+
+
+def test_why_without_anybody_to_ask() -> None:
+    with pytest.raises(FeedgenError, match="no private address"):
+        ask("", {})
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with pytest.raises(FeedgenError, match="Nobody answers"):
+            ask(f"127.0.0.1:{nobody.getsockname()[1]}", {})

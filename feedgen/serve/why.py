@@ -1,0 +1,84 @@
+"""`feedgen why READER POST`: asks the running service why a post stands where it does in a reader's list."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import httpx
+import msgspec
+
+from feedgen.core.errors import FeedgenError
+from feedgen.core.settings import Settings
+
+TIMEOUT_S: Final = 10.0
+MAX_SEEDS: Final = 10
+HOUR_US: Final = 3_600_000_000
+
+
+class Shared(msgspec.Struct):
+    post: str
+    people: int
+
+
+class Told(msgspec.Struct):
+    """What `/why` answers; `absent` when the post is not in the ranking."""
+
+    absent: str = ""
+    place: int = 0
+    of: int = 0
+    score: float = 0.0
+    terms: dict[str, float] = {}
+    people: int = 0
+    likes: int = 0
+    age_us: int = 0
+    seeds: list[Shared] = []
+
+
+def main(settings: Settings, reader: str, post: str, feed: str) -> int:
+    told = ask(settings.service.private_bind, {"reader": reader, "post": post, "feed": feed})
+    sys.stdout.write(in_words(told))
+    return 0
+
+
+def ask(bind: str, query: dict[str, str]) -> Told:
+    if not bind:
+        raise FeedgenError(
+            "There is no private address to ask.",
+            'Set [service] private_bind, "127.0.0.1:8091" for example, and start feedgen again.',
+        )
+    path = bind.removeprefix("unix:")
+    transport = httpx.HTTPTransport(uds=path) if path != bind else None
+    url = "http://localhost/why" if path != bind else f"http://{bind}/why"
+    try:
+        with httpx.Client(transport=transport, timeout=TIMEOUT_S, trust_env=False) as client:
+            answer = client.get(url, params=query)
+    except httpx.HTTPError as error:
+        raise FeedgenError(f"Nobody answers on {bind}: {error}", "Is feedgen running, with these settings?") from error
+    if answer.status_code != 200:
+        raise FeedgenError(f"feedgen can't say: {answer.text.strip()}", "Look at its log.")
+    return msgspec.json.decode(answer.content, type=Told)
+
+
+def in_words(told: Told) -> str:
+    if told.absent:
+        return f"Not in the ranking: {told.absent}.\n"
+    lines = [
+        f"Place {told.place} of the {told.of} that were ranked, before the list's own rules (unseen first ...).",
+        f"{_number(told.people, 'person', 'people')} who like what the reader likes led to it. It has"
+        f" {_number(told.likes, 'like or repost', 'likes and reposts')} and is {told.age_us / HOUR_US:.1f} hours old.",
+        "",
+    ]
+    for i, (name, value) in enumerate(told.terms.items()):
+        lines.append(f"  {' ' if i == 0 else 'x'} {value:<12.6g} {name}")
+    lines.append(f"  = {told.score:<12.6g} the score")
+    if told.seeds:
+        lines += ["", "What these people like as the reader does:"]
+        lines += [f"  {one.people:5} of them  {one.post}" for one in told.seeds[:MAX_SEEDS]]
+    if len(told.seeds) > MAX_SEEDS:
+        lines.append(f"        and {len(told.seeds) - MAX_SEEDS} more posts")
+    return "\n".join(lines) + "\n"
+
+
+def _number(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}"
