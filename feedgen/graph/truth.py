@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from feedgen.graph.access import I64, U8, U16, U32
 from feedgen.ingest.events import GONE
-from feedgen.store.names import Names
 from feedgen.store.reader import DayReader
 from feedgen.store.rows import Bool, Posts
+
+
+class HasFlags(Protocol):
+    """Names, or what is left of them when only flags matter."""
+
+    @property
+    def flags(self) -> U8: ...
 
 
 class TruthDay:
@@ -20,7 +27,7 @@ class TruthDay:
     Rows of people who are gone stay in the truth for a while after their DID; they are left out here.
     """
 
-    def __init__(self, day: int, path: Path, sealed: bool, names: Names) -> None:
+    def __init__(self, day: int, path: Path, sealed: bool, names: HasFlags) -> None:
         self.day, self.path, self.sealed, self._names = day, path, sealed, names
 
     def version(self) -> int:

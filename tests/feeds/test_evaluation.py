@@ -1,0 +1,73 @@
+"""Lists judged on a folder of a made-up network, which is only read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from feedgen.core.errors import FeedgenError
+from feedgen.core.ids import US_PER_DAY
+from feedgen.feeds import evaluation
+from feedgen.feeds.evaluation import Evaluation, History
+from feedgen.graph.archive import Archive
+from feedgen.graph.graph import Graph
+from feedgen.rank.listing import ListRules
+from feedgen.rank.params import DEFAULT, PRESETS
+from scripts.benchmarks.loading import load, plan_for
+
+END_US = 20_400 * US_PER_DAY + US_PER_DAY // 2
+SEALED_TICK_US = 338_000_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("evaluate") / "data"
+    plan, days = plan_for(60_000, END_US)
+    load(path, plan, days, 60_000)
+    return path
+
+
+def contents(folder: Path) -> dict[str, tuple[int, int]]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.suffix != ".db-shm"}
+
+
+def test_every_preset_is_judged_and_nothing_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(folder)
+    with Archive(folder):  # a service that runs beside us
+        evaluation.main(folder, PRESETS, ListRules(), readers=15)
+    assert {name: each for name, each in contents(folder).items() if name in before}.keys() == before.keys()
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split()[:4] == ["preset", "lists", "hit@30", "NDCG@20"]
+    assert [line.split()[0] for line in lines] == [*PRESETS, "popular"]
+    assert all(int(line.split()[1]) > 20 for line in lines)
+
+
+def test_the_same_data_give_the_same_judgement(folder: Path) -> None:
+    rows = [Evaluation(folder, {"default": DEFAULT}, ListRules(), 10).run() for _ in range(2)]
+    assert [row._replace(ms=0.0) for row in rows[0]] == [row._replace(ms=0.0) for row in rows[1]]
+    for row in rows[0]:
+        assert 0 <= row.ndcg <= 1 and 0 < row.hit <= 1 and 0 < row.coverage <= 1
+        assert 1 < row.authors <= 30 and 0 < row.age_h < 48
+
+
+def test_the_future_is_not_known(folder: Path, tmp_path: Path) -> None:
+    graph = Graph(tmp_path)
+    history = History(folder, graph)
+    history.load()
+    middle_us = history.last_us - US_PER_DAY // 3
+    history.tell(history.first_us)
+    people, posts = history.liked(middle_us)
+    coming = list(zip(people[:300].tolist(), posts[:300].tolist(), strict=True))
+    for person, _ in coming:
+        assert (graph.view().likes_of(person, 1000)[1] <= history.first_us + SEALED_TICK_US).all()
+    history.tell(middle_us)
+    assert all(post in graph.view().likes_of(person, 1000)[0] for person, post in coming)
+    graph.close()
+
+
+def test_an_empty_folder_is_a_plain_error(tmp_path: Path) -> None:
+    Archive(tmp_path / "data").close()
+    with pytest.raises(FeedgenError, match="nothing in"):
+        Evaluation(tmp_path / "data", PRESETS, ListRules(), 5).run()
