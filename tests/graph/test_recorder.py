@@ -30,7 +30,9 @@ from feedgen.ingest.events import (
     PERSON_ADULT,
     REPLY,
     Account,
+    Block,
     Event,
+    Identity,
 )
 from feedgen.store.writer import FOLLOW
 from tests.graph.network import DAY_US, HOUR_US, NOON_US, Feeder, did, uri
@@ -503,6 +505,30 @@ def test_two_follow_records_of_one_person(feed: Feeder) -> None:
         feed.check()
 
 
+@pytest.mark.parametrize("key", [KEY, ODD_KEY])
+def test_an_unfollow_before_its_follow(feed: Feeder, key: str) -> None:
+    feed.tell(feed.follow(C, A))
+    feed.tell(feed.delete(C, key, FOLLOW_NSID))
+    feed.tell(feed.follow(C, B, key), feed.follow(C, D))
+    for _ in everywhere(feed):
+        feed.check()
+
+
+def test_a_follow_again_and_in_another_order(feed: Feeder) -> None:
+    first, second = feed.follow(A, B, KEY), feed.follow(A, C)
+    feed.tell(second, first, first)
+    feed.tell(second)
+    feed.reopen()
+    feed.tell(first, second, replayed=True)
+    midnight(feed)
+    feed.settle()
+    feed.tell(first, second, replayed=True)
+    feed.check()
+    feed.tell(feed.delete(A, KEY, FOLLOW_NSID))
+    for _ in everywhere(feed):
+        feed.check()
+
+
 # --- people
 
 
@@ -514,6 +540,61 @@ def test_profiles_and_declarations(feed: Feeder) -> None:
     feed.tell(feed.profile(A, PERSON_ADULT), feed.visibility(A, False))
     person = feed.archive.library.person(A)
     assert person is not None and feed.archive.graph.view().arrays.person_flags[person] == PERSON_ADULT
+    for _ in everywhere(feed):
+        feed.check()
+
+
+def test_what_people_say_of_themselves_again_and_in_another_order(feed: Feeder) -> None:
+    """What was told last holds: such an event says all there is to say, and has no key to tell a repeat by."""
+    feed.tell(feed.rating(B, uri(A, POST_KEY)))
+    early, late = feed.profile(A, PERSON_ADULT), feed.profile(A, NO_UNAUTHENTICATED)
+    shown, hidden = feed.visibility(A, False), feed.visibility(A, True)
+    feed.tell(late, late, hidden)
+    feed.tell(early, shown, hidden)
+    feed.tell(early, hidden, replayed=True)
+    person = feed.archive.library.person(A)
+    assert person is not None
+    for _ in everywhere(feed):
+        assert feed.archive.graph.view().arrays.person_flags[person] == PERSON_ADULT | OPTED_OUT
+        feed.check()
+
+
+def test_what_a_deleted_account_said_of_itself_is_gone(feed: Feeder) -> None:
+    feed.tell(feed.rating(A, uri(B, POST_KEY)), feed.profile(A, PERSON_ADULT), feed.visibility(A, True))
+    feed.tell(feed.account(A, False, "deactivated"))
+    feed.tell(feed.account(A, False, "deleted"))
+    feed.tell(feed.account(A, True), feed.rating(A, uri(B, POST_KEY)))
+    person = feed.archive.library.person(A)
+    assert person is not None
+    for _ in everywhere(feed):
+        assert feed.archive.graph.view().arrays.person_flags[person] == 0
+        feed.check()
+
+
+def test_states_of_an_account_again_and_in_another_order(feed: Feeder) -> None:
+    """What comes from a hidden account is remembered for when it is back."""
+    feed.tell(feed.account(A, True))
+    assert feed.archive.library.person(A) is None  # nothing to say of somebody we don't know
+    away, back = feed.account(A, False, "deactivated"), feed.account(A, True)
+    feed.tell(feed.rating(A, uri(B, POST_KEY)), back, away, away)
+    feed.tell(feed.rating(A, uri(C, POST_KEY)), feed.follow(A, B), feed.post(A, POST_KEY))
+    person = feed.archive.library.person(A)
+    assert person is not None
+    for _ in everywhere(feed):
+        assert feed.archive.graph.view().arrays.person_flags[person] == INACTIVE
+        feed.check()
+    feed.tell(back, back)
+    for _ in everywhere(feed):
+        assert likers(feed, C, POST_KEY) == [A] and likers(feed, B, POST_KEY) == [A]
+        feed.check()
+
+
+def test_handles_and_blocks_leave_nothing(feed: Feeder) -> None:
+    feed.tell(feed.rating(B, uri(A, POST_KEY)))
+    seq, time_us = feed.moment()
+    block = Block(did=C, time_us=time_us, seq=seq, rkey=KEY, subject=A)
+    feed.tell(block, Identity(did=D, time_us=time_us + 1, seq=seq + 1, handle="d.test"), block)
+    assert feed.archive.library.person(C) is None and feed.archive.library.person(D) is None
     for _ in everywhere(feed):
         feed.check()
 
