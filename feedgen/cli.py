@@ -227,6 +227,21 @@ def config_docs() -> None:
 
 
 @cli.command()
+@settings_options
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--url", default="", metavar="URL", help="Where the service answers.  [default: [service] bind]")
+def fallback(config: Path | None, set_: tuple[str, ...], folder: Path, url: str) -> None:
+    """Write into FOLDER what the VPS answers while the PC is off.
+
+    Asks the running service for its popular page, its description and its did.json. Meant for a timer, every few
+    minutes, followed by a copy to the VPS (docs/caddy.md). Nothing good is replaced by something empty.
+    """
+    settings = read(config, set_).get()
+    write = imported("feedgen.host.fallback:write_fallback")
+    click.echo(f"{folder}: {write(settings, folder, url or f'http://{settings.service.bind}')} posts")
+
+
+@cli.command()
 def metrics() -> None:
     """Print the table of all metrics, in Markdown.
 
