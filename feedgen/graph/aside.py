@@ -1,0 +1,52 @@
+"""What others said of posts and people: labels, and the operator's blocks.
+
+Not part of the truth, which is what people said themselves, and not written into the days' arrays: it may come before
+its post and be taken back at any time. Posts are two bitmaps; of people, the bits are put over their own flags
+(`Graph.set_aside`). Changed by the event loop's thread; any thread may ask, since each call is one under the
+interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from pyroaring import BitMap
+
+from feedgen.graph.access import U32
+
+
+class Aside:
+    """Posts that are hidden from everybody, and those that are for adults."""
+
+    def __init__(self) -> None:
+        self.hidden = BitMap()
+        self.adult = BitMap()
+
+    def set_post(self, post: int, hidden: bool, adult: bool) -> None:
+        for bitmap, on in ((self.hidden, hidden), (self.adult, adult)):
+            if on:
+                bitmap.add(post)
+            else:
+                bitmap.discard(post)
+
+    def rows(self, posts: U32, adult: bool) -> npt.NDArray[np.bool_]:
+        """Which of these may not be shown; with `adult`, those for adults may."""
+        out = np.zeros(posts.size, np.bool_)
+        if posts.size and (self.hidden or (self.adult and not adult)):
+            asked = BitMap(posts)
+            found = asked & self.hidden
+            if not adult:
+                found |= asked & self.adult
+            if found:
+                out = np.isin(posts, np.array(found, np.uint32))
+        return out
+
+    def keep_days(self, slots: set[int]) -> None:
+        """Days that left the window go: their numbers will mean other posts."""
+        for bitmap in (self.hidden, self.adult):
+            for slot in range(256):
+                if slot not in slots:
+                    bitmap.remove_range(slot << 24, slot + 1 << 24)
+
+
+NOTHING = Aside()

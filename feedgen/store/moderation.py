@@ -1,0 +1,203 @@
+"""`moderation.db`: what others said of posts and accounts. Labels that count here, how far each labeler was heard, and
+whom the operator blocked.
+
+This file belongs to aiosqlite (Python's own SQLite) and to no other library in this process.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple, TypeVar
+
+import aiosqlite
+
+from feedgen.core.errors import StoreError, StoreFull
+from feedgen.ingest.labels import Label
+
+FILE_NAME: Final = "moderation.db"
+MAX_LABELS: Final = 20_000_000
+MAX_BLOCKS: Final = 100_000
+ROWS_AT_ONCE: Final = 500
+BUSY_TIMEOUT_MS: Final = 5_000
+
+Value = str | int | bytes
+T = TypeVar("T")
+
+# Step n brings a file of version n to n + 1. Steps are only ever added.
+_STEPS: Final = (
+    """
+    CREATE TABLE labels (
+        subject TEXT NOT NULL, val TEXT NOT NULL, source TEXT NOT NULL, until_s INTEGER NOT NULL,
+        PRIMARY KEY (subject, val, source)
+    ) WITHOUT ROWID;
+    CREATE INDEX labels_by_end ON labels (until_s) WHERE until_s > 0;
+    CREATE TABLE streams (stream TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE blocks (subject TEXT PRIMARY KEY, since_s INTEGER NOT NULL) WITHOUT ROWID;
+    """,
+)
+
+
+class Kept(NamedTuple):
+    subject: str
+    val: str
+
+
+class Moderation:
+    """Open, use, close; all calls are awaited."""
+
+    def __init__(self, db: aiosqlite.Connection) -> None:
+        self._db = db
+        self.full = False
+
+    @classmethod
+    async def open(cls, folder: Path) -> Moderation:
+        path = folder / FILE_NAME
+        db: aiosqlite.Connection | None = None
+        try:
+            db = await aiosqlite.connect(path, isolation_level=None)
+            await db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+            await db.execute("PRAGMA journal_mode = WAL")
+            await db.execute("PRAGMA synchronous = NORMAL")
+            await _migrate(db)
+        except BaseException as error:
+            if db is not None:
+                await db.close()
+            if isinstance(error, aiosqlite.Error):
+                hint = "Is the folder writable, and the file not damaged?"
+                raise StoreError(f"Can't use {path}: {error}", hint) from error
+            raise
+        return cls(db)
+
+    async def close(self) -> None:
+        await self._db.close()
+
+    async def __aenter__(self) -> Moderation:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # Labels
+
+    async def put(self, stream: str, labels: Iterable[Label], seq: int, now_s: int) -> set[str]:
+        """Keep what these labels come to, then how far the stream was heard. The subjects that were touched."""
+        last = {(one.subject, one.val, one.source): one for one in labels}
+        gone = [key for key, one in last.items() if one.negated or 0 < one.until_s <= now_s]
+        new = [(*key, one.until_s) for key, one in last.items() if key not in set(gone)]
+        for keys in _pieces(gone):
+            places = ", ".join(["(?, ?, ?)"] * len(keys))
+            await self._do(
+                f"DELETE FROM labels WHERE (subject, val, source) IN (VALUES {places})",
+                *(value for key in keys for value in key),
+            )
+        if new and not await self._is_full():
+            for rows in _pieces(new):
+                places = ", ".join(["(?, ?, ?, ?)"] * len(rows))
+                await self._do(
+                    f"INSERT OR REPLACE INTO labels VALUES {places}", *(value for row in rows for value in row)
+                )
+        await self._do("INSERT OR REPLACE INTO streams VALUES (?, ?)", stream, seq)
+        return {key[0] for key in last}
+
+    async def _is_full(self) -> bool:
+        """By the size of the file, which is known at once; a label takes about 250 bytes with all that belongs to it."""
+        rows = await self._rows("PRAGMA page_count")
+        self.full = int(rows[0][0]) * 4096 > MAX_LABELS * 250
+        return self.full
+
+    async def seq(self, stream: str) -> int | None:
+        rows = await self._rows("SELECT seq FROM streams WHERE stream = ?", stream)
+        return int(rows[0][0]) if rows else None
+
+    async def values_of(self, subjects: Sequence[str]) -> dict[str, list[str]]:
+        """The labels on each of these; nothing for those that have none."""
+        found: dict[str, list[str]] = {}
+        for some in _pieces(list(subjects)):
+            places = ", ".join("?" * len(some))
+            for subject, val in await self._rows(
+                f"SELECT subject, val FROM labels WHERE subject IN ({places})", *some
+            ):
+                found.setdefault(str(subject), []).append(str(val))
+        return found
+
+    async def after(self, subject: str, limit: int) -> list[Kept]:
+        """Labels in order of their subjects, from the one after this."""
+        rows = await self._rows(
+            "SELECT subject, val FROM labels WHERE subject > ? ORDER BY subject LIMIT ?", subject, limit
+        )
+        return [Kept(*row) for row in rows]
+
+    async def expire(self, now_s: int) -> set[str]:
+        """Labels that have ended go; whose they were."""
+        rows = await self._rows("SELECT subject FROM labels WHERE until_s > 0 AND until_s <= ?", now_s)
+        if rows:
+            await self._do("DELETE FROM labels WHERE until_s > 0 AND until_s <= ?", now_s)
+        return {str(row[0]) for row in rows}
+
+    async def forget(self, subjects: Sequence[str]) -> None:
+        """Labels of posts that left the window, or of accounts that are gone."""
+        for some in _pieces(list(subjects)):
+            await self._do(f"DELETE FROM labels WHERE subject IN ({', '.join('?' * len(some))})", *some)
+
+    async def count(self) -> int:
+        return int((await self._rows("SELECT count(*) FROM labels"))[0][0])
+
+    # Blocks
+
+    async def block(self, subject: str, now_s: int) -> None:
+        if len(await self.blocks()) >= MAX_BLOCKS:
+            raise StoreError("The list of blocks is full.", f"It holds {MAX_BLOCKS}.")
+        await self._do("INSERT OR IGNORE INTO blocks VALUES (?, ?)", subject, now_s)
+
+    async def unblock(self, subject: str) -> bool:
+        """Whether it was blocked."""
+        blocked = subject in await self.blocks()
+        await self._do("DELETE FROM blocks WHERE subject = ?", subject)
+        return blocked
+
+    async def blocks(self) -> list[str]:
+        return [str(row[0]) for row in await self._rows("SELECT subject FROM blocks ORDER BY since_s, subject")]
+
+    async def changed_by_others(self) -> int:
+        """Another number whenever another connection changed the file."""
+        return int((await self._rows("PRAGMA data_version"))[0][0])
+
+    # SQL
+
+    async def _rows(self, sql: str, *values: Value) -> list[sqlite3.Row]:
+        try:
+            return list(await self._db.execute_fetchall(sql, values))
+        except (aiosqlite.Error, ValueError) as error:  # ValueError: it is closed
+            raise StoreError(f"Can't read {FILE_NAME}: {error}") from error
+
+    async def _do(self, sql: str, *values: Value) -> None:
+        """One statement, one transaction. All of them may be done again."""
+        try:
+            await self._db.execute_fetchall(sql, values)
+        except aiosqlite.OperationalError as error:
+            raise StoreFull(f"Can't write {FILE_NAME}: {error}", "Is the disk full?") from error
+        except (aiosqlite.Error, ValueError) as error:
+            raise StoreError(f"Can't write {FILE_NAME}: {error}") from error
+
+
+def _pieces(items: list[T]) -> Iterable[list[T]]:
+    return (items[at : at + ROWS_AT_ONCE] for at in range(0, len(items), ROWS_AT_ONCE))
+
+
+async def _migrate(db: aiosqlite.Connection) -> None:
+    cursor = await db.execute("PRAGMA user_version")
+    row = await cursor.fetchone()
+    await cursor.close()
+    version = int(row[0]) if row is not None else 0
+    if version > len(_STEPS):
+        raise StoreError(
+            f"{FILE_NAME} was written by a newer version (its format is {version}, ours {len(_STEPS)})",
+            "Go back to that version, or restore the backup from before the upgrade.",
+        )
+    for step in range(version, len(_STEPS)):
+        await db.executescript(f"BEGIN IMMEDIATE; {_STEPS[step]} PRAGMA user_version = {step + 1}; COMMIT;")
