@@ -51,12 +51,14 @@ from feedgen.serve.http import Health, Parts, make_app
 from feedgen.serve.identity import Resolver, make_resolver, trusted_origins
 from feedgen.serve.interactions import Interaction
 from feedgen.serve.limits import Limits
+from feedgen.serve.moderation import Moderator
 from feedgen.serve.private import PrivateParts, make_private_app
 from feedgen.serve.readers import KeptReaders
 from feedgen.serve.repository import LibraryWithRepositories, Repositories
 from feedgen.serve.server import Server
 from feedgen.serve.tokens import TokenVerifier
 from feedgen.serve.visit import make_hosts
+from feedgen.store.moderation import Moderation
 from feedgen.store.viewers import Viewers
 
 log = logging.getLogger(__name__)
@@ -148,6 +150,7 @@ class App:
             await viewers.numbered_by(archive.names.identity)
             resolver = await self._meet_readers(archive, viewers, stack)
             tasks = self._make_parts(archive, folder)
+            tasks["moderation"] = (await self._moderate(archive, folder, stack)).run()
             stack.callback(self.life.stop)  # before the parts that it feels go
             tasks["erasures"] = self._watch_erasures(viewers, resolver)
             server = await self._serve(archive, resolver, stack)
@@ -211,6 +214,23 @@ class App:
         self.history = self.shelf.desk.log = History(viewers.pages, self.clock)
         stack.push_async_callback(self.history.flush)
         return resolver
+
+    async def _moderate(self, archive: Archive, folder: Path, stack: contextlib.AsyncExitStack) -> Moderator:
+        """What labelers and the operator say of posts and people."""
+        pipeline = self.pipeline
+        assert pipeline is not None
+        moderator = Moderator(
+            await stack.enter_async_context(await Moderation.open(folder)),
+            self.settings,
+            archive,
+            archive.library,
+            archive.graph.aside,
+            self.clock,
+            count=lambda: archive.names.count,
+            heard_us=lambda: pipeline.status.last_us,
+        )
+        await moderator.load()
+        return moderator
 
     def _make_parts(self, archive: Archive, folder: Path) -> dict[str, Coroutine[Any, Any, None]]:
         """What runs beside the server, by name."""

@@ -367,6 +367,30 @@ def evaluate(ctx: click.Context, config: Path | None, set_: tuple[str, ...], rea
     ctx.exit(imported("feedgen.feeds.evaluation:main")(Path(settings.store.dir), presets, rules, readers))
 
 
+@cli.command()
+@settings_options
+@click.argument("subjects", metavar="[DID|AT-URI]...", nargs=-1)
+@click.pass_context
+def block(ctx: click.Context, config: Path | None, set_: tuple[str, ...], subjects: tuple[str, ...]) -> None:
+    """Show accounts (DIDs) or posts (at-uris) to nobody; without any, print who is blocked.
+
+    Counts on the next page of a running feedgen. Their likes still count for others' feeds.
+    """
+    ctx.exit(imported("feedgen.serve.blocks:block")(read(config, set_).get(), subjects))
+
+
+@cli.command()
+@settings_options
+@click.argument("subjects", metavar="DID|AT-URI...", nargs=-1, required=True)
+@click.pass_context
+def unblock(ctx: click.Context, config: Path | None, set_: tuple[str, ...], subjects: tuple[str, ...]) -> None:
+    """Take back `feedgen block`.
+
+    Exit code 1 when one of them was not blocked.
+    """
+    ctx.exit(imported("feedgen.serve.blocks:unblock")(read(config, set_).get(), subjects))
+
+
 @cli.group()
 def viewer() -> None:
     """What is kept of one reader: show it, erase it."""

@@ -53,6 +53,7 @@ def _on(settings: Settings, urls: Addresses) -> Settings:
         settings,
         jetstream=jetstream,
         identity=identity,
+        labels=msgspec.structs.replace(settings.labels, urls=(urls.labeler,)),
         store=msgspec.structs.replace(settings.store, dir=folder),
         appview=msgspec.structs.replace(settings.appview, url=urls.appview),
     )

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from feedgen.app import App, build
-from feedgen.core.settings import Identity, Jetstream, Service, Settings, Store
+from feedgen.core.settings import Identity, Jetstream, Labels, Service, Settings, Store
 from feedgen.simnet.server import Simnet
 from feedgen.simnet.tokens import SEND_INTERACTIONS
 from tests.process import METHOD, PUBLISHER, SERVICE
@@ -87,6 +87,7 @@ async def running(sim: Simnet, folder: Path, pds: bool = True, start: str = "old
         service=Service(hostname=SERVICE.removeprefix("did:web:"), publisher_did=PUBLISHER, bind="127.0.0.1:0"),
         store=Store(dir=str(folder / "data")),
         jetstream=Jetstream(urls=tuple(sim.urls.jetstream), start=start),
+        labels=Labels(urls=(sim.urls.labeler,)),
         identity=Identity(plc_url=sim.urls.plc, trusted_pds=(sim.urls.pds,) if pds else ()),
     )
     app = build(settings)

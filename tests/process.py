@@ -30,6 +30,7 @@ class Feedgen:
             "service.publisher_did": PUBLISHER,
             "service.bind": "127.0.0.1:0",
             "log.format": "json",
+            "labels.enabled": "false",
         } | {name.replace("__", "."): value for name, value in settings.items()}
         command = [sys.executable, "-m", "feedgen", "run"]
         for name, value in given.items():

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from feedgen.core.ids import is_did, is_plc
+from feedgen.core.ids import POST_NSID, is_did, is_plc, parse_at_uri
 
 Check = Callable[[str], str]
 
@@ -71,6 +71,12 @@ def check_http_url(text: str) -> str:
 
 def check_websocket_url(text: str) -> str:
     return "" if _is_url(text, ("ws", "wss")) else "a ws:// or wss:// URL without a password in it"
+
+
+def check_subject(text: str) -> str:
+    parsed = parse_at_uri(text)
+    post = parsed is not None and parsed.collection == POST_NSID
+    return "" if post or (text.startswith("did:") and is_did(text)) else "a DID, or the at-uri of a post (with a DID)"
 
 
 def check_bind(text: str) -> str:

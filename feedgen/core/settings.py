@@ -19,6 +19,7 @@ from feedgen.core.checks import (
     check_folder,
     check_host_name,
     check_http_url,
+    check_subject,
     check_websocket_url,
     or_nothing,
 )
@@ -457,6 +458,46 @@ class Lists(Section, frozen=True, kw_only=True):
     adult: Annotated[bool, Key("Whether personal lists may show what its authors label as adult or graphic.")] = False
 
 
+class Labels(Section, frozen=True, kw_only=True):
+    """What labelers say of posts and accounts. Labels are heard all the time; they count on the next page."""
+
+    enabled: Annotated[bool, Key("Whether labelers are listened to. `false` forgets nothing, but nothing counts.")] = (
+        True
+    )
+    urls: Annotated[
+        tuple[str, ...],
+        Key("Labelers, each by the address of its service. Bluesky's own is the default.", check=check_websocket_url),
+    ] = ("wss://mod.bsky.app",)
+    start: Annotated[
+        str,
+        Key(
+            "Where the very first start begins: the oldest label that the labeler has, or now.",
+            choices=("oldest", "now"),
+        ),
+    ] = "oldest"
+    hide: Annotated[tuple[str, ...], Key("Labels whose posts and accounts are shown to nobody.")] = (
+        "!hide",
+        "!takedown",
+        "!suspend",
+    )
+    adult: Annotated[tuple[str, ...], Key("Labels whose posts and accounts are for adults: see `[lists] adult`.")] = (
+        "porn",
+        "sexual",
+        "nudity",
+        "graphic-media",
+        "gore",
+    )
+
+
+class Moderation(Section, frozen=True, kw_only=True):
+    """Whom the operator shows to nobody. `feedgen block` and `unblock` do the same while the service runs."""
+
+    block: Annotated[
+        tuple[str, ...],
+        Key("Accounts (DIDs) and posts (at-uris).", check=check_subject),
+    ] = ()
+
+
 class Log(Section, frozen=True, kw_only=True):
     """What is told on stderr."""
 
@@ -481,6 +522,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     appview: Appview = Appview()
     rank: Rank = Rank()
     lists: Lists = Lists()
+    labels: Labels = Labels()
+    moderation: Moderation = Moderation()
     log: Log = Log()
 
     def problems(self) -> list[Problem]:

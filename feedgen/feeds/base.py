@@ -332,7 +332,7 @@ class ListFeed(Feed):
         start = position
         while position < snapshot.posts.size and len(items) < ask.limit:
             posts = snapshot.posts[position : position + ask.limit - len(items)]
-            allowed = still_there(view, posts, ask.reader_did is None)
+            allowed = still_there(view, posts, ask.reader_did is None, self.rules.adult)
             for row, post in enumerate(posts.tolist(), position):
                 uri = self.desk.uris.of(post) if allowed[row - position] else None
                 if uri is not None:

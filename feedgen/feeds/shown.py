@@ -14,7 +14,16 @@ import numpy as np
 from feedgen.core.jit import njit
 from feedgen.graph.access import U8, U32, Arrays, post_author, post_flags, post_row
 from feedgen.graph.view import View
-from feedgen.ingest.events import DELETED, GONE, HIDDEN, INACTIVE, NO_UNAUTHENTICATED, PERSON_HIDDEN
+from feedgen.ingest.events import (
+    ADULT,
+    DELETED,
+    GONE,
+    HIDDEN,
+    INACTIVE,
+    NO_UNAUTHENTICATED,
+    PERSON_ADULT,
+    PERSON_HIDDEN,
+)
 
 MAX_URIS: Final = 100_000
 
@@ -31,11 +40,15 @@ def _look(a: Arrays, posts: U32, of_post: int, of_person: int, out: U8) -> None:
             out[i] = 1
 
 
-def still_there(view: View, posts: U32, logged_out: bool) -> list[int]:
+def still_there(view: View, posts: U32, logged_out: bool, adult: bool = False) -> list[int]:
     """1 for each post that may be shown now, 0 for the others."""
-    forbidden = INACTIVE | GONE | PERSON_HIDDEN | (NO_UNAUTHENTICATED if logged_out else 0)
+    of_person = INACTIVE | GONE | PERSON_HIDDEN | (NO_UNAUTHENTICATED if logged_out else 0)
+    of_post = DELETED | HIDDEN
+    if not adult:
+        of_person, of_post = of_person | PERSON_ADULT, of_post | ADULT
     out = np.empty(posts.size, np.uint8)
-    _look(view.arrays, np.ascontiguousarray(posts), DELETED | HIDDEN, forbidden, out)
+    _look(view.arrays, np.ascontiguousarray(posts), of_post, of_person, out)
+    out[view.aside.rows(posts, adult)] = 0
     found: list[int] = out.tolist()
     return found
 

@@ -61,6 +61,10 @@ class Archive:
     ) -> None:
         self.close()
 
+    def set_aside(self, person: int, given: int) -> None:
+        """What others (labelers, the operator) say of a person: PERSON_ADULT and PERSON_HIDDEN, or 0."""
+        self.graph.set_aside(person, int(self.names.flags[person]), given)
+
     def truth(self, day: int) -> TruthDay:
         path = self.folder.day_path(day)
         assert path is not None

@@ -27,6 +27,7 @@ from feedgen.core.telemetry import Counter
 from feedgen.graph import edit
 from feedgen.graph.access import FIELDS, I64, U8, U16, U32, US_PER_DAY, Arrays
 from feedgen.graph.ahead import Ahead
+from feedgen.graph.aside import Aside
 from feedgen.graph.build import DRAFT, build, put_in_place
 from feedgen.graph.bulk import MAX_FOLLOWS, Filling, rating_pieces
 from feedgen.graph.counting import count_day, recount
@@ -36,7 +37,7 @@ from feedgen.graph.people import MAX_PEOPLE, People
 from feedgen.graph.sealed import Damaged, SealedDay
 from feedgen.graph.source import DaySource
 from feedgen.graph.view import View
-from feedgen.ingest.events import GONE, SPAMMY
+from feedgen.ingest.events import GONE, PERSON_ADULT, PERSON_HIDDEN, SPAMMY
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,8 @@ class Graph:
         self._days: dict[int, Day] = {}
         self._open: LiveDay | None = None
         self._people = People()
+        self.aside = Aside()
+        self._aside: dict[int, int] = {}  # flags by person that others gave
         self._ahead = Ahead()
         self._spammers = np.empty(0, np.uint32)
         self._pending: dict[int, list[Change]] = {}
@@ -266,11 +269,26 @@ class Graph:
                     sealed.version = version
 
     def set_person_flags(self, people: npt.ArrayLike, flags: npt.ArrayLike) -> None:
-        """Flags of some people become these. Whether their likes carry weight is not among them."""
-        who = np.asarray(people, np.int64)
+        """Flags of some people become these. Whether their likes carry weight is not among them, and what others said
+        of them stays.
+        """
+        who, new = np.asarray(people, np.int64), np.array(flags, np.uint8)
         with self._lock:
+            if self._aside:
+                for i, person in enumerate(who.tolist()):
+                    new[i] |= self._aside.get(person, 0)
             weightless = self._people.flags[who] & np.uint8(SPAMMY)
-            self._people.flags[who] = np.asarray(flags, np.uint8) & np.uint8(0xFF ^ SPAMMY) | weightless
+            self._people.flags[who] = new & np.uint8(0xFF ^ SPAMMY) | weightless
+
+    def set_aside(self, person: int, own: int, given: int) -> None:
+        """What others say of a person becomes this; `own` are the flags that are the person's."""
+        mask = PERSON_ADULT | PERSON_HIDDEN
+        with self._lock:
+            if given:
+                self._aside[person] = given & mask
+            else:
+                self._aside.pop(person, None)
+            self._people.flags[person] = (int(self._people.flags[person]) & ~mask) | ((own | given) & mask)
 
     def set_spammers(self, people: npt.ArrayLike) -> None:
         """The likes of these people carry no weight, and those of all others do. Any thread may tell."""
@@ -423,7 +441,7 @@ class Graph:
             slot_row[day.slot] = d
         numbers: I64 = np.array([day.day for day in days], np.int64)
         arrays = Arrays(rows, numbers, slot_row, self._people.flags, self._people.ratings, self._ahead.table)
-        return View(arrays, tuple(day.keep() for day in days))
+        return View(arrays, tuple(day.keep() for day in days), self.aside)
 
     def _publish(self) -> None:
         self._view = self._make_view()

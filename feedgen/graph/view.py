@@ -43,6 +43,7 @@ from feedgen.graph.access import (
     post_row,
     post_tick,
 )
+from feedgen.graph.aside import NOTHING, Aside
 from feedgen.graph.memory import own_array
 from feedgen.graph.words import i64, load_u32, prefetch
 
@@ -167,10 +168,10 @@ class PostFacts:
 class View:
     """`arrays` is what kernels take; it is valid while this View is alive, so hold on to the View during the call."""
 
-    __slots__ = ("__weakref__", "_keep", "arrays")
+    __slots__ = ("__weakref__", "_keep", "arrays", "aside")
 
-    def __init__(self, arrays: Arrays, keep: tuple[tuple[object, ...], ...]) -> None:
-        self.arrays = arrays
+    def __init__(self, arrays: Arrays, keep: tuple[tuple[object, ...], ...], aside: Aside = NOTHING) -> None:
+        self.arrays, self.aside = arrays, aside
         self._keep = keep
 
     def days(self) -> list[object]:

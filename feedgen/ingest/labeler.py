@@ -42,12 +42,20 @@ class Labeler:
     """`run` listens until it is cancelled. `first` is where the very first start begins: 0 is the oldest, None now."""
 
     def __init__(
-        self, url: str, keep: Keep, resume: Resume, first: int | None, backoff_s: float = BACKOFF_S, rng: float = 0.5
+        self,
+        url: str,
+        keep: Keep,
+        resume: Resume,
+        first: int | None,
+        backoff_s: float = BACKOFF_S,
+        rng: random.Random | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self.host = urlsplit(url).netloc
         self._keep, self._resume, self._first = keep, resume, first
-        self._backoff_s, self._spread = backoff_s, rng
+        self._backoff_s, self._random = backoff_s, rng or random.Random()
+        self._batch: list[Label] = []
+        self._seq = -1
         self._forget_cursor = False
         self.live = False
 
@@ -67,7 +75,7 @@ class Labeler:
                 log.warning("a labeler can't be heard; what is known of labels stays", extra={"host": self.host})
             log.debug("labeler %s: %s", self.host, reason)
             wait_s = min(MAX_BACKOFF_S, self._backoff_s * 2 ** min(failures, 10))
-            await asyncio.sleep(wait_s * (1 - self._spread * random.random()))  # noqa: S311
+            await asyncio.sleep(wait_s * (0.5 + self._random.random() / 2))
 
     async def _listen(self) -> None:
         at = None if self._forget_cursor else await self._resume(self.url)
@@ -97,13 +105,10 @@ class Labeler:
             transport.disconnect(False)
             self._batch, self._seq = [], -1
 
-    _batch: list[Label] = []
-    _seq: int = -1
-
     async def _take(self, data: bytes) -> None:
         frame = decode(data)
         if isinstance(frame, LabelFrame):
-            self._batch = [*self._batch, *frame.labels] if self._batch else list(frame.labels)
+            self._batch += frame.labels
             self._seq = frame.seq
             heard.add(len(frame.labels), "label")
             heard.add(frame.ignored, "ignored")

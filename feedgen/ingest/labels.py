@@ -1,4 +1,4 @@
-"""Frames of a label stream (com.atproto.label.subscribeLabels) as typed values. Pure and total: bytes in, a value out."""
+"""Frames of a label stream (com.atproto.label.subscribeLabels) as typed values. Pure and total."""
 
 from __future__ import annotations
 

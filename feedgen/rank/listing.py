@@ -215,7 +215,11 @@ def make_list(
         hidden_authors=hidden_authors,
     )
     out = np.empty(min(rules.size, MAX_LIST), np.int64)
-    taken = out[: _choose(ints, unseen_first(ints[:, R_POST], seen), rule, out)]
+    order = unseen_first(ints[:, R_POST], seen)
+    aside = view.aside.rows(ints[:, R_POST].astype(np.uint32), rules.adult)
+    if aside.any():
+        order = order[~aside[order]]
+    taken = out[: _choose(ints, order, rule, out)]
     return Listed(ints[taken, R_POST].astype(np.uint32), kinds[taken], rows[taken])
 
 

@@ -25,6 +25,7 @@ from feedgen.simnet.flood import FloodPlan
 from feedgen.simnet.history import MAX_EVENTS, History
 from feedgen.simnet.httpd import Handler, HttpServer, Request
 from feedgen.simnet.jetstream import Dictionary, HostOptions, JetstreamHost, first_frames
+from feedgen.simnet.labels import LabelStream
 from feedgen.simnet.lively import LivelyWorld, aligned_start_us
 from feedgen.simnet.pds import Repositories
 from feedgen.simnet.plc import Directory, Keyring, Population, WebHosts
@@ -69,6 +70,7 @@ class Addresses:
     appview: str = ""
     web: str = ""
     control: str = ""
+    labeler: str = ""
 
 
 class Simnet:
@@ -81,6 +83,7 @@ class Simnet:
         self.history = History(options.max_events)
         self.urls = Addresses()
         self.hosts: list[JetstreamHost] = []
+        self.labels = LabelStream()
         self.end_us = self.clock.now_us()  # of the past
         self._servers: list[HttpServer] = []
         self._telling: asyncio.Task[None] | None = None
@@ -138,6 +141,7 @@ class Simnet:
         if telling is not None:
             telling.cancel()
             await asyncio.wait([telling])
+        self.labels.stop()
         for host in self.hosts:
             await host.stop()
         for server in self._servers:
@@ -254,6 +258,7 @@ class Simnet:
         pds_url = self.urls.pds or "http://pds.simnet.test"
         self.urls.plc = await self._serve("plc", Directory(self.people, self.keys, pds_url).handle)
         self.urls.web = await self._serve("web", WebHosts(self.people, self.keys, pds_url).handle)
+        self.urls.labeler = (await self._serve("labeler", self.labels.handle)).replace("http://", "ws://")
         self.urls.control = await self._serve("control", Control(self).router)
         for number, host in enumerate(options.hosts):
             name = f"jetstream/{number}"
@@ -265,7 +270,8 @@ class Simnet:
             self.urls.jetstream.append(url.replace("http://", "ws://"))
 
     async def _serve(self, name: str, handler: Handler) -> str:
-        port = self.options.port + PORTS.index(name.partition("/")[0]) if self.options.port else 0
+        kind = name.partition("/")[0]
+        port = self.options.port + PORTS.index(kind) if self.options.port and kind in PORTS else 0
         if port and "/" in name:
             port += int(name.partition("/")[2])
         server = HttpServer(name, handler, self.faults, self.options.listen, port)

@@ -105,7 +105,7 @@ class Moderation:
         return {key[0] for key in last}
 
     async def _is_full(self) -> bool:
-        """By the size of the file, which is known at once; a label takes about 250 bytes with all that belongs to it."""
+        """By the size of the file, which is known at once; a label takes some 250 bytes, all told."""
         rows = await self._rows("PRAGMA page_count")
         self.full = int(rows[0][0]) * 4096 > MAX_LABELS * 250
         return self.full
@@ -119,9 +119,7 @@ class Moderation:
         found: dict[str, list[str]] = {}
         for some in _pieces(list(subjects)):
             places = ", ".join("?" * len(some))
-            for subject, val in await self._rows(
-                f"SELECT subject, val FROM labels WHERE subject IN ({places})", *some
-            ):
+            for subject, val in await self._rows(f"SELECT subject, val FROM labels WHERE subject IN ({places})", *some):
                 found.setdefault(str(subject), []).append(str(val))
         return found
 

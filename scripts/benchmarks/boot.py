@@ -85,6 +85,7 @@ class Service:
             "service.bind": f"unix:{folder}/socket",
             "jetstream.urls": ",".join(sim.urls.jetstream),
             "identity.plc_url": sim.urls.plc,
+            "labels.enabled": "false",
             "log.format": "json",
         }
         self.path = str(folder / "socket")

@@ -61,6 +61,7 @@ class Service:
             "log.format": "json",
             "jetstream.urls": jetstream,
             "identity.plc_url": plc,
+            "labels.enabled": "false",
         } | ({"identity.trusted_pds": pds} if pds else {})
         command = [sys.executable, "-m", "feedgen", "run"]
         for name, value in settings.items():

@@ -1,0 +1,181 @@
+"""Labels and blocks, through the whole service: a labeler's stream, the operator's commands, and pages."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from feedgen.core.ids import POST_NSID, make_tid
+from feedgen.simnet.server import Simnet
+from feedgen.store.moderation import Moderation
+from tests.inside import Inside, running, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def sim() -> AsyncIterator[Simnet]:
+    async with Simnet.start(people=60, history_days=0.5, per_person_day=60.0, live_rate=1.0) as sim:
+        yield sim
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("moderation")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def it(sim: Simnet, folder: Path) -> AsyncIterator[Inside]:
+    async with running(sim, folder) as inside:
+        yield inside
+
+
+async def on_a_page(it: Inside, uri: str, person: int | None = None) -> bool:
+    return uri in await it.all_posts(person, limit=100)
+
+
+async def becomes(it: Inside, uri: str, shown: bool) -> None:
+    async with asyncio.timeout(20):
+        while await on_a_page(it, uri) != shown:
+            await asyncio.sleep(0.1)
+
+
+async def a_post(it: Inside, n: int) -> str:
+    return (await it.all_posts(None, limit=100))[n]
+
+
+@pytest.mark.parametrize("val", ["!hide", "!takedown", "porn", "graphic-media"])
+async def test_a_labelled_post_is_gone_until_the_label_is_negated(it: Inside, sim: Simnet, val: str) -> None:
+    uri = await a_post(it, 3)
+    sim.labels.put(uri, "spam")  # counts for nothing here
+    sim.labels.put(uri, val)
+    await becomes(it, uri, shown=False)
+    sim.labels.put(uri, val, neg=True)
+    await becomes(it, uri, shown=True)
+
+
+async def test_a_label_goes_from_the_list_that_is_being_read(it: Inside, sim: Simnet) -> None:
+    first = await it.page(None, limit=10)
+    later = (await it.page(None, limit=10, cursor=first["cursor"]))["feed"][5]["post"]
+    sim.labels.put(later, "!hide")
+    assert it.app.archive is not None
+    aside = it.app.archive.graph.aside
+    await until(lambda: len(aside.hidden) == 1)
+    assert later not in [one["post"] for one in (await it.page(None, limit=10, cursor=first["cursor"]))["feed"]]
+    sim.labels.put(later, "!hide", neg=True)
+    await until(lambda: not aside.hidden)
+
+
+async def test_an_accounts_label_counts_for_all_its_posts_and_outlives_its_profile(it: Inside, sim: Simnet) -> None:
+    uri = await a_post(it, 5)
+    did = uri.split("/")[2]
+    sim.labels.put(did, "!takedown")
+    await becomes(it, uri, shown=False)
+    assert did not in {post.split("/")[2] for post in await it.all_posts(None, limit=100)}
+    person = sim.people.index(did)
+    assert person is not None
+    await it.heard(sim.set_account(person))  # active: sets the person's own flags anew
+    assert not await on_a_page(it, uri)
+    sim.labels.put(did, "!takedown", neg=True)
+    await becomes(it, uri, shown=True)
+
+
+async def test_two_labelers_do_not_undo_each_other(it: Inside, sim: Simnet) -> None:
+    uri, other = await a_post(it, 2), "did:plc:otherotherotherotherothe"
+    sim.labels.put(uri, "!hide")
+    sim.labels.put(uri, "!hide", src=other)
+    sim.labels.put(uri, "!hide", neg=True)
+    await becomes(it, uri, shown=False)
+    sim.labels.put(uri, "!hide", neg=True, src=other)
+    await becomes(it, uri, shown=True)
+
+
+async def test_a_label_that_has_ended_is_none(it: Inside, sim: Simnet) -> None:
+    uri, another = await a_post(it, 1), await a_post(it, 4)
+    sim.labels.put(uri, "!hide", exp="2020-01-01T00:00:00Z")
+    sim.labels.put(another, "!hide", exp="2099-01-01T00:00:00Z")
+    await becomes(it, another, shown=False)
+    assert await on_a_page(it, uri)
+    sim.labels.put(another, "!hide", neg=True)
+    await becomes(it, another, shown=True)
+
+
+async def test_garbage_ends_nothing_and_a_cut_stream_goes_on(it: Inside, sim: Simnet) -> None:
+    uri = await a_post(it, 6)
+    sim.labels.tell(5, 5)
+    sim.labels.tell({"op": 1, "t": "#unknown"}, {})
+    sim.labels.tell({"op": 1, "t": "#labels"}, {"seq": sim.labels.seq + 1, "labels": [5, {"uri": uri}]})
+    sim.labels.cut()
+    sim.labels.put(uri, "!hide")
+    await becomes(it, uri, shown=False)
+    assert sim.labels.cursors[0] == "0" and int(sim.labels.cursors[-1]) > 0
+    sim.labels.put(uri, "!hide", neg=True)
+    await becomes(it, uri, shown=True)
+
+
+async def test_a_label_may_come_before_its_post(it: Inside, sim: Simnet) -> None:
+    author = sim.people.did(sim.readers(3)[2])
+    early = f"at://{author}/{POST_NSID}/{make_tid(sim.clock.now_us() + 5_000_000, 7)}"
+    sim.labels.put(early, "!hide")
+    sim.labels.put("did:plc:nobodynobodynobodynobody", "!hide")
+    uri = await a_post(it, 2)
+    sim.labels.put(uri, "!hide")
+    sim.labels.put(uri, "!hide", neg=True)
+    await becomes(it, uri, shown=True)
+    assert it.app.archive is not None
+    from feedgen.simnet.records import SimEvent
+
+    record = b'{"$type":"app.bsky.feed.post","text":"x","createdAt":"2026-01-01T00:00:00Z"}'
+    await it.heard(
+        sim.emit(SimEvent(0, 0, author, "commit", "create", POST_NSID, early.rsplit("/", 1)[1], record=record))
+    )
+    aside = it.app.archive.graph.aside
+    await until(lambda: len(aside.hidden) == 1)
+    sim.labels.put(early, "!hide", neg=True)
+    await until(lambda: not aside.hidden)
+
+
+async def test_block_and_unblock_beside_a_running_service(it: Inside, folder: Path) -> None:
+    uri, did = await a_post(it, 3), (await a_post(it, 8)).split("/")[2]
+    another = await a_post(it, 8)
+
+    async def command(*arguments: str, code: int = 0) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "feedgen", *arguments, "--set", f"store.dir={folder / 'data'}"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        out, _ = await process.communicate()
+        assert process.returncode == code, out
+        return out.decode()
+
+    await command("block", uri, did)
+    await becomes(it, uri, shown=False)
+    await becomes(it, another, shown=False)
+    assert (await command("block")).split() == [uri, did]
+    await command("unblock", uri, did)
+    await becomes(it, uri, shown=True)
+    await becomes(it, another, shown=True)
+    assert "was not blocked" in await command("unblock", did, code=1)
+    assert "can't be blocked" in await command("block", "alice.example.com", code=1)
+
+
+async def test_what_was_said_is_known_after_a_restart(sim: Simnet, tmp_path: Path) -> None:
+    async with running(sim, tmp_path) as it:
+        labelled, blocked = await a_post(it, 2), (await a_post(it, 7)).split("/")[2]
+        seq = sim.labels.put(labelled, "!hide")
+        await becomes(it, labelled, shown=False)
+    sim.labels.put("did:plc:nobodynobodynobodynobody", "!hide")
+    async with await Moderation.open(tmp_path / "data") as store:
+        await store.block(blocked, 1)
+        assert await store.count() >= 1
+    async with running(sim, tmp_path) as it:
+        await becomes(it, labelled, shown=False)
+        assert blocked not in {post.split("/")[2] for post in await it.all_posts(None, limit=100)}
+        await until(lambda: sim.labels.cursors[-1] == str(seq))
+    sim.labels.put(labelled, "!hide", neg=True)
