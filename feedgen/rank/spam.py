@@ -44,7 +44,7 @@ MAX_SPAMMERS: Final = 1 << 20  # found on one day, and kept in all
 MAX_READ: Final = 2000  # of one person's newest likes of a day
 KEPT_DAYS: Final = 7
 
-spammers_now = Gauge("rank_spammers", "People whose likes carry no weight, because they like as no person does")
+spammers_now = Gauge("feedgen_rank_spammers", "People whose likes carry no weight, because they like as no person does")
 
 
 class SpamRules(NamedTuple):
