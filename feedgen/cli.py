@@ -421,6 +421,35 @@ def viewer_forget(ctx: click.Context, config: Path | None, set_: tuple[str, ...]
     ctx.exit(imported("feedgen.serve.viewer:forget")(read(config, set_).get(), did))
 
 
+@cli.command()
+@settings_options
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.pass_context
+def backup(ctx: click.Context, config: Path | None, set_: tuple[str, ...], folder: Path) -> None:
+    """Copy the data folder into FOLDER, while the service runs or not.
+
+    Settings and readers come first. Today is copied each time, a past day once; every copy is verified before it takes
+    the place of an older one. What can be made anew from the rest is left out.
+    """
+    loaded = read(config, set_)
+    copy = imported("feedgen.store.backup:main_backup")
+    ctx.exit(copy(Path(loaded.get().store.dir), folder, loaded.path))
+
+
+@cli.command()
+@settings_options
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.pass_context
+def restore(ctx: click.Context, config: Path | None, set_: tuple[str, ...], folder: Path) -> None:
+    """Make the data folder anew from the backup in FOLDER.
+
+    The data folder must be missing or empty: nothing is overwritten. Accounts that were deleted after their days were
+    copied are erased again at the next start; the service then goes on where the backup ended.
+    """
+    settings = read(config, set_).get()
+    ctx.exit(imported("feedgen.store.backup:main_restore")(folder, Path(settings.store.dir)))
+
+
 def keep_machine_code() -> None:
     """Lets every command of one environment share the kernels that `warm` compiled."""
     if sys.prefix != sys.base_prefix and os.access(sys.prefix, os.W_OK):

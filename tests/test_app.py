@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -171,4 +173,25 @@ def test_the_private_address_tells_how_it_is(network: SimnetProcess, tmp_path: P
         assert values["feedgen_ready"] == 1 and values["feedgen_store_people"] > 50
         assert abs(values["feedgen_ingest_newest_event_timestamp_seconds"] - time.time()) < 60
         assert httpx.get(f"{feedgen.url}/metrics").status_code == 404  # the public address knows nothing of it
+        assert feedgen.stop()[0] == 0
+
+
+def test_backed_up_while_it_runs_and_brought_back(network: SimnetProcess, tmp_path: Path) -> None:
+    def feedgen_command(*arguments: str) -> str:
+        command = [sys.executable, "-m", "feedgen", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+
+    kept, again = tmp_path / "kept", tmp_path / "again"
+    with Feedgen(tmp_path, **settings_for(network)) as feedgen:
+        feedgen.caught_up(past_of(network))
+        assert "all verified" in feedgen_command("backup", str(kept), "--set", f"store.dir={tmp_path / 'data'}")
+        people = feedgen.health()["store"]["people"]
+        assert feedgen.stop()[0] == 0
+    again.mkdir()
+    feedgen_command("restore", str(kept), "--set", f"store.dir={again / 'data'}")
+    with Feedgen(again, **settings_for(network)) as feedgen:
+        assert 50 < feedgen.health()["store"]["people"] <= people + 50
+        assert "oldest" not in str(feedgen.said("listening"))
+        feedgen.caught_up(past_of(network))
+        assert feedgen.page(network.token(reader_of(network), SERVICE), limit=30).json()["feed"]
         assert feedgen.stop()[0] == 0
