@@ -96,8 +96,15 @@ class Service:
     def page(self, person: int, limit: int = 30) -> dict[str, Any]:
         token = self.sim.token(person, SERVICE)
         query = urllib.parse.urlencode({"feed": FEED, "limit": limit})
+        return self._get(f"/xrpc/{METHOD}?{query}", {"authorization": f"Bearer {token}"})
+
+    def events(self) -> int:
+        """How many came from the network since the start."""
+        return int(self._get("/xrpc/_health", {})["jetstream"]["events"])
+
+    def _get(self, path: str, headers: dict[str, str]) -> dict[str, Any]:
         connection = _UnixConnection(self.path)
-        connection.request("GET", f"/xrpc/{METHOD}?{query}", headers={"authorization": f"Bearer {token}"})
+        connection.request("GET", path, headers=headers)
         found: dict[str, Any] = json.loads(connection.getresponse().read())
         connection.close()
         return found
