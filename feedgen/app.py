@@ -114,6 +114,7 @@ class App:
         self.repositories: Repositories | None = None
         self.readers: KeptReaders | None = None
         self.history: History | None = None
+        self.moderation: Moderation | None = None
         self.reread: Callable[[], Settings] | None = None  # for SIGHUP
         self.unit = Unit(Notifier(), self.life)
         self.binds = [settings.service.bind]
@@ -219,8 +220,9 @@ class App:
         """What labelers and the operator say of posts and people."""
         pipeline = self.pipeline
         assert pipeline is not None
+        self.moderation = await stack.enter_async_context(await Moderation.open(folder))
         moderator = Moderator(
-            await stack.enter_async_context(await Moderation.open(folder)),
+            self.moderation,
             self.settings,
             archive,
             archive.library,
@@ -309,13 +311,13 @@ class App:
                 found = await viewers.changed_by_others()
                 if found != version:
                     for did in await viewers.pages.to_forget():
-                        await self._forget(did, resolver)
+                        await self._forget(did, resolver, erased=False)
                         await viewers.pages.forgotten(did)
                     version = found
             await asyncio.sleep(ORDERS_S)
 
-    async def _forget(self, did: str, resolver: Resolver) -> None:
-        """All that we know of a reader, whose account is gone or who asked for it."""
+    async def _forget(self, did: str, resolver: Resolver, erased: bool = True) -> None:
+        """All that we know of a reader, whose account is gone (`erased`) or who asked for it."""
         assert self.readers is not None and self.repositories is not None and self.shelf is not None
         assert self.history is not None
         self.shelf.forget(did)
@@ -324,6 +326,8 @@ class App:
             await self.repositories.forget(did)
             await self.readers.forget(did)
             await self.history.forget(did)
+            if erased and self.moderation is not None:
+                await self.moderation.forget_account(did)
         except StoreError as error:
             log.error("a deleted account could not be forgotten: %s", error.message)
 

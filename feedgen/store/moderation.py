@@ -142,6 +142,11 @@ class Moderation:
         for some in _pieces(list(subjects)):
             await self._do(f"DELETE FROM labels WHERE subject IN ({', '.join('?' * len(some))})", *some)
 
+    async def forget_account(self, did: str) -> None:
+        """All labels on a deleted account and its posts. That it was blocked is the operator's to forget."""
+        await self._do("DELETE FROM labels WHERE subject = ?", did)
+        await self._do("DELETE FROM labels WHERE subject > ? AND subject < ?", f"at://{did}/", f"at://{did}0")
+
     async def count(self) -> int:
         return int((await self._rows("SELECT count(*) FROM labels"))[0][0])
 
