@@ -6,7 +6,7 @@ fills up what is left, so that a page is full from the first day.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ class ForYou(ListFeed):
             self.rules,
             seen=known.seen,
             follows=np.sort(follows),
-            hidden_posts=np.union1d(known.taste.hidden_posts, known.skip),
+            hidden_posts=either(known.taste.hidden_posts, known.skip),
             hidden_authors=known.taste.hidden_authors,
         )
         return Made(listed.posts, codes_of(listed, ranked, no_likes=liked.size == 0), ask.languages)
@@ -116,6 +116,18 @@ class ForYou(ListFeed):
         )
 
 
+def among(values: NDArray[np.integer[Any]], few: U32) -> NDArray[np.bool_]:
+    """`np.isin`, which takes longer than a cheap ranking does even when there is nothing to look for."""
+    return np.isin(values, few) if few.size and values.size else np.zeros(values.size, np.bool_)
+
+
+def either(one: U32, other: U32) -> U32:
+    """Both, ascending."""
+    if one.size and other.size:
+        return np.union1d(one, other)
+    return np.sort(one if one.size else other)
+
+
 def follows_of(view: View, person: int | None, fetched: Fetched | None) -> U32:
     """Whom the reader follows: what we heard, and what their repository told."""
     heard = np.empty(0, np.uint32) if person is None else view.follows_of(person)
@@ -140,10 +152,12 @@ def liked_by(view: View, person: int | None, fetched: Fetched | None) -> Seeds:
 
 def seeds_of(liked: Seeds, now_us: int, f: Formula, taste: Taste) -> Seeds:
     """The newest within the window, without what the reader wants less of, and first what they want more of."""
-    good = (liked.times_us >= now_us - f.n.seed_window_us) & ~np.isin(liked.posts, taste.less)
+    good = (liked.times_us >= now_us - f.n.seed_window_us) & ~among(liked.posts, taste.less)
     seeds = liked.only(np.flatnonzero(good)[: f.n.seeds])
-    seeds.factors[np.isin(seeds.posts, taste.more)] = MORE_SEED_FACTOR
-    more = taste.more[~np.isin(taste.more, seeds.posts)]
+    seeds.factors[among(seeds.posts, taste.more)] = MORE_SEED_FACTOR
+    more = taste.more[~among(taste.more, seeds.posts)]
+    if not more.size:
+        return seeds
     return Seeds(
         np.concatenate([more, seeds.posts]),
         np.concatenate([np.full(more.size, now_us), seeds.times_us]),
