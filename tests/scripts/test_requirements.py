@@ -1,5 +1,6 @@
 """The locks: hashed, complete, without a host's name, and dev holds all of run."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -54,3 +55,12 @@ def test_the_locks_follow_pyproject() -> None:
         for requirement in wanted:
             name = re.split(r"[<>=;\[ ]", requirement, maxsplit=1)[0].lower()
             assert name in locked, f"{name}: run scripts/lock"
+
+
+def test_the_npm_lock_is_hashed_and_names_no_registry() -> None:
+    lock = json.loads((ROOT / "tests" / "appview" / "network" / "package-lock.json").read_text())
+    packages = {name: package for name, package in lock["packages"].items() if name}
+    assert len(packages) > 500
+    for name, package in packages.items():
+        assert package["integrity"].startswith("sha512-"), name
+        assert "resolved" not in package, f"{name}: npm install --package-lock-only --omit-lockfile-registry-resolved"
