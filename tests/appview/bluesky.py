@@ -97,7 +97,8 @@ def postgres_program(name: str) -> str:
 def postgres() -> Iterator[str]:
     """A cluster of its own in a temporary folder; the URL of its database."""
     as_owner: list[str] = ["setpriv", "--pdeathsig", "INT"]
-    folder = Path(tempfile.mkdtemp(prefix="feedgen-postgres-"))
+    # Root's own temporary folder may be closed to whom Postgres runs as.
+    folder = Path(tempfile.mkdtemp(prefix="feedgen-postgres-", dir="/tmp" if os.geteuid() == 0 else None))
     try:
         if os.geteuid() == 0:  # which Postgres refuses
             owner = next(p for name in ("postgres", "nobody") for p in pwd.getpwall() if p.pw_name == name)

@@ -65,8 +65,9 @@ def test_what_was_seen_sinks(town: Town) -> None:
     assert len(seen) == 10 and all(item["reqId"] for item in first)
     town.tell(reader, "interactionSeen", first)
     after = town.page(reader, limit=100)
-    unseen = [place for place, uri in enumerate(after) if uri not in seen]
-    assert unseen and unseen == list(range(len(unseen)))
+    unseen = [uri for uri in after if uri not in seen]
+    # Where the two meet they may mix a little: one author's posts are never side by side.
+    assert unseen and not seen & set(after[: (len(unseen) + 1) // 2])
     assert seen <= set(after) | set(town.all_posts(reader))  # sunk, not dropped
 
 
