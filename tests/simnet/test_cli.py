@@ -60,10 +60,11 @@ def test_life_goes_on() -> None:
     with SimnetProcess(
         "--people", "100", "--days", "0.1", "--rate", "40", "--odd", "0", "--wait", "--hosts", "v2"
     ) as sim:
-        before = sim.control("")
+        before, began_s = sim.control(""), time.monotonic()
         time.sleep(2)
-        after = sim.control("")
-        assert 10 < after["events"] - before["events"] < 400
+        while (after := sim.control(""))["events"] <= before["events"] + 10 and time.monotonic() < began_s + 30:
+            time.sleep(0.2)  # whoever shares the machine may be busy
+        assert 10 < after["events"] - before["events"] < 200 * (time.monotonic() - began_s)
         assert abs(after["last_time_us"] / 1e6 - time.time()) < 5
 
 
