@@ -124,16 +124,17 @@ class Viewers:
     @classmethod
     async def open(cls, folder: Path) -> Viewers:
         path = folder / FILE_NAME
-        db: aiosqlite.Connection | None = None
+        db = aiosqlite.connect(path, isolation_level=None)
         try:
-            db = await aiosqlite.connect(path, isolation_level=None)
+            await db
             await db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
             await db.execute("PRAGMA journal_mode = WAL")
             await db.execute("PRAGMA synchronous = NORMAL")
             await _migrate(db)
         except BaseException as error:
-            if db is not None:
-                await db.close()
+            await db.close()
+            # One that never opened stops by itself, and its thread speaks to this loop once more: wait for its end.
+            await asyncio.to_thread(db._thread.join)
             if isinstance(error, aiosqlite.Error):
                 hint = "Is the folder writable, and the file not damaged?"
                 raise StoreError(f"Can't use {path}: {error}", hint) from error
