@@ -48,6 +48,8 @@ async def test_pages_follow_on_each_other(it: Inside, readers: list[int]) -> Non
     while len(in_pieces) < len(first):
         page = await it.page(readers[1], limit=7, **cursor)
         in_pieces += [item["post"] for item in page["feed"]]
+        if "cursor" not in page:
+            break
         cursor = {"cursor": page["cursor"]}
     assert in_pieces[: len(first)] == first
 

@@ -63,7 +63,7 @@ async def test_metrics(client: httpx.AsyncClient) -> None:
     assert answer.status_code == 200 and answer.headers["content-type"] == CONTENT_TYPE
     lines = answer.text.splitlines()
     assert "feedgen_ingest_newest_event_timestamp_seconds 1700000000.5" in lines and "feedgen_store_people 7" in lines
-    values = {line.split()[0]: float(line.split()[1]) for line in lines if line[0] != "#"}
+    values = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
     assert values["process_resident_memory_bytes"] > 1e6 and values["process_open_fds"] > 3
     assert 0 < values["process_cpu_seconds_total"] < 1e6
     again = (await client.get("/metrics")).text
