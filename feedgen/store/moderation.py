@@ -6,27 +6,22 @@ This file belongs to aiosqlite (Python's own SQLite) and to no other library in 
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from types import TracebackType
 from typing import Final, NamedTuple, TypeVar
 
 import aiosqlite
 
-from feedgen.core.errors import StoreError, StoreFull
+from feedgen.core.errors import StoreError
 from feedgen.ingest.labels import Label
+from feedgen.store.awaited import Awaited
 
 FILE_NAME: Final = "moderation.db"
 MAX_LABELS: Final = 20_000_000
 MAX_BLOCKS: Final = 100_000
 ROWS_AT_ONCE: Final = 500
-BUSY_TIMEOUT_MS: Final = 5_000
 
-Value = str | int | bytes
 T = TypeVar("T")
 
-# Step n brings a file of version n to n + 1. Steps are only ever added.
 _STEPS: Final = (
     """
     CREATE TABLE labels (
@@ -45,42 +40,15 @@ class Kept(NamedTuple):
     val: str
 
 
-class Moderation:
-    """Open, use, close; all calls are awaited."""
+class Moderation(Awaited):
+    """What others said, by subject: the DID of an account or the at-uri of a post."""
+
+    file_name = FILE_NAME
+    steps = _STEPS
 
     def __init__(self, db: aiosqlite.Connection) -> None:
-        self._db = db
+        super().__init__(db)
         self.full = False
-
-    @classmethod
-    async def open(cls, folder: Path) -> Moderation:
-        path = folder / FILE_NAME
-        db: aiosqlite.Connection | None = None
-        try:
-            db = await aiosqlite.connect(path, isolation_level=None)
-            await db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-            await db.execute("PRAGMA journal_mode = WAL")
-            await db.execute("PRAGMA synchronous = NORMAL")
-            await _migrate(db)
-        except BaseException as error:
-            if db is not None:
-                await db.close()
-            if isinstance(error, aiosqlite.Error):
-                hint = "Is the folder writable, and the file not damaged?"
-                raise StoreError(f"Can't use {path}: {error}", hint) from error
-            raise
-        return cls(db)
-
-    async def close(self) -> None:
-        await self._db.close()
-
-    async def __aenter__(self) -> Moderation:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     # Labels
 
@@ -166,41 +134,6 @@ class Moderation:
     async def blocks(self) -> list[str]:
         return [str(row[0]) for row in await self._rows("SELECT subject FROM blocks ORDER BY since_s, subject")]
 
-    async def changed_by_others(self) -> int:
-        """Another number whenever another connection changed the file."""
-        return int((await self._rows("PRAGMA data_version"))[0][0])
-
-    # SQL
-
-    async def _rows(self, sql: str, *values: Value) -> list[sqlite3.Row]:
-        try:
-            return list(await self._db.execute_fetchall(sql, values))
-        except (aiosqlite.Error, ValueError) as error:  # ValueError: it is closed
-            raise StoreError(f"Can't read {FILE_NAME}: {error}") from error
-
-    async def _do(self, sql: str, *values: Value) -> None:
-        """One statement, one transaction. All of them may be done again."""
-        try:
-            await self._db.execute_fetchall(sql, values)
-        except aiosqlite.OperationalError as error:
-            raise StoreFull(f"Can't write {FILE_NAME}: {error}", "Is the disk full?") from error
-        except (aiosqlite.Error, ValueError) as error:
-            raise StoreError(f"Can't write {FILE_NAME}: {error}") from error
-
 
 def _pieces(items: list[T]) -> Iterable[list[T]]:
     return (items[at : at + ROWS_AT_ONCE] for at in range(0, len(items), ROWS_AT_ONCE))
-
-
-async def _migrate(db: aiosqlite.Connection) -> None:
-    cursor = await db.execute("PRAGMA user_version")
-    row = await cursor.fetchone()
-    await cursor.close()
-    version = int(row[0]) if row is not None else 0
-    if version > len(_STEPS):
-        raise StoreError(
-            f"{FILE_NAME} was written by a newer version (its format is {version}, ours {len(_STEPS)})",
-            "Go back to that version, or restore the backup from before the upgrade.",
-        )
-    for step in range(version, len(_STEPS)):
-        await db.executescript(f"BEGIN IMMEDIATE; {_STEPS[step]} PRAGMA user_version = {step + 1}; COMMIT;")

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 
 from feedgen.core.ids import US_PER_DAY
+from feedgen.store.awaited import Value
 
 KEPT_US: Final = 90 * US_PER_DAY
 MAX_BYTES: Final = 8 << 30  # of the file: beyond, the oldest go before their time
@@ -84,9 +85,6 @@ class Outcome(NamedTuple):
     posts: list[int]
     events: list[int]
     codes: list[int]
-
-
-Value = str | int | bytes | None
 
 
 class Sql(Protocol):

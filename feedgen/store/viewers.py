@@ -10,16 +10,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
-from types import TracebackType
 from typing import Final, Generic, TypeVar
 
 import aiosqlite
 import msgspec
 
-from feedgen.core.errors import StoreError, StoreFull
+from feedgen.core.errors import StoreError
 from feedgen.store import pages
-from feedgen.store.pages import Pages, Value
+from feedgen.store.awaited import Awaited
+from feedgen.store.pages import Pages
 
 FILE_NAME: Final = "viewers.db"
 NUMBERS_NOTE: Final = "numbers"
@@ -30,11 +29,9 @@ MAX_FETCHED: Final = 100_000
 LOOKUPS_AT_ONCE: Final = 200
 STATES_AT_ONCE: Final = 300  # three variables each
 READER_SLICES: Final = 256  # readers' keys are hashes: pruning goes slice by slice, so that nobody waits for it
-BUSY_TIMEOUT_MS: Final = 5_000
 
 K = TypeVar("K", str, int)
 
-# Step n brings a file of version n to n + 1. Steps are only ever added.
 _STEPS: Final = (
     """
     CREATE TABLE accounts (
@@ -110,47 +107,19 @@ class _Lookups(Generic[K]):
                 found.set_result(rows.get(key))
 
 
-class Viewers:
-    """Open, use, close; all calls are awaited, none touches the event loop's thread for long."""
+class Viewers(Awaited):
+    """What is known of the people who read our feeds."""
+
+    file_name = FILE_NAME
+    steps = _STEPS
 
     def __init__(self, db: aiosqlite.Connection) -> None:
-        self._db = db
+        super().__init__(db)
         self._writes = 0
         self.pages = Pages(self._rows, self._do)
         self._accounts: _Lookups[str] = _Lookups(self._find_accounts)
         self._readers: _Lookups[int] = _Lookups(self._find_readers)
         self._fetched: _Lookups[int] = _Lookups(self._find_fetched)
-
-    @classmethod
-    async def open(cls, folder: Path) -> Viewers:
-        path = folder / FILE_NAME
-        db = aiosqlite.connect(path, isolation_level=None)
-        try:
-            await db
-            await db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-            await db.execute("PRAGMA journal_mode = WAL")
-            await db.execute("PRAGMA synchronous = NORMAL")
-            await _migrate(db)
-        except BaseException as error:
-            await db.close()
-            # One that never opened stops by itself, and its thread speaks to this loop once more: wait for its end.
-            await asyncio.to_thread(db._thread.join)
-            if isinstance(error, aiosqlite.Error):
-                hint = "Is the folder writable, and the file not damaged?"
-                raise StoreError(f"Can't use {path}: {error}", hint) from error
-            raise
-        return cls(db)
-
-    async def close(self) -> None:
-        await self._db.close()
-
-    async def __aenter__(self) -> Viewers:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     # Accounts
 
@@ -274,41 +243,6 @@ class Viewers:
         rows = await self._rows(sql, *values)
         return rows[0] if rows else None
 
-    async def changed_by_others(self) -> int:
-        """Another number whenever another connection, of another process, changed the file."""
-        row = await self._row("PRAGMA data_version")
-        return int(row[0]) if row is not None else 0
-
-    async def _rows(self, sql: str, *values: Value) -> list[sqlite3.Row]:
-        """In one turn of the database's thread."""
-        try:
-            return list(await self._db.execute_fetchall(sql, values))
-        except (aiosqlite.Error, ValueError) as error:  # ValueError: it is closed
-            raise StoreError(f"Can't read {FILE_NAME}: {error}") from error
-
-    async def _do(self, sql: str, *values: Value) -> None:
-        """One statement, one transaction."""
-        try:
-            await self._db.execute_fetchall(sql, values)
-        except aiosqlite.OperationalError as error:
-            raise StoreFull(f"Can't write {FILE_NAME}: {error}", "Is the disk full?") from error
-        except (aiosqlite.Error, ValueError) as error:
-            raise StoreError(f"Can't write {FILE_NAME}: {error}") from error
-
 
 def _places(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
-
-
-async def _migrate(db: aiosqlite.Connection) -> None:
-    cursor = await db.execute("PRAGMA user_version")
-    row = await cursor.fetchone()
-    await cursor.close()
-    version = int(row[0]) if row is not None else 0
-    if version > len(_STEPS):
-        raise StoreError(
-            f"{FILE_NAME} was written by a newer version (its format is {version}, ours {len(_STEPS)})",
-            "Go back to that version, or restore the backup from before the upgrade.",
-        )
-    for step in range(version, len(_STEPS)):
-        await db.executescript(f"BEGIN IMMEDIATE; {_STEPS[step]} PRAGMA user_version = {step + 1}; COMMIT;")
