@@ -108,13 +108,13 @@ class Connection(picows.WSListener):
         self.bytes += size
         self.first = self.first or frames
         self.last, self.last_us = frames, self._clock.now_us()
-        if not self._inlet.put(frames):
+        if not self._inlet.put(frames, self._there_is_room):
             self._hold("full")
         elif self.paced:
             self._hold("pace")
             self._loop.call_later(READ_EVERY_S, self._release, "pace")
 
-    def there_is_room(self) -> None:
+    def _there_is_room(self) -> None:
         """From any thread: the inlet is not full any more."""
         self._loop.call_soon_threadsafe(self._release, "full")
 

@@ -111,21 +111,30 @@ def _starts(messages: list[bytes]) -> I64:
     return starts
 
 
+def _nobody_waits() -> None:
+    """The answer of who puts frames whether or not there is room."""
+
+
 class Inlet:
     """The queue between the two threads, limited by bytes. One thread puts, one takes."""
 
     def __init__(self, max_bytes: int = MAX_WAITING_BYTES) -> None:
         self.max_bytes = max_bytes
         self.waiting_bytes = 0
-        self.on_room: Callable[[], None] | None = None  # called in the taking thread when a full inlet has room again
+        self._on_room: Callable[[], None] = _nobody_waits
         self._queue: deque[Frames] = deque()
         self._condition = threading.Condition()
         self._full = False
         self._awake = False
 
-    def put(self, frames: Frames) -> bool:
-        """Takes the frames in any case; False says that no more should come until `on_room`."""
+    def put(self, frames: Frames, on_room: Callable[[], None] = _nobody_waits) -> bool:
+        """Takes the frames in any case; False says that no more should come until `on_room` was called.
+
+        It is called in the taking thread. Whoever is told to wait must be the one that is called: a connection fills
+        the inlet with its first read, before anybody else knows of it.
+        """
         with self._condition:
+            self._on_room = on_room
             self._queue.append(frames)
             self.waiting_bytes += frames.bytes
             self._full = self.waiting_bytes >= self.max_bytes
@@ -145,8 +154,9 @@ class Inlet:
             room = self._full and self.waiting_bytes <= self.max_bytes // 2
             if room:
                 self._full = False
-        if room and self.on_room is not None:
-            self.on_room()
+            on_room = self._on_room
+        if room:
+            on_room()
         return frames
 
     def _pop(self) -> Frames:

@@ -174,7 +174,6 @@ class Client:
         transport, connection = await self._connect(base)
         CONNECTED.set(1)
         status.reconnects += self._number > 1
-        self._inlet.on_room = connection.there_is_room
         gone = asyncio.ensure_future(transport.wait_disconnected())
         try:
             watch = _Watch(self, connection, expected)

@@ -12,13 +12,14 @@ import pytest
 
 from feedgen.core.ids import US_PER_S
 from feedgen.ingest.batch import Cursor
+from feedgen.ingest.connection import Connection, connect
 from feedgen.ingest.frames import Frames, Inlet
-from feedgen.ingest.hosts import host_name
+from feedgen.ingest.hosts import OLDEST, host_name, subscription_url
 from feedgen.ingest.jetstream import Options, State
 from feedgen.simnet.httpd import HttpServer, Request, Response
 from feedgen.simnet.jetstream import HostOptions
 from feedgen.simnet.websocket import accept_key
-from tests.ingest.listening import NOW_US, QUICK, like, likes, listening
+from tests.ingest.listening import NOW_US, QUICK, TestClock, like, likes, listening
 from tests.simnet.wiretap import stage
 
 HOUR_US = 3600 * US_PER_S
@@ -273,6 +274,23 @@ async def test_a_full_inlet_stops_the_reading(tmp_path: Path) -> None:
         assert h.client.status.reconnects == 0
 
 
+async def test_the_first_read_may_fill_the_inlet(tmp_path: Path) -> None:
+    """Who is held is who is let go: at that moment nobody but the connection itself knows of it."""
+    inlet, clock = Inlet(max_bytes=1), TestClock()
+    async with stage(likes(5_000, step_us=1_000)) as s:
+        url = subscription_url(await s.add(LEGACY), "v1", OLDEST, 0)
+        transport, _ = await connect(
+            url, lambda: Connection(inlet, clock, host="h", number=1), "feedgen", subprotocol=False
+        )
+        heard = 0
+        async with asyncio.timeout(10):
+            while heard < 5_000:
+                if frames := inlet.take(0):
+                    heard += len(frames.messages)
+                await asyncio.sleep(0.001)
+        transport.disconnect(False)
+
+
 async def test_a_reader_that_is_too_slow_comes_back(tmp_path: Path) -> None:
     """A legacy host cuts it off without a word; everything is heard nevertheless."""
     inlet = Inlet(max_bytes=50_000)
@@ -338,7 +356,7 @@ async def test_redirects_are_not_followed(tmp_path: Path) -> None:
 
 async def test_our_own_bug_ends_the_client(tmp_path: Path) -> None:
     class Broken(Inlet):
-        def put(self, frames: Frames) -> bool:
+        def put(self, frames: Frames, on_room: Any = None) -> bool:
             raise ZeroDivisionError("our own bug")
 
     async with stage(likes(10)) as s, listening(tmp_path, await s.add(LEGACY), inlet=Broken()) as h:
