@@ -21,6 +21,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
+from feedgen.core import logs
 from feedgen.core.clock import Clock, SystemClock
 from feedgen.core.errors import FeedgenError, StoreError
 from feedgen.core.exposition import document
@@ -31,7 +32,7 @@ from feedgen.feeds.base import fallbacks
 from feedgen.feeds.shelf import Shelf
 from feedgen.graph.archive import Archive
 from feedgen.graph.days import Days
-from feedgen.host import measures
+from feedgen.host import figures, measures
 from feedgen.host.life import Life
 from feedgen.host.reload import take_over
 from feedgen.host.systemd import Notifier, Unit, public_and_private, sockets_given
@@ -58,6 +59,7 @@ from feedgen.serve.repository import LibraryWithRepositories, Repositories
 from feedgen.serve.server import Server
 from feedgen.serve.tokens import TokenVerifier
 from feedgen.serve.visit import make_hosts
+from feedgen.store.figures import Figures
 from feedgen.store.moderation import Moderation
 from feedgen.store.viewers import Viewers
 
@@ -115,6 +117,7 @@ class App:
         self.readers: KeptReaders | None = None
         self.history: History | None = None
         self.moderation: Moderation | None = None
+        self.figures: Figures | None = None
         self.reread: Callable[[], Settings] | None = None  # for SIGHUP
         self.unit = Unit(Notifier(), self.life)
         self.binds = [settings.service.bind]
@@ -151,6 +154,7 @@ class App:
             await viewers.numbered_by(archive.names.identity)
             resolver = await self._meet_readers(archive, viewers, stack)
             tasks = self._make_parts(archive, folder)
+            tasks["figures"] = (await self._keep_figures(folder, stack)).run()
             tasks["moderation"] = (await self._moderate(archive, folder, stack)).run()
             stack.callback(self.life.stop)  # before the parts that it feels go
             tasks["erasures"] = self._watch_erasures(viewers, resolver)
@@ -215,6 +219,22 @@ class App:
         self.history = self.shelf.desk.log = History(viewers.pages, self.clock)
         stack.push_async_callback(self.history.flush)
         return resolver
+
+    async def _keep_figures(self, folder: Path, stack: contextlib.AsyncExitStack) -> figures.Keeper:
+        """How the process fares, from minute to minute, for the status page."""
+        recent, ours = logs.Recent(), logging.getLogger("feedgen")
+        ours.addHandler(recent)
+        stack.callback(ours.removeHandler, recent)
+        self.figures = await stack.enter_async_context(await Figures.open(folder))
+        slow = figures.slowly(folder, figures.find_tunnel())
+        keeper = figures.Keeper(self.figures, self.clock, recent, self._measure, self._behind_s, slow)
+        stack.push_async_callback(keeper.keep)
+        return keeper
+
+    def _behind_s(self) -> float | None:
+        """How old the newest event in the store is; None before the first."""
+        last_us = self.pipeline.status.last_us if self.pipeline is not None else 0
+        return max(0, self.clock.now_us() - last_us) / US_PER_S if last_us else None
 
     async def _moderate(self, archive: Archive, folder: Path, stack: contextlib.AsyncExitStack) -> Moderator:
         """What labelers and the operator say of posts and people."""

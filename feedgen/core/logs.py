@@ -14,6 +14,7 @@ import math
 import re
 import sys
 import time
+from collections import deque
 from typing import Final, TextIO
 
 NO_DID: Final = "did:***"
@@ -121,3 +122,23 @@ def _bare(value: object) -> str:
 def _one_line(text: str) -> str:
     # What comes from outside may try to write lines, or to colour the terminal.
     return _CONTROL.sub("?", text.replace("\n", " "))
+
+
+class Recent(logging.Handler):
+    """The last warnings, in memory, for whoever wants to show them; without DIDs, like all lines."""
+
+    def __init__(self, keep: int = 200) -> None:
+        super().__init__(logging.WARNING)
+        self._lines: deque[tuple[int, str, str, str]] = deque(maxlen=keep)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = "".join(f" {name}={_bare(value)}" for name, value in fields_of(record).items())
+        words = without_dids(_one_line(record.getMessage()) + fields)
+        self._lines.append((int(record.created), record.levelname.lower(), record.name.rpartition(".")[2], words))
+
+    def take(self) -> list[tuple[int, str, str, str]]:
+        """(when, level, where, words) since the last time, oldest first."""
+        taken = []
+        while self._lines:
+            taken.append(self._lines.popleft())
+        return taken

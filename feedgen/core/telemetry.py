@@ -68,6 +68,11 @@ class Histogram(Metric):
         super().__init__(name, help, *labels)
         self.series: dict[tuple[str, ...], list[float]] = {}
 
+    @property
+    def width(self) -> int:
+        """Counts in a series: one for each of BUCKETS_S, and that of all."""
+        return len(BUCKETS_S) + 1
+
     def observe(self, seconds: float, *labels: str) -> None:
         with self._lock:
             row = self.series.get(labels)

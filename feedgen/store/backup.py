@@ -11,6 +11,7 @@ were deleted since are erased from it after a restore: names.db knows them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -35,6 +36,7 @@ VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 SETTINGS: Final = "feedgen.toml"
 DATA: Final = "data"
+DONE: Final = "backed-up"  # in the data folder: when it last was
 STEP_PAGES: Final = 4096
 READ_BYTES: Final = 1 << 20
 LOOK_AGAIN_S: Final = 0.2
@@ -80,6 +82,14 @@ def backup(source: Path, target: Path, settings: Path | None = None, progress: P
     return job.result
 
 
+def last_backup_s(folder: Path) -> int | None:
+    """When this data folder was last backed up; None: never, or not said."""
+    try:
+        return int((folder / DONE).read_text())
+    except (OSError, ValueError):
+        return None
+
+
 class _Job:
     def __init__(self, folder: Folder, target: Path, progress: Progress) -> None:
         self.folder, self.target, self._progress = folder, target, progress
@@ -103,6 +113,8 @@ class _Job:
         self._drop_old()
         self._manifest.finished_s = int(time.time())
         self._save()
+        with contextlib.suppress(OSError):  # who backs up may not be allowed to write there
+            (self.folder.path / DONE).write_text(f"{self._manifest.finished_s}\n")
 
     def _copy_days(self, sealed: bool) -> None:
         """Listed again when one was sealed, or left the window, under our hands."""
