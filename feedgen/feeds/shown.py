@@ -6,6 +6,7 @@ to compiled code costs more than looking at one post does.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -58,7 +59,7 @@ class Uris:
 
     def __init__(self, uri_of: Callable[[int], str | None], max_uris: int = MAX_URIS) -> None:
         self._uri_of, self._max_uris = uri_of, max_uris
-        self._uris: dict[int, str] = {}
+        self._uris: OrderedDict[int, str] = OrderedDict()
 
     def of(self, post: int) -> str | None:
         uri = self._uris.get(post)
@@ -67,5 +68,5 @@ class Uris:
             if uri is not None:
                 self._uris[post] = uri
                 if len(self._uris) > self._max_uris:
-                    del self._uris[next(iter(self._uris))]
+                    self._uris.popitem(last=False)
         return uri

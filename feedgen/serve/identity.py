@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Container
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
@@ -70,23 +71,23 @@ class _Miss(NamedTuple):
 
 
 class _Recent(Generic[T]):
-    """A dict of the most recently used."""
+    """The most recently used. Not a plain dict: looking for its oldest entry walks over all the holes before it."""
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._values: dict[str, T] = {}
+        self._values: OrderedDict[str, T] = OrderedDict()
 
     def get(self, key: str) -> T | None:
-        value = self._values.pop(key, None)
+        value = self._values.get(key)
         if value is not None:
-            self._values[key] = value
+            self._values.move_to_end(key)
         return value
 
     def put(self, key: str, value: T) -> None:
-        self._values.pop(key, None)
         self._values[key] = value
+        self._values.move_to_end(key)
         if len(self._values) > self._max_size:
-            del self._values[next(iter(self._values))]
+            self._values.popitem(last=False)
 
     def drop(self, key: str) -> None:
         self._values.pop(key, None)

@@ -8,7 +8,7 @@ wrote it.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -43,14 +43,15 @@ class Rate:
 class RateLimit:
     """Many callers, each with its own bucket.
 
-    A caller costs one float. When the table is full the longest-silent one is forgotten.
+    A caller costs one float, for as long as the bucket is not full again: a full one is like none. When the table is
+    full the longest-silent caller is forgotten.
     """
 
     def __init__(self, rate: Rate, clock: Clock, max_keys: int = MAX_KEYS) -> None:
         self._interval_s = 1.0 / rate.per_s
         self._slack_s = self._interval_s * (rate.burst - 1)
         self._clock, self._max_keys = clock, max_keys
-        self._full_at: dict[str, float] = {}  # when the bucket will be full again
+        self._full_at: OrderedDict[str, float] = OrderedDict()  # when a bucket will be full; the longest silent first
 
     def take(self, key: str) -> bool:
         """False when the caller has used up its share."""
@@ -58,9 +59,16 @@ class RateLimit:
         full_at = max(self._full_at.pop(key, now_s), now_s)
         allowed = full_at - now_s <= self._slack_s
         self._full_at[key] = full_at + self._interval_s if allowed else full_at
-        if len(self._full_at) > self._max_keys:
-            del self._full_at[next(iter(self._full_at))]
+        self._let_go(now_s)
         return allowed
+
+    def _let_go(self, now_s: float) -> None:
+        """Two for each one that came, so that a flood of strangers leaves as fast as it came."""
+        for _ in range(2):
+            key, full_at = next(iter(self._full_at.items()))
+            if full_at > now_s and len(self._full_at) <= self._max_keys:
+                break
+            del self._full_at[key]
 
     def is_spent(self, key: str) -> bool:
         """Whether `take` would refuse, without taking."""

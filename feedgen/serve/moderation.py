@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, Protocol
 
@@ -82,7 +83,7 @@ class Moderator:
         self._always = frozenset(settings.moderation.block)
         self._blocked: frozenset[str] = frozenset()
         self._kept_us = (settings.store.retention_days + 1) * US_PER_DAY
-        self._pending: dict[str, None] = {}
+        self._pending: OrderedDict[str, None] = OrderedDict()
         self._spoken_of = BitMap()  # accounts, by a hash
         self._met = 0  # people below this number were looked up
         self._version = -1
@@ -202,7 +203,7 @@ class Moderator:
             elif (hidden or adult) and self._may_come(subject):
                 self._pending[subject] = None
                 if len(self._pending) > MAX_PENDING:
-                    del self._pending[next(iter(self._pending))]
+                    self._pending.popitem(last=False)
         await asyncio.sleep(0)
 
     def _judge(self, subject: str, values: dict[str, list[str]]) -> tuple[bool, bool]:
@@ -235,9 +236,7 @@ class Moderator:
 
     async def _try_pending(self) -> None:
         """The longest waiting first; who still waits goes to the end."""
-        some = list(self._pending)[:PENDING_AT_ONCE]
-        for uri in some:
-            del self._pending[uri]
+        some = [self._pending.popitem(last=False)[0] for _ in range(min(len(self._pending), PENDING_AT_ONCE))]
         await self._apply(some)
 
     async def _meet(self) -> None:

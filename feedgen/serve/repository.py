@@ -185,7 +185,7 @@ class Repositories:
         self._accounts, self._hosts, self._library, self._store, self._clock = accounts, hosts, library, store, clock
         self._known: OrderedDict[str, Fetched] = OrderedDict()
         self._bytes = 0
-        self._quiet: dict[str, float] = {}  # until when not to ask
+        self._quiet: OrderedDict[str, float] = OrderedDict()  # until when not to ask
         self._flights: dict[str, asyncio.Task[None]] = {}
         self._rate = RateLimit(FETCH_RATE, clock)
 
@@ -244,7 +244,7 @@ class Repositories:
         self._quiet.pop(did, None)
         self._quiet[did] = self._clock.monotonic_s() + RETRY_S
         if len(self._quiet) > MAX_QUIET:
-            del self._quiet[next(iter(self._quiet))]
+            self._quiet.popitem(last=False)
 
     def _take_off(self, did: str) -> None:
         if did in self._flights:

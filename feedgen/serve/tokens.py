@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import urlsafe_b64decode
+from collections import OrderedDict
 from hashlib import blake2b
 from typing import Final, NamedTuple, NoReturn, Protocol, TypeGuard
 
@@ -58,8 +59,8 @@ class TokenVerifier:
     def __init__(self, service_did: str, keys: KeySource, clock: Clock) -> None:
         self._audiences = frozenset({service_did, service_did + "#bsky_fg"})
         self._keys, self._clock = keys, clock
-        self._verified: dict[bytes, Claims] = {}
-        self._used: dict[bytes, float] = {}
+        self._verified: OrderedDict[bytes, Claims] = OrderedDict()
+        self._used: OrderedDict[bytes, float] = OrderedDict()
 
     async def verify(self, token: str, methods: frozenset[str], once: bool = False) -> str:
         """The reader's DID. With `once`, a second use of the same token is refused."""
@@ -93,7 +94,7 @@ class TokenVerifier:
         checked.add(1, "good")
         self._verified[digest] = claims
         if len(self._verified) > MAX_VERIFIED:
-            del self._verified[next(iter(self._verified))]
+            self._verified.popitem(last=False)
         return claims
 
     def _read(self, payload: dict[str, object], methods: frozenset[str], now_s: float, signed: str) -> Claims:
@@ -133,7 +134,7 @@ class TokenVerifier:
         self._used.pop(claims.once, None)
         self._used[claims.once] = claims.expires_s
         if len(self._used) > MAX_USED:
-            del self._used[next(iter(self._used))]
+            self._used.popitem(last=False)
 
 
 def _bad(message: str = "poorly formatted jwt") -> NoReturn:

@@ -44,6 +44,19 @@ def test_callers_without_end_are_forgotten() -> None:
     assert len(limit) == 10
 
 
+def test_who_may_ask_as_before_is_forgotten_at_once() -> None:
+    clock = ManualClock()
+    limit = RateLimit(Rate(per_s=10, burst=5), clock)
+    for n in range(1000):
+        assert limit.take(str(n))
+        clock.advance(0.01)
+    assert len(limit) <= 11  # those of the last tenth of a second
+    for _ in range(5):
+        limit.take("loud")
+    clock.advance(0.05)
+    assert limit.is_spent("loud") and not limit.take("loud")
+
+
 def caller(peer: str | None, *forwarded: str) -> Request:
     headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
     return Request({"type": "http", "client": (peer, 1) if peer else None, "headers": headers})
