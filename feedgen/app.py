@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from feedgen.core import logs
+from feedgen.core.arms import parse_arm
 from feedgen.core.clock import Clock, SystemClock
 from feedgen.core.errors import FeedgenError, StoreError
 from feedgen.core.exposition import document
@@ -29,6 +30,7 @@ from feedgen.core.ids import US_PER_S
 from feedgen.core.settings import Settings
 from feedgen.core.telemetry import all_metrics
 from feedgen.feeds.base import fallbacks
+from feedgen.feeds.recipes import Experiment, Recipe, Share
 from feedgen.feeds.shelf import Shelf
 from feedgen.graph.archive import Archive
 from feedgen.graph.days import Days
@@ -72,7 +74,8 @@ MET_WITHIN_S: Final = 2.0  # and not past this time from its arrival: ranking ne
 ORDERS_S: Final = 1.0  # between two looks for what a command of the operator's asked for
 SPAM_S: Final = 300.0  # between two looks for spammers
 STALE_US: Final = 600 * US_PER_S
-CURSOR_KEY: Final = "cursor_key"
+CURSOR_KEY: Final = "cursor_key"  # kept, so that paging goes on after a restart
+EXPERIMENT_KEY: Final = "experiment_key"  # kept, so that readers stay in their arms
 EXIT_FAILED: Final = 1
 EXIT_INTERRUPTED: Final = 130
 
@@ -85,6 +88,21 @@ def build(settings: Settings, clock: Clock | None = None) -> App:
 def rank_params(settings: Settings) -> RankParams:
     """The ranking's parameters as the settings have them. `rank` knows of no settings, and they of no ranking."""
     return preset(settings.rank.preset, **settings.rank.changes())
+
+
+def experiment_of(settings: Settings, key: bytes) -> Experiment | None:
+    """Which readers get another ranking, as the settings have it."""
+    name, rank, shares = settings.experiment.name, settings.rank, list[Share]()
+    for arm in filter(None, map(parse_arm, settings.experiment.arms)):
+        changes = {} if arm.preset else rank.changes()
+        changes |= {parameter: _number(value) for parameter, value in arm.changes.items()}
+        shares.append(Share(arm.share, Recipe(preset(arm.preset or rank.preset, **changes), f"{name}/{arm.name}")))
+    return Experiment(name, shares, key) if name else None
+
+
+def _number(text: str) -> float:
+    """As the parameters have it: some are whole."""
+    return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
 def list_rules(settings: Settings) -> ListRules:
@@ -210,8 +228,9 @@ class App:
         self.repositories = Repositories(resolver, hosts, archive.library, viewers, self.clock)
         stack.push_async_callback(self.repositories.close)
         library = LibraryWithRepositories(archive.library, self.repositories)
-        key = await _cursor_key(viewers)
-        self.shelf = Shelf(library, self.clock, key, self.params, self.rules)
+        experiment = experiment_of(self.settings, await _key(viewers, EXPERIMENT_KEY))
+        key = await _key(viewers, CURSOR_KEY)
+        self.shelf = Shelf(library, self.clock, key, self.params, self.rules, experiment)
         stack.callback(self.shelf.close)
         await self.shelf.rehearse()
         self.readers = KeptReaders(self.shelf.desk.readers, viewers, self.clock)
@@ -449,12 +468,12 @@ class App:
         archive.close()
 
 
-async def _cursor_key(viewers: Viewers) -> bytes:
-    """What cursors are signed with. Kept, so that paging goes on after a restart."""
-    key = await viewers.note(CURSOR_KEY)
+async def _key(viewers: Viewers, name: str) -> bytes:
+    """A secret that outlives the process."""
+    key = await viewers.note(name)
     if key is None:
         key = secrets.token_bytes(32)
-        await viewers.put_note(CURSOR_KEY, key)
+        await viewers.put_note(name, key)
     return key
 
 

@@ -16,12 +16,14 @@ from feedgen.core.ids import POST_NSID, is_did, is_plc, parse_at_uri
 Check = Callable[[str], str]
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 
 HOST_NAME: Final = "a DNS name like feed.example.com (no scheme, no port)"
 DID: Final = "a DID like did:plc:... or did:web:feed.example.com"
 BIND: Final = "host:port like 127.0.0.1:8090 or [::1]:0, or unix:/path/of/a/socket"
 FOLDER: Final = "the path of a folder"
+NAME: Final = "up to 24 small letters, digits and hyphens"
 
 
 def or_nothing(check: Check) -> Check:
@@ -53,6 +55,10 @@ def is_host(text: str) -> bool:
 
 def check_host_name(text: str) -> str:
     return "" if is_host_name(text) else HOST_NAME
+
+
+def check_name(text: str) -> str:
+    return "" if _NAME.fullmatch(text) else NAME
 
 
 def check_did(text: str) -> str:

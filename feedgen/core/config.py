@@ -310,7 +310,7 @@ def _read_env(
         if field is None:
             problems.append(_unknown_variable(name, by_env))
         else:
-            raw[field.section, field.name] = (_from_text(field, env[name]), name)
+            raw[field.section, field.name] = (from_text(field, env[name]), name)
     return problems
 
 
@@ -333,11 +333,11 @@ def _read_given(
         if field is None or not equals:
             problems.append(Problem("", text, "is not SECTION.KEY=VALUE", _nearest(name, by_name), "--set"))
         else:
-            raw[field.section, field.name] = (_from_text(field, value), "--set")
+            raw[field.section, field.name] = (from_text(field, value), "--set")
     return problems
 
 
-def _from_text(field: Field, text: str) -> object:
+def from_text(field: Field, text: str) -> object:
     """A value out of the environment; text that does not fit stays text and is refused by its type."""
     if field.is_list:
         return [item.strip() for item in text.split(",") if item.strip()]

@@ -13,17 +13,19 @@ from typing import Annotated
 
 import msgspec
 
+from feedgen.core.arms import check_arm, parse_arm
 from feedgen.core.checks import (
     check_bind,
     check_did,
     check_folder,
     check_host_name,
     check_http_url,
+    check_name,
     check_subject,
     check_websocket_url,
     or_nothing,
 )
-from feedgen.core.config import Key, Problem, Section, read_settings
+from feedgen.core.config import Key, Problem, Section, fields_of, from_text, judge, read_settings
 
 
 class Service(Section, frozen=True, kw_only=True):
@@ -432,6 +434,40 @@ class Rank(Section, frozen=True, kw_only=True):
         return {name: value for name, value in given.items() if value is not None}
 
 
+class Experiment(Section, frozen=True, kw_only=True):
+    """Deals readers out to arms, each with a ranking of its own, to learn which one serves them better.
+
+    docs/learning.md says how to read what comes of it.
+    """
+
+    name: Annotated[
+        str,
+        Key(
+            "What it is called; another name deals the readers out anew. Empty: no experiment.",
+            check=or_nothing(check_name),
+        ),
+    ] = ""
+    arms: Annotated[
+        tuple[str, ...],
+        Key(
+            "Each `NAME SHARE%` and what differs from [rank]: `preset=...` and parameters of [rank]. The first is what "
+            "the others are compared with. Readers beyond 100% of shares get [rank] and are not compared.",
+            check=check_arm,
+            max_items=8,
+        ),
+    ] = ()
+    effect: Annotated[
+        float,
+        Key(
+            "The smallest difference that is worth finding, of the first arm's likes per post seen. Smaller: more "
+            "readers are needed.",
+            unit="percent",
+            low=1,
+            high=100,
+        ),
+    ] = 10.0
+
+
 class Lists(Section, frozen=True, kw_only=True):
     """Which posts may stand in a list, whatever their score. Deleted and `!hide` labelled ones never do."""
 
@@ -521,6 +557,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     identity: Identity = Identity()
     appview: Appview = Appview()
     rank: Rank = Rank()
+    experiment: Experiment = Experiment()
     lists: Lists = Lists()
     labels: Labels = Labels()
     moderation: Moderation = Moderation()
@@ -539,6 +576,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                         "Allowed: the http:// or https:// URL of your proxy.",
                     )
                 )
+        found += self._problems_of_arms()
         bind = self.service.bind
         if bind == self.service.private_bind and not bind.endswith(":0"):
             found.append(
@@ -549,6 +587,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                     "Allowed: another address, or nothing.",
                 )
             )
+        return found
+
+    def _problems_of_arms(self) -> list[Problem]:
+        arms = [arm for text in self.experiment.arms if (arm := parse_arm(text)) is not None]
+        allowed = {field.name: field for field in fields_of(Settings) if field.section == "rank"}
+        found = []
+
+        def wrong(what: str, instead: str, key: str = "arms") -> None:
+            found.append(Problem("experiment", key, what, instead))
+
+        if bool(self.experiment.name) != bool(arms):
+            key = "arms" if self.experiment.name else "name"
+            wrong("is empty", "An experiment has a name and arms. No experiment: leave both out.", key)
+        if len({arm.name for arm in arms}) < len(arms):
+            wrong("has two arms of one name", "Give each arm a name of its own.")
+        if sum(arm.share for arm in arms) > 100:
+            wrong(f"has shares of {sum(arm.share for arm in arms):g}%", "Allowed: 100% together.")
+        for arm in arms:
+            given = [f"preset={arm.preset}"] if arm.preset else []
+            for text in [*given, *(f"{name}={value}" for name, value in arm.changes.items())]:
+                name, _, value = text.partition("=")
+                if name not in allowed:
+                    wrong(f"has {arm.name} with {name}", f"Known: {', '.join(sorted(allowed))}.")
+                elif (problem := judge(allowed[name], from_text(allowed[name], value), "")) is not None:
+                    wrong(f"has {arm.name} with {text}", problem.allowed)
         return found
 
     def warnings(self) -> list[str]:

@@ -40,7 +40,7 @@ class AlsoLiked(ListFeed):
 
     def _formula(self) -> Formula:
         """One seed instead of sixty may be asked for more of its likers, for the same work."""
-        cheap = self.desk.cheap
+        cheap = self.desk.recipe.cheap
         wider = replace(cheap, seed_likers=min(cheap.seeds * cheap.seed_likers, MAX_LIKERS_READ))
         return wider.formula(self.desk.pace.pace_us)
 

@@ -19,6 +19,7 @@ from pyroaring import BitMap
 from feedgen.core.ids import US_PER_S
 from feedgen.core.languages import number
 from feedgen.core.telemetry import Counter
+from feedgen.feeds.recipes import Experiment, Recipe
 from feedgen.feeds.shown import Uris, still_there
 from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.view import View
@@ -26,7 +27,7 @@ from feedgen.ingest.events import VIDEO
 from feedgen.rank.listing import POPULAR, ListRules, Source, make_list
 from feedgen.rank.pace import Pace
 from feedgen.rank.paging import Cursor, Cursors, Snapshot, Snapshots, tag
-from feedgen.rank.params import DEFAULT, PRESETS, Formula, RankParams, cheaper
+from feedgen.rank.params import DEFAULT, Formula
 from feedgen.rank.pool import RankPool, TooLate
 from feedgen.rank.popular import Popular
 from feedgen.rank.seen import Readers, Taste
@@ -118,7 +119,7 @@ class Log(Protocol):
     """Who remembers which pages were served and what came of them. Never waits."""
 
     def served(
-        self, reader: int, feed: str, preset: str, list_us: int, position: int, posts: list[int], codes: list[int]
+        self, reader: int, feed: str, recipe: Recipe, list_us: int, position: int, posts: list[int], codes: list[int]
     ) -> None: ...
 
     def told(self, reader: int, events: Sequence[Event]) -> None: ...
@@ -126,7 +127,7 @@ class Log(Protocol):
 
 class NoLog:
     def served(
-        self, reader: int, feed: str, preset: str, list_us: int, position: int, posts: list[int], codes: list[int]
+        self, reader: int, feed: str, recipe: Recipe, list_us: int, position: int, posts: list[int], codes: list[int]
     ) -> None:
         """Nobody remembers."""
 
@@ -145,21 +146,23 @@ class Desk:
     pace: Pace = field(default_factory=Pace)
     readers: Readers = field(default_factory=Readers)
     snapshots: Snapshots = field(default_factory=Snapshots)
-    params: RankParams = DEFAULT
+    recipe: Recipe = field(default_factory=lambda: Recipe(DEFAULT))  # of readers who are in no experiment
     rules: ListRules = field(default_factory=ListRules)
     log: Log = field(default_factory=NoLog)
-    cheap: RankParams = field(init=False)
+    experiment: Experiment | None = None
     uris: Uris = field(init=False)
-    preset: str = field(init=False)  # what `params` are called
     _popular_rows: dict[tuple[tuple[str, ...], bool], I64] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.cheap = cheaper(self.params)
         self.uris = Uris(self.library.uri)
-        self.preset = next((name for name, params in PRESETS.items() if params == self.params), "own")
 
-    def formula(self, cheap: bool) -> Formula:
-        return (self.cheap if cheap else self.params).formula(self.pace.pace_us)
+    def recipe_of(self, reader_did: str | None) -> Recipe:
+        """How this reader's lists are made."""
+        dealt = None if self.experiment is None or reader_did is None else self.experiment.recipe(reader_did)
+        return dealt or self.recipe
+
+    def formula(self, cheap: bool, recipe: Recipe | None = None) -> Formula:
+        return (recipe or self.recipe).formula(cheap, self.pace.pace_us)
 
     def refresh(self, now_us: int) -> None:
         """Measure the pace and renew the popular lists. In a background thread, every minute or so."""
@@ -211,6 +214,7 @@ class Known:
     taste: Taste
     seen: BitMap = field(default_factory=BitMap)
     skip: U32 = field(default_factory=lambda: np.empty(0, np.uint32))  # served a moment ago: not again
+    recipe: Recipe | None = None  # None: the operator's
 
 
 class ListFeed(Feed):
@@ -305,10 +309,15 @@ class ListFeed(Feed):
         state = None
         if ask.reader_did is not None and not self.shared(ask):
             state = self.desk.readers.get(reader_key(ask.reader_did))
+        recipe = self.recipe_of(ask)
         if state is None:
-            return Known(Taste([], ask.now_us))
+            return Known(Taste([], ask.now_us), recipe=recipe)
         skip = np.array(state.served.all(ask.now_us) if again else [], np.uint32)
-        return Known(state.taste(ask.now_us), state.seen.all(ask.now_us), skip)
+        return Known(state.taste(ask.now_us), state.seen.all(ask.now_us), skip, recipe)
+
+    def recipe_of(self, ask: Ask) -> Recipe:
+        """Who gets the same list as everybody else is in no experiment."""
+        return self.desk.recipe_of(None if self.shared(ask) else ask.reader_did)
 
     def popular_list(self, ask: Ask, known: Known) -> Made:
         """What there is when there is no time, or nothing personal: cheap enough for the event loop."""
@@ -343,7 +352,7 @@ class ListFeed(Feed):
         self._mark_served(ask, shown)
         if ask.reader_did is not None and not ask.peek and shown:
             reader = reader_key(ask.reader_did)
-            self.desk.log.served(reader, self.name, self.desk.preset, snapshot.id, start, shown, codes)
+            self.desk.log.served(reader, self.name, self.recipe_of(ask), snapshot.id, start, shown, codes)
         cursor = None
         if position < snapshot.posts.size and items:
             at = Cursor(self.tag, snapshot.reader, snapshot.id, position)

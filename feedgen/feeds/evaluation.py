@@ -26,6 +26,7 @@ from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.feeds.base import Ask, Desk, Fetched, Known, ListFeed
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
+from feedgen.feeds.recipes import Recipe
 from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.graph import Graph
 from feedgen.graph.truth import TruthDay
@@ -223,7 +224,13 @@ class Evaluation:
         popular, pace, library = Popular(), Pace(), Replayed(graph)
         desks = {
             name: Desk(
-                library, Cursors(b"0" * 32), RankPool(1), popular=popular, pace=pace, params=params, rules=self.rules
+                library,
+                Cursors(b"0" * 32),
+                RankPool(1),
+                popular=popular,
+                pace=pace,
+                recipe=Recipe(params),
+                rules=self.rules,
             )
             for name, params in self.presets.items()
         }

@@ -59,7 +59,7 @@ class ForYou(ListFeed):
     def make(self, ask: Ask, known: Known, cheap: bool) -> Made:
         if ask.reader_did is None:
             return self.popular_list(ask, known)
-        view, f = self.desk.library.view(), self.desk.formula(cheap)
+        view, f = self.desk.library.view(), self.desk.formula(cheap, known.recipe)
         query, liked, follows = self._query(view, f, ask, known)
         ranked = rank(view, f, query)
         popular = self.popular_rows(ask)
@@ -77,7 +77,8 @@ class ForYou(ListFeed):
 
     async def why(self, ask: Ask, post: int) -> Why | str:
         """Why a post would stand in the list this reader would get now, or why not. Nothing is remembered of it."""
-        view, f, known = self.desk.library.view(), self.desk.formula(cheap=False), self._known(ask, again=False)
+        view, known = self.desk.library.view(), self._known(ask, again=False)
+        f = self.desk.formula(cheap=False, recipe=known.recipe)
 
         def look(cheap: bool) -> Why | str:
             query, _, _ = self._query(view, f, ask, known)

@@ -18,6 +18,7 @@ from feedgen.core.telemetry import Counter
 from feedgen.feeds.also_liked import also_liked
 from feedgen.feeds.base import Ask, Desk, Event, Library, ListFeed, Page, parse_req_id, reader_key
 from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.recipes import Experiment, Recipe
 from feedgen.feeds.registry import make_feeds
 from feedgen.feeds.shown import still_there
 from feedgen.rank.listing import ListRules
@@ -61,10 +62,14 @@ class Shelf:
         cursor_key: bytes,
         params: RankParams = DEFAULT,
         rules: ListRules | None = None,
+        experiment: Experiment | None = None,
     ) -> None:
         self._library, self._clock = library, clock
         self.pool = RankPool(_rank_threads(), monotonic_s=clock.monotonic_s)
-        self.desk = Desk(library, Cursors(cursor_key), self.pool, params=params, rules=rules or ListRules())
+        rules = rules or ListRules()
+        self.desk = Desk(
+            library, Cursors(cursor_key), self.pool, recipe=Recipe(params), rules=rules, experiment=experiment
+        )
         self.feeds = make_feeds(self.desk)
         self._by_tag = {feed.tag: feed for feed in self.feeds.values() if isinstance(feed, ListFeed)}
 

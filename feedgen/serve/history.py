@@ -16,6 +16,7 @@ from feedgen.core.errors import StoreError
 from feedgen.core.ids import US_PER_DAY
 from feedgen.core.telemetry import Counter
 from feedgen.feeds.base import Event, reader_key
+from feedgen.feeds.recipes import Recipe
 from feedgen.store.pages import EVENT_NUMBERS, KEPT_US, NO_CODE, Outcome, ShownPage
 
 TICK_S: Final = 5.0
@@ -59,12 +60,13 @@ class History:
         return len(self._pages) + len(self._outcomes)
 
     def served(
-        self, reader: int, feed: str, preset: str, list_us: int, position: int, posts: list[int], codes: list[int]
+        self, reader: int, feed: str, recipe: Recipe, list_us: int, position: int, posts: list[int], codes: list[int]
     ) -> None:
         if len(self._pages) >= MAX_WAITING:
             kept.add(1, "page dropped")
             return
-        self._pages.append(ShownPage(self._now_us(), reader, feed, preset, list_us, position, posts, codes))
+        page = ShownPage(self._now_us(), reader, feed, recipe.preset, list_us, position, posts, codes, recipe.arm)
+        self._pages.append(page)
 
     def told(self, reader: int, events: Sequence[Event]) -> None:
         """One call of a reader's app. What it says of several lists becomes several rows."""

@@ -88,6 +88,7 @@ def _page(page: ShownPage, name: Any) -> dict[str, Any]:
         "at": _time(page.at_us),
         "feed": page.feed,
         "preset": page.preset,
+        "arm": page.arm,
         "list": page.list_us,
         "position": page.position,
         "posts": posts,

@@ -61,6 +61,16 @@ STEP: Final = """
     CREATE INDEX outcomes_by_reader ON outcomes (reader);
     CREATE TABLE erasures (did TEXT PRIMARY KEY, asked_s INTEGER NOT NULL) WITHOUT ROWID;
 """
+# Which arm of which experiment a page was made for, as `experiment/arm`.
+STEP_ARMS: Final = """
+    CREATE TABLE kinds_with_arms (
+        kind INTEGER PRIMARY KEY, feed TEXT NOT NULL, preset TEXT NOT NULL, arm TEXT NOT NULL,
+        UNIQUE (feed, preset, arm)
+    );
+    INSERT INTO kinds_with_arms SELECT kind, feed, preset, '' FROM kinds;
+    DROP TABLE kinds;
+    ALTER TABLE kinds_with_arms RENAME TO kinds;
+"""
 
 
 class ShownPage(NamedTuple):
@@ -74,6 +84,7 @@ class ShownPage(NamedTuple):
     position: int  # of the first post in the list
     posts: list[int]
     codes: list[int]
+    arm: str = ""  # `experiment/arm`
 
 
 class Outcome(NamedTuple):
@@ -96,7 +107,7 @@ class Pages:
 
     def __init__(self, rows: Callable[..., Awaitable[list[sqlite3.Row]]], do: Sql) -> None:
         self._rows, self._do = rows, do
-        self._kinds: dict[tuple[str, str], int] = {}
+        self._kinds: dict[tuple[str, str, str], int] = {}
 
     async def put(self, pages: Sequence[ShownPage], outcomes: Sequence[Outcome]) -> None:
         """The same row twice is one row, so that what failed halfway can be tried again."""
@@ -104,7 +115,7 @@ class Pages:
             some = pages[at : at + ROWS_AT_ONCE]
             values: list[Value] = []
             for page in some:
-                kind = await self._kind(page.feed, page.preset)
+                kind = await self._kind(page.feed, page.preset, page.arm)
                 values += (page.at_us, signed(page.reader), kind, page.at_us - page.list_us, page.position)
                 values.append(_packed(POST, page.posts, page.codes))
             rows = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(some))
@@ -118,24 +129,26 @@ class Pages:
             rows = ", ".join(["(?, ?, ?, ?)"] * len(told))
             await self._do(f"INSERT OR IGNORE INTO outcomes VALUES {rows}", *values)
 
-    async def _kind(self, feed: str, preset: str) -> int:
-        if (feed, preset) not in self._kinds:
-            await self._do("INSERT OR IGNORE INTO kinds (feed, preset) VALUES (?, ?)", feed, preset)
-            for kind, *name in await self._rows("SELECT kind, feed, preset FROM kinds LIMIT ?", MAX_KINDS):
-                self._kinds[str(name[0]), str(name[1])] = int(kind)
-        return self._kinds[feed, preset]
+    async def _kind(self, *names: str) -> int:
+        """The number of (feed, preset, arm)."""
+        feed, preset, arm = names
+        if (feed, preset, arm) not in self._kinds:
+            await self._do("INSERT OR IGNORE INTO kinds (feed, preset, arm) VALUES (?, ?, ?)", feed, preset, arm)
+            for row in await self._rows("SELECT feed, preset, arm, kind FROM kinds LIMIT ?", MAX_KINDS):
+                self._kinds[row[0], row[1], row[2]] = row[3]
+        return self._kinds[feed, preset, arm]
 
     async def pages_of(self, reader: int) -> list[ShownPage]:
         """All pages of a reader, oldest first."""
         rows = await self._rows(
-            "SELECT at_us, feed, preset, age_us, position, posts FROM pages JOIN kinds USING (kind)"
+            "SELECT at_us, feed, preset, age_us, position, posts, arm FROM pages JOIN kinds USING (kind)"
             " WHERE reader = ? ORDER BY at_us",
             signed(reader),
         )
         made = []
-        for at_us, feed, preset, age_us, position, blob in rows:
+        for at_us, feed, preset, age_us, position, blob, arm in rows:
             posts, codes = _unpacked(POST, blob)
-            made.append(ShownPage(at_us, reader, feed, preset, at_us - age_us, position, posts, codes))
+            made.append(ShownPage(at_us, reader, feed, preset, at_us - age_us, position, posts, codes, arm))
         return made
 
     async def outcomes_of(self, reader: int) -> list[Outcome]:

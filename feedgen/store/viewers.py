@@ -52,6 +52,7 @@ _STEPS: Final = (
     CREATE INDEX fetched_by_age ON fetched (fetched_s);
     """,
     pages.STEP,
+    pages.STEP_ARMS,
 )
 
 

@@ -19,6 +19,7 @@ from feedgen.feeds.base import Ask, Desk, Known, ListFeed
 from feedgen.feeds.evaluation import Replayed
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
+from feedgen.feeds.recipes import Recipe
 from feedgen.rank.pace import Pace
 from feedgen.rank.paging import Cursors
 from feedgen.rank.params import PRESETS
@@ -89,7 +90,7 @@ def _simnet(params: Params) -> Iterator[Figure]:
 def _feeds(made_up: MadeUp) -> dict[str, ListFeed]:
     library, pool, popular, pace = Replayed(made_up.graph), RankPool(1), Popular(), Pace()
     desks = {
-        name: Desk(library, Cursors(b"0" * 32), pool, popular=popular, pace=pace, params=params)
+        name: Desk(library, Cursors(b"0" * 32), pool, popular=popular, pace=pace, recipe=Recipe(params))
         for name, params in PRESETS.items()
     }
     desks["default"].refresh(made_up.world.now_us)

@@ -20,6 +20,7 @@ import numpy as np
 from feedgen.core.jit import njit
 from feedgen.feeds.base import Ask, Desk, Known
 from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.recipes import Recipe
 from feedgen.graph.access import I64, U32, Arrays, copy_likes
 from feedgen.graph.archive import Archive
 from feedgen.graph.view import View
@@ -74,9 +75,9 @@ def _measure(archive: Archive, params: Params, folder: Path) -> Iterator[Figure]
     yield from _lists(desk, readers, now_us, "list", int(params["seeds"]), cheap=False)
     yield from _lists(desk, readers, now_us, "cheap", int(params["seeds"]), cheap=True)
     for seeds in SEED_STEPS:
-        desk.params = replace(desk.params, seeds=seeds)
+        desk.recipe = Recipe(replace(desk.recipe.params, seeds=seeds))
         yield from _lists(desk, readers, now_us, f"list_{seeds}_seeds", seeds, cheap=False)
-    desk.params = FORYOU
+    desk.recipe = Recipe(FORYOU)
     yield from _lists(desk, readers[: count // 5], now_us, "foryou", int(params["seeds"]), cheap=False)
     desk.pool.close()
     if int(params["compare"]):

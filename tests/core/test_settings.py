@@ -107,6 +107,28 @@ def test_hosts_are_needed() -> None:
     assert "wss://" in refused(JETSTREAM_URLS="https://jetstream.us-east.bsky.network")
 
 
+def test_an_experiment_is_judged_before_anything_starts() -> None:
+    def problems(*arms: str, name: str = "age") -> str:
+        given = [f"experiment.name={name}", f"experiment.arms={','.join(arms)}"]
+        loaded = read_settings(Settings, env={}, folder=Path("/nowhere"), given=given)
+        return "\n".join(f"{problem.key} {problem.found}: {problem.allowed}" for problem in loaded.problems)
+
+    assert problems("control 50%", "fresher 50% age_half_life=1.5 preset=foryou") == ""
+    assert problems(name="") == ""
+    assert "arms is empty" in problems()
+    assert "name is empty" in problems("control 50%", name="")
+    assert 'like "fresher 20% age_half_life' in problems("control fifty")
+    assert 'like "fresher 20% age_half_life' in problems("control 0%")
+    assert 'like "fresher 20% age_half_life' in problems("control 5% seeds=3 seeds=4")
+    assert "shares of 110%" in problems("control 50%", "fresher 60%")
+    assert "two arms of one name" in problems("control 50%", "control 20%")
+    assert "fresher with seds: Known: age_half_life" in problems("fresher 20% seds=4")
+    assert "fresher with seeds=0: Allowed: a whole number from 1 to 2000 ratings" in problems("fresher 20% seeds=0")
+    assert "fresher with seeds=1.5" in problems("fresher 20% seeds=1.5")
+    assert 'fresher with preset=cheep: Allowed: "default", "foryou", "cheap"' in problems("fresher 20% preset=cheep")
+    assert "up to 24 small letters" in problems("control 50%", name="a/b")
+
+
 def test_warnings_name_what_is_risky() -> None:
     assert any("localhost" in text for text in Settings().warnings())
     quiet = load_settings(env={"FEEDGEN_SERVICE_HOSTNAME": "feed.example.com"})

@@ -9,6 +9,8 @@ from feedgen.core.clock import ManualClock
 from feedgen.core.errors import StoreFull
 from feedgen.core.ids import US_PER_DAY
 from feedgen.feeds.base import Event, parse_req_id, reader_key, req_id_of
+from feedgen.feeds.recipes import Recipe
+from feedgen.rank.params import DEFAULT
 from feedgen.serve import history as module
 from feedgen.serve.history import History
 from feedgen.store.pages import EVENT_NUMBERS, NO_CODE, Outcome, ShownPage
@@ -38,7 +40,7 @@ class Store:
 
 
 def serve(history: History, n: int, reader: int = READER) -> None:
-    history.served(reader, "for-you", "default", NOW_US - 1, 0, [n], [3])
+    history.served(reader, "for-you", Recipe(DEFAULT, "e/arm"), NOW_US - 1, 0, [n], [3])
 
 
 async def test_rows_have_times_of_their_own_and_are_written_together() -> None:
@@ -49,6 +51,7 @@ async def test_rows_have_times_of_their_own_and_are_written_together() -> None:
     history.told(READER, [Event(1, "interactionSeen", NOW_US - 1, 3), Event(2, "interactionLike", NOW_US - 1, None)])
     await history.flush()
     assert [page.at_us for page in store.pages] == [NOW_US, NOW_US + 1]
+    assert (store.pages[0].preset, store.pages[0].arm) == ("default", "e/arm")
     assert store.outcomes == [Outcome(NOW_US + 2, READER, NOW_US - 1, [1, 2], [0, 1], [3, NO_CODE])]
     await history.flush()
     assert len(store.pages) == 2

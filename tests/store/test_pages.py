@@ -36,6 +36,23 @@ async def test_pages_and_what_came_of_them(tmp_path: Path) -> None:
         assert await viewers.pages.pages_of(7) == []
 
 
+async def test_pages_from_before_there_were_arms(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / FILE_NAME)
+    for step in viewers_module._STEPS[:3]:
+        db.executescript(step)
+    db.execute("PRAGMA user_version = 3")
+    db.execute("INSERT INTO kinds VALUES (7, 'for-you', 'default')")
+    db.execute("INSERT INTO pages VALUES (?, 5, 7, 1000, 0, ?)", (NOW_US, bytes([1, 0, 0, 0, 3])))
+    db.commit()
+    db.close()
+    in_arm = page(1, reader=5)._replace(arm="e/fresher")
+    async with await Viewers.open(tmp_path) as viewers:
+        await viewers.pages.put([in_arm, page(2, reader=5)], [])
+        old, *new = await viewers.pages.pages_of(5)
+        assert old == ShownPage(NOW_US, 5, "for-you", "default", NOW_US - 1000, 0, [1], [3])
+        assert new == [in_arm, page(2, reader=5)]
+
+
 async def test_what_is_too_old_or_too_much_goes(tmp_path: Path) -> None:
     async with await Viewers.open(tmp_path) as viewers:
         await viewers.pages.put([page(n, reader=n) for n in range(450)], [outcome(n) for n in range(450)])
