@@ -64,6 +64,8 @@ from feedgen.serve.visit import make_hosts
 from feedgen.store.figures import Figures
 from feedgen.store.moderation import Moderation
 from feedgen.store.viewers import Viewers
+from feedgen.web.front import Front
+from feedgen.web.site import Site
 
 log = logging.getLogger(__name__)
 
@@ -118,12 +120,25 @@ def list_rules(settings: Settings) -> ListRules:
     )
 
 
+def identity_of(settings: Settings) -> ServiceIdentity:
+    """Who we are. Without documents of the operator's own, our pages are the privacy policy and the terms."""
+    service, web = settings.service, settings.web
+    return ServiceIdentity(
+        did=service.did,
+        hostname=service.hostname,
+        publisher_did=service.publisher_did,
+        privacy_policy=web.privacy_policy or f"https://{service.hostname}/privacy",
+        terms_of_service=web.terms or f"https://{service.hostname}/terms",
+    )
+
+
 class App:
     """`on_ready` is told the address once pages can be answered."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.settings, self.clock = settings, clock
         self.params, self.rules = rank_params(settings), list_rules(settings)
+        self.private_address = ""  # once it answers
         self.on_ready: Callable[[str], None] = lambda address: None
         self.archive: Archive | None = None
         self.life = Life(self.clock.monotonic_s)
@@ -138,6 +153,9 @@ class App:
         self.figures: Figures | None = None
         self.reread: Callable[[], Settings] | None = None  # for SIGHUP
         self.unit = Unit(Notifier(), self.life)
+        self.service = identity_of(settings)
+        self.site = Site(settings, self.service, self.life.unready)
+        self.site.add(Front(self.site).pages())
         self.binds = [settings.service.bind]
         self.private_binds = [settings.service.private_bind] if settings.service.private_bind else []
         self._stopping = asyncio.Event()
@@ -203,11 +221,14 @@ class App:
         stack.callback(beating.cancel)
         if not self.private_binds:
             return
-        parts = PrivateParts(self.life.late, self.life.unready, self._measure, self.clock, self._why)
+        parts = PrivateParts(
+            self.life.late, self.life.unready, self._measure, self.clock, self._why, self.site.rows(private=True)
+        )
         server = Server(make_private_app(parts), self.private_binds)
         await server.start()
         stack.push_async_callback(server.stop, 1.0)
-        log.info("the private address answers", extra={"bind": server.addresses[0]})
+        self.private_address = server.addresses[0]
+        log.info("the private address answers", extra={"bind": self.private_address})
 
     async def _why(self, reader_did: str, post: str, feed: str) -> dict[str, object]:
         assert self.readers is not None and self.shelf is not None
@@ -301,15 +322,14 @@ class App:
         }
 
     async def _serve(self, archive: Archive, resolver: Resolver, stack: contextlib.AsyncExitStack) -> Server:
-        service = self.settings.service
         self._forget_the_deleted(archive, resolver)
         assert self.shelf is not None
         handles, limits = Handles(self.settings.appview.url, self.clock), Limits(self.clock)
         stack.push_async_callback(handles.close)
         parts = Parts(
-            service=ServiceIdentity(service.did, service.hostname, service.publisher_did),
+            service=self.service,
             feeds=self.shelf.feeds,
-            verifier=TokenVerifier(service.did, resolver, self.clock),
+            verifier=TokenVerifier(self.service.did, resolver, self.clock),
             person_of=archive.library.person,
             sink=self._heard,
             health=self.health,
@@ -317,6 +337,7 @@ class App:
             limits=limits,
             meet=self._meet,
             also_liked=AlsoLikedRoute(self.shelf.also_liked, handles, limits),
+            pages=self.site.rows(private=False),
         )
         server = Server(make_app(parts), self.binds)
         await server.start()

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 START_S: Final = 60.0
 CAUGHT_UP_US: Final = 5_000_000
 POLL_S: Final = 0.2
+PRIVATE_BIND: Final = "127.0.0.1:8091"
 LIVE_RATE: Final = "10"  # events/s of everybody, so that something is seen to happen
 KEEP_ALL: Final = ("--lookback-h", "-1")  # a real host forgets after 36 h
 TOKEN_S: Final = 3500  # an hour is the most that is believed
@@ -36,6 +37,9 @@ def run(settings: Settings, *, people: int, days: float, seed: int) -> int:
     """Starts the made-up network, then the service on it; the exit code."""
     arguments = ["--people", str(people), "--days", str(days), "--seed", str(seed), "--rate", LIVE_RATE, *KEEP_ALL]
     with SimnetProcess(*arguments) as network:
+        log.info(
+            "the made-up network answers", extra={"control": network.urls.control, "appview": network.urls.appview}
+        )
         settings = _on(settings, network.urls)
         # A demo begins anew: its people differ from seed to seed.
         shutil.rmtree(settings.store.dir, ignore_errors=True)
@@ -45,17 +49,23 @@ def run(settings: Settings, *, people: int, days: float, seed: int) -> int:
 
 
 def _on(settings: Settings, urls: Addresses) -> Settings:
-    """The same settings, with every outside address replaced, and a data folder of its own."""
+    """The same settings, with every outside address replaced, a data folder of its own, and all pages to be seen."""
     jetstream = Jetstream(urls=tuple(urls.jetstream), wire=settings.jetstream.wire, start="oldest")
     identity = Identity(plc_url=urls.plc, did_web="off", trusted_pds=(urls.pds,))
+    service = settings.service
+    if not service.private_bind:
+        bind = "127.0.0.1:0" if service.bind.endswith(":0") else PRIVATE_BIND
+        service = msgspec.structs.replace(service, private_bind=bind)
     folder = str(Path(settings.store.dir) / "demo")
     return msgspec.structs.replace(
         settings,
+        service=service,
         jetstream=jetstream,
         identity=identity,
         labels=msgspec.structs.replace(settings.labels, urls=(urls.labeler,)),
         store=msgspec.structs.replace(settings.store, dir=folder),
         appview=msgspec.structs.replace(settings.appview, url=urls.appview),
+        web=msgspec.structs.replace(settings.web, public=True),
     )
 
 
@@ -75,9 +85,10 @@ def _guide(app: App, network: SimnetProcess, address: str) -> None:
     assert app.archive is not None
     lines = [
         "",
-        f"  {app.archive.names.count:,} made-up people, and a feed for each of them. The page:",
+        f"  {app.archive.names.count:,} made-up people, and a feed for each of them. The pages to open:",
         "",
-        f"    {base}/",
+        f"    {base}/            what everybody may see",
+        f"    http://{app.private_address}/            the same, and what is for the operator",
         "",
         f"  A personal feed, for {reader['name']} (@{reader['handle']}), who likes {_listed(reader['interests'])}:",
         "",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ PATIENCE_S = 90.0
 class Feedgen:
     """Starts at once; `log` has every line of stderr, decoded."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, *, words: Sequence[str] = ("run",), **settings: object) -> None:
+        """`words` is the command and its options."""
         given = {
             "store.dir": folder / "data",
             "service.hostname": "feed.example.com",
@@ -32,7 +34,7 @@ class Feedgen:
             "log.format": "json",
             "labels.enabled": "false",
         } | {name.replace("__", "."): value for name, value in settings.items()}
-        command = [sys.executable, "-m", "feedgen", "run"]
+        command = [sys.executable, "-m", "feedgen", *words]
         for name, value in given.items():
             command += ["--set", f"{name}={value}"]
         self.log: list[dict[str, Any]] = []
@@ -63,25 +65,25 @@ class Feedgen:
         assert self.process.stderr is not None
         self.process.stderr.close()
 
-    def said(self, event: str) -> dict[str, Any]:
+    def said(self, event: str, patience_s: float = PATIENCE_S) -> dict[str, Any]:
         """Waits for a line with this event."""
 
         def find() -> dict[str, Any] | None:
             return next((line for line in list(self.log) if event in str(line.get("event"))), None)
 
-        found = self.wait_for(find, f"the log line {event!r}")
+        found = self.wait_for(find, f"the log line {event!r}", patience_s)
         assert isinstance(found, dict)
         return found
 
-    def wait_for(self, look: Any, what: str) -> Any:
-        deadline_s = time.monotonic() + PATIENCE_S
+    def wait_for(self, look: Any, what: str, patience_s: float = PATIENCE_S) -> Any:
+        deadline_s = time.monotonic() + patience_s
         while time.monotonic() < deadline_s:
             if found := look():
                 return found
             if self.process.poll() is not None and not (found := look()):
                 raise AssertionError(f"ended with {self.process.returncode} before {what}: {self.log[-5:]}")
             time.sleep(0.05)
-        raise AssertionError(f"waited {PATIENCE_S:.0f} s for {what}: {self.log[-5:]}")
+        raise AssertionError(f"waited {patience_s:.0f} s for {what}: {self.log[-5:]}")
 
     @property
     def url(self) -> str:

@@ -534,6 +534,38 @@ class Moderation(Section, frozen=True, kw_only=True):
     ] = ()
 
 
+class Web(Section, frozen=True, kw_only=True):
+    """Pages for people. All of them are on `[service] private_bind`; what strangers may see of them is said here."""
+
+    public: Annotated[
+        bool,
+        Key(
+            "Whether the public address shows the figures, the playground and its reasons, too. `false`: it shows what "
+            "this is, the privacy policy and the terms.",
+        ),
+    ] = False
+    source: Annotated[
+        str, Key("Where the source of this program can be had. Empty: not said.", check=or_nothing(check_http_url))
+    ] = ""
+    contact: Annotated[
+        str,
+        Key("How people reach you, as the privacy policy and the terms say it. Empty: through the publishing account."),
+    ] = ""
+    privacy_policy: Annotated[
+        str, Key("A privacy policy of your own. Empty: the page `/privacy`.", check=or_nothing(check_http_url))
+    ] = ""
+    terms: Annotated[
+        str, Key("Terms of service of your own. Empty: the page `/terms`.", check=or_nothing(check_http_url))
+    ] = ""
+    pictures: Annotated[
+        tuple[str, ...],
+        Key(
+            "Hosts that readers' browsers may load posts' pictures from, besides `[appview] url`.",
+            check=check_http_url,
+        ),
+    ] = ("https://cdn.bsky.app", "https://video.bsky.app", "https://video.cdn.bsky.app")
+
+
 class Log(Section, frozen=True, kw_only=True):
     """What is told on stderr."""
 
@@ -561,6 +593,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lists: Lists = Lists()
     labels: Labels = Labels()
     moderation: Moderation = Moderation()
+    web: Web = Web()
     log: Log = Log()
 
     def problems(self) -> list[Problem]:

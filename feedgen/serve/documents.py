@@ -1,23 +1,13 @@
-"""Answers that never change while the service runs: who we are, what we publish, and a page for people."""
+"""Answers that never change while the service runs: who we are, and what we publish."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from html import escape
-from typing import Final
-from urllib.parse import quote
 
 import msgspec
 
 from feedgen.core import ids
-
-# The page needs nothing from anywhere.
-FRONT_HEADERS: Final = {
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +64,3 @@ def description(service: ServiceIdentity, feeds: Iterable[str]) -> bytes:
     if given:
         answer["links"] = given
     return msgspec.json.encode(answer)
-
-
-def front_page(service: ServiceIdentity, feeds: Iterable[str]) -> bytes:
-    """A small page, so that whoever finds this address knows what it is."""
-    owner = quote(service.owner_did, safe=":")
-    items = "".join(
-        f'<li><a href="https://bsky.app/profile/{owner}/feed/{quote(name)}">{escape(name)}</a></li>' for name in feeds
-    )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{escape(service.hostname)}</title>
-<style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}}</style></head>
-<body><h1>{escape(service.hostname)}</h1>
-<p>This is a feed generator for <a href="https://bsky.app">Bluesky</a>. Its feeds are read in the app:</p>
-<ul>{items}</ul>
-</body></html>
-""".encode()

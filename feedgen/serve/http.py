@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from feedgen.core.clock import Clock
@@ -28,10 +26,10 @@ from feedgen.serve import documents, xrpc
 from feedgen.serve.also_liked import AlsoLikedRoute
 from feedgen.serve.auth import INTERACTION_METHODS, SKELETON_METHODS, Door, Verifier
 from feedgen.serve.documents import ServiceIdentity
-from feedgen.serve.edge import Edge
 from feedgen.serve.interactions import MAX_BODY_BYTES, InteractionSink, decode_interactions
 from feedgen.serve.limits import Limits
 from feedgen.serve.skeleton import MAX_CURSOR, encode_page
+from feedgen.serve.table import Row, application
 from feedgen.serve.xrpc import XrpcError, error_answer, json_answer
 
 MAX_LIMIT: Final = 100
@@ -90,34 +88,29 @@ class Parts:
     limits: Limits
     meet: Meet = _meet_nobody
     also_liked: AlsoLikedRoute | None = None
+    pages: Sequence[Row] = ()  # for people; not made here
 
 
 def make_app(parts: Parts) -> ASGIApp:
     """The whole application; nothing is opened and no task is started."""
     routes = Routes(parts)
-    table: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [
-        (SKELETON_PATH, routes.get_feed_skeleton, "GET"),
-        (INTERACTIONS_PATH, routes.send_interactions, "POST"),
-        (DESCRIBE_PATH, routes.describe, "GET"),
-        (HEALTH_PATH, routes.health, "GET"),
-        (DID_PATH, routes.did_document, "GET"),
-        ("/", routes.front, "GET"),
+    rows = [
+        Row(SKELETON_PATH, routes.get_feed_skeleton, "app.bsky.feed.getFeedSkeleton"),
+        Row(INTERACTIONS_PATH, routes.send_interactions, "app.bsky.feed.sendInteractions", ("POST",)),
+        Row(DESCRIBE_PATH, routes.describe, "app.bsky.feed.describeFeedGenerator"),
+        Row(HEALTH_PATH, routes.health, "_health"),
+        Row(DID_PATH, routes.did_document, "did.json"),
+        *parts.pages,
     ]
     if parts.also_liked is not None:
-        table.append((ALSO_LIKED_PATH, parts.also_liked.answer, "GET"))
-    app = Starlette(
-        routes=[Route(path, answer, methods=[method]) for path, answer, method in table],
-        exception_handlers={
-            XrpcError: _on_xrpc_error,
-            HTTPException: _on_http_error,
-            ClientDisconnect: _on_disconnect,
-            Exception: _on_bug,
-        },
-    )
-    # A redirect would be built from the caller's Host header.
-    app.router.redirect_slashes = False
-    labels = {path: path.rsplit("/", 1)[1] or "front" for path, _, _ in table}
-    return Edge(app, labels, parts.clock)
+        rows.append(Row(ALSO_LIKED_PATH, parts.also_liked.answer, "also-liked"))
+    handlers = {
+        XrpcError: _on_xrpc_error,
+        HTTPException: _on_http_error,
+        ClientDisconnect: _on_disconnect,
+        Exception: _on_bug,
+    }
+    return application(rows, parts.clock, handlers)
 
 
 class Routes:
@@ -127,7 +120,6 @@ class Routes:
         names = sorted(parts.feeds)
         self._did = documents.did_document(parts.service)
         self._description = documents.description(parts.service, names)
-        self._front = documents.front_page(parts.service, names)
 
     async def get_feed_skeleton(self, request: Request) -> Response:
         parts = self._parts
@@ -199,9 +191,6 @@ class Routes:
         if not self._parts.service.is_our_did_web:
             raise XrpcError(404, "NotFound", "This service's DID document is not kept here")
         return json_answer(self._did)
-
-    async def front(self, request: Request) -> Response:
-        return Response(self._front, 200, documents.FRONT_HEADERS, "text/html")
 
 
 async def _page(feed: Feed, ask: Ask) -> Page:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from feedgen.core.clock import Clock
 from feedgen.core.exposition import CONTENT_TYPE, render
 from feedgen.core.ids import is_did, parse_at_uri
 from feedgen.core.telemetry import all_metrics
-from feedgen.serve.edge import Edge
+from feedgen.serve.table import Row, application
 
 METRICS_PATH: Final = "/metrics"
 LIVE_PATH: Final = "/livez"
 READY_PATH: Final = "/readyz"
-WHY_PATH: Final = "/why"
+WHY_PATH: Final = "/why.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +33,7 @@ class PrivateParts:
     measure: Callable[[], None]
     clock: Clock
     why: Callable[[str, str, str], Awaitable[dict[str, object]]] | None = None  # (reader's DID, post's at-uri, feed)
+    pages: Sequence[Row] = ()  # for people; not made here
 
 
 def make_private_app(parts: PrivateParts) -> ASGIApp:
@@ -58,10 +57,14 @@ def make_private_app(parts: PrivateParts) -> ASGIApp:
             return _answer(parts.unready() or "not yet")
         return JSONResponse(await parts.why(reader, post, feed), headers={"cache-control": "no-store"})
 
-    table = {METRICS_PATH: metrics, LIVE_PATH: live, READY_PATH: ready, WHY_PATH: why}
-    app = Starlette(routes=[Route(path, answer, methods=["GET"]) for path, answer in table.items()])
-    app.router.redirect_slashes = False
-    return Edge(app, {path: path.removeprefix("/") for path in table}, parts.clock)
+    rows = [
+        Row(METRICS_PATH, metrics, "metrics"),
+        Row(LIVE_PATH, live, "livez"),
+        Row(READY_PATH, ready, "readyz"),
+        Row(WHY_PATH, why, "why.json"),
+        *parts.pages,
+    ]
+    return application(rows, parts.clock)
 
 
 def _answer(trouble: str) -> Response:

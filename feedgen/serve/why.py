@@ -22,7 +22,7 @@ class Shared(msgspec.Struct):
 
 
 class Told(msgspec.Struct):
-    """What `/why` answers; `absent` when the post is not in the ranking."""
+    """What `/why.json` answers; `absent` when the post is not in the ranking."""
 
     absent: str = ""
     place: int = 0
@@ -49,7 +49,7 @@ def ask(bind: str, query: dict[str, str]) -> Told:
         )
     path = bind.removeprefix("unix:")
     transport = httpx.HTTPTransport(uds=path) if path != bind else None
-    url = "http://localhost/why" if path != bind else f"http://{bind}/why"
+    url = "http://localhost/why.json" if path != bind else f"http://{bind}/why.json"
     try:
         with httpx.Client(transport=transport, timeout=TIMEOUT_S, trust_env=False) as client:
             answer = client.get(url, params=query)

@@ -182,8 +182,6 @@ async def test_documents() -> None:
         }
         described = await client.get("/xrpc/app.bsky.feed.describeFeedGenerator")
         assert described.json() == {"did": "did:web:feed.example.com", "feeds": [{"uri": FEED_URI}]}
-        front = await client.get("/")
-        assert front.headers["content-type"].startswith("text/html") and "feed.example.com" in front.text
         assert (await client.get("/xrpc/_health")).json() == {"version": "test"}
 
 

@@ -98,7 +98,7 @@ async def test_why_in_words(client: httpx.AsyncClient, state: State) -> None:
     other = await asyncio.to_thread(ask, bind, query | {"feed": "videos-for-you"})
     assert in_words(other) == "Not in the ranking: for a reason.\n"
     for bad in ({"reader": "somebody"}, {"post": "https://bsky.app/"}):
-        assert (await client.get("/why", params=query | bad)).status_code == 400
+        assert (await client.get("/why.json", params=query | bad)).status_code == 400
         with pytest.raises(FeedgenError, match="can't say: give reader"):
             await asyncio.to_thread(ask, bind, query | bad)
     state.unready = "starting"

@@ -271,7 +271,7 @@ def test_it_works_on_uvloop_too(tmp_path: Path) -> None:
         transport = httpx.AsyncHTTPTransport(uds=path)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             assert (await client.get(DID_PATH)).status_code == 200
-            assert (await client.get("/", headers={"x-forwarded-for": "1.1.1.1"})).status_code == 200
+            assert (await client.get("/xrpc/_health", headers={"x-forwarded-for": "1.1.1.1"})).status_code == 200
             idle = await asyncio.open_connection("127.0.0.1", server.port)
             answer = asyncio.create_task(client.get(SKELETON, params={"feed": FEED_URI}))
             await feed.asked.wait()

@@ -1,0 +1,168 @@
+"""What all pages share: the layout, the navigation, what a browser may do on them, and how they say what went wrong.
+
+A page is a function from a request to a response, and a line here that says where it is and who may see it.
+`request.state.private` is true on the private address.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import jinja2
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from feedgen import __version__
+from feedgen.core.settings import Settings
+from feedgen.serve.documents import ServiceIdentity
+from feedgen.serve.table import Endpoint, Row
+from feedgen.serve.xrpc import XrpcError
+from feedgen.web import words
+from feedgen.web.static import Static
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+ALWAYS: Final = "always"
+PUBLIC: Final = "public"
+PRIVATE: Final = "private"
+
+log = logging.getLogger(__name__)
+
+
+class Sorry(Exception):
+    """What a person is told instead of their page: what happened, and what to do now."""
+
+    def __init__(self, status: int, title: str, text: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(title)
+        self.status, self.title, self.text, self.headers = status, title, text, dict(headers or {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """`title` is its name in the navigation; empty: it is not there. `seen` says on which address: `ALWAYS` on both,
+    `PUBLIC` on the public one if `[web] public` says so, `PRIVATE` never there. An `early` page answers while the
+    process is still starting.
+    """
+
+    path: str
+    answer: Endpoint
+    label: str
+    title: str = ""
+    seen: str = PUBLIC
+    early: bool = False
+    methods: tuple[str, ...] = ("GET",)
+
+
+class Site:
+    """`unready` says why pages can't be answered yet; empty is good."""
+
+    def __init__(self, settings: Settings, service: ServiceIdentity, unready: Callable[[], str]) -> None:
+        self.settings, self.service = settings, service
+        self._unready = unready
+        self._pages: list[Page] = []
+        self._static = Static()
+        self._headers = {
+            "content-security-policy": content_policy(settings.appview.url, settings.web.pictures),
+            "x-content-type-options": "nosniff",
+            "referrer-policy": "no-referrer",
+            "cross-origin-opener-policy": "same-origin",
+            "cache-control": "no-store",
+        }
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._templates.globals |= {
+            "static": self._static.url,
+            "service": service,
+            "version": __version__,
+            "source": settings.web.source,
+            "privacy_policy": service.privacy_policy,
+            "terms": service.terms_of_service,
+        }
+        self._templates.filters |= words.FILTERS
+
+    def add(self, pages: Iterable[Page]) -> None:
+        self._pages += pages
+
+    def rows(self, private: bool) -> list[Row]:
+        """What the private or the public address shows."""
+        pages = [page for page in self._pages if self._shown(page, private)]
+        links = [(page.path, page.title) for page in pages if page.title]
+        return [
+            *(Row(page.path, self._around(page, private, links), page.label, page.methods) for page in pages),
+            *self._static.rows,
+        ]
+
+    def _shown(self, page: Page, private: bool) -> bool:
+        return private or page.seen == ALWAYS or (page.seen == PUBLIC and self.settings.web.public)
+
+    def _around(self, page: Page, private: bool, links: list[tuple[str, str]]) -> Endpoint:
+        async def answer(request: Request) -> Response:
+            request.state.private, request.state.links = private, links
+            try:
+                if not page.early and (reason := self._unready()):
+                    raise Sorry(503, "Not yet", f"The service is starting: {reason}.", {"retry-after": "5"})
+                return await page.answer(request)
+            except Sorry as sorry:
+                return self.sorry(request, sorry)
+            except XrpcError as error:
+                return self.sorry(request, Sorry(error.status, *_in_words(error), error.headers))
+            except Exception:
+                log.exception("unexpected error on the page %s", page.label)
+                return self.sorry(request, Sorry(500, "Something broke", "It was noted. Try again in a moment."))
+
+        return answer
+
+    def html(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
+        """A page from its template. What a template is given is escaped there."""
+        page = self._templates.get_template(template)
+        text = page.render(
+            values, path=request.url.path, links=request.state.links, private=request.state.private, request=request
+        )
+        return Response(text, status, self._headers, "text/html")
+
+    def json(self, value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+        """What our own scripts ask."""
+        named = {"cache-control": "no-store", "x-content-type-options": "nosniff", **(headers or {})}
+        return Response(msgspec.json.encode(value), status, named, "application/json")
+
+    def sorry(self, request: Request, sorry: Sorry) -> Response:
+        if "application/json" in request.headers.get("accept", ""):
+            return self.json({"error": sorry.title, "message": sorry.text}, sorry.status, sorry.headers)
+        answer = self.html(request, "sorry.html", sorry.status, sorry=sorry)
+        answer.headers.update(sorry.headers)
+        return answer
+
+
+def content_policy(appview_url: str, pictures: Iterable[str]) -> str:
+    """Nothing runs and nothing is loaded but our own files, posts, and their pictures."""
+    appview = _origin(appview_url)
+    images = " ".join(dict.fromkeys([appview, *map(_origin, pictures)]))
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; "
+        f"img-src 'self' {images}; connect-src 'self' {appview}; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _in_words(error: XrpcError) -> tuple[str, str]:
+    if error.status == 429:
+        return "A little slower, please", "You asked for much in a short time. Wait some seconds and try again."
+    if error.status == 503:
+        return "Too busy just now", "Others are being answered first. Try again in a moment."
+    return "That can't be answered", error.message.removeprefix("Error: ")
