@@ -24,7 +24,7 @@ from typing import Any, Final
 from feedgen.core import logs
 from feedgen.core.arms import parse_arm
 from feedgen.core.clock import Clock, SystemClock
-from feedgen.core.errors import FeedgenError, StoreError
+from feedgen.core.errors import FeedgenError
 from feedgen.core.exposition import document
 from feedgen.core.ids import US_PER_S
 from feedgen.core.settings import Settings
@@ -48,6 +48,7 @@ from feedgen.rank.pool import lists_made
 from feedgen.rank.spam import Spammers
 from feedgen.serve.also_liked import AlsoLikedRoute
 from feedgen.serve.documents import ServiceIdentity
+from feedgen.serve.forgetting import Forgetting
 from feedgen.serve.handles import Handles
 from feedgen.serve.history import History
 from feedgen.serve.http import Health, Parts, make_app
@@ -73,7 +74,6 @@ STOP_S: Final = 9.0  # from the first signal to the last word
 SWITCH_S: Final = 0.001  # a page must not wait long for the thread that listens
 MEET_S: Final = 1.5  # how long a first page may wait for what the reader's own repository tells,
 MET_WITHIN_S: Final = 2.0  # and not past this time from its arrival: ranking needs some of its 3 s
-ORDERS_S: Final = 1.0  # between two looks for what a command of the operator's asked for
 SPAM_S: Final = 300.0  # between two looks for spammers
 STALE_US: Final = 600 * US_PER_S
 CURSOR_KEY: Final = "cursor_key"  # kept, so that paging goes on after a restart
@@ -193,7 +193,9 @@ class App:
             tasks["figures"] = (await self._keep_figures(folder, stack)).run()
             tasks["moderation"] = (await self._moderate(archive, folder, stack)).run()
             stack.callback(self.life.stop)  # before the parts that it feels go
-            tasks["erasures"] = self._watch_erasures(viewers, resolver)
+            forgetting = self._forget_readers(archive, viewers, resolver)
+            stack.push_async_callback(forgetting.finish)  # before the others write a last time
+            tasks["forgetting"] = forgetting.run()
             server = await self._serve(archive, resolver, stack)
             address = server.addresses[0]
             # What is here stays: the collector need not look at it again while events stream through.
@@ -322,7 +324,6 @@ class App:
         }
 
     async def _serve(self, archive: Archive, resolver: Resolver, stack: contextlib.AsyncExitStack) -> Server:
-        self._forget_the_deleted(archive, resolver)
         assert self.shelf is not None
         handles, limits = Handles(self.settings.appview.url, self.clock), Limits(self.clock)
         stack.push_async_callback(handles.close)
@@ -355,41 +356,24 @@ class App:
         if self.shelf.heard(reader_did, interactions, now_us):
             self.readers.hurry(reader_did)
 
-    def _forget_the_deleted(self, archive: Archive, resolver: Resolver) -> None:
+    def _forget_readers(self, archive: Archive, viewers: Viewers, resolver: Resolver) -> Forgetting:
+        """Whoever is to be forgotten goes out of every part that knows something of them."""
+        assert self.shelf is not None and self.repositories is not None
+        assert self.readers is not None and self.history is not None and self.moderation is not None
+        parts = (self.shelf, resolver, self.repositories, self.readers, self.history)
+        forgetting = Forgetting(
+            viewers.pages,
+            viewers.changed_by_others,
+            readers=[part.forget for part in parts],
+            accounts=[self.moderation.forget_account],
+        )
         loop = asyncio.get_running_loop()
 
         def on_erased(did: str) -> None:  # in the ingest thread
-            asyncio.run_coroutine_threadsafe(self._forget(did, resolver), loop)
+            loop.call_soon_threadsafe(forgetting.account_is_gone, did)
 
         archive.recorder.on_erased = on_erased
-
-    async def _watch_erasures(self, viewers: Viewers, resolver: Resolver) -> None:
-        """`feedgen viewer forget` erases in the file; what is in memory is ours to forget, or it would come back."""
-        version = -1
-        while True:
-            with contextlib.suppress(StoreError):  # said by whoever writes
-                found = await viewers.changed_by_others()
-                if found != version:
-                    for did in await viewers.pages.to_forget():
-                        await self._forget(did, resolver, erased=False)
-                        await viewers.pages.forgotten(did)
-                    version = found
-            await asyncio.sleep(ORDERS_S)
-
-    async def _forget(self, did: str, resolver: Resolver, erased: bool = True) -> None:
-        """All that we know of a reader, whose account is gone (`erased`) or who asked for it."""
-        assert self.readers is not None and self.repositories is not None and self.shelf is not None
-        assert self.history is not None
-        self.shelf.forget(did)
-        try:
-            await resolver.forget(did)
-            await self.repositories.forget(did)
-            await self.readers.forget(did)
-            await self.history.forget(did)
-            if erased and self.moderation is not None:
-                await self.moderation.forget_account(did)
-        except StoreError as error:
-            log.error("a deleted account could not be forgotten: %s", error.message)
+        return forgetting
 
     def health(self) -> Health:
         """Serving is what must work; the network's troubles are told, but are no reason to call us ill."""

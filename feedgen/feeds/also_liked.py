@@ -20,6 +20,7 @@ class AlsoLiked(ListFeed):
     name = "also-liked"
     title = "Also liked"
     description = "What people who liked this post liked as well."
+    remembered = False  # nobody's page of no feed
 
     def __init__(self, desk: Desk, post: int) -> None:
         super().__init__(desk)

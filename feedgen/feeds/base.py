@@ -34,6 +34,8 @@ from feedgen.rank.seen import Readers, Taste
 
 FRESH_US: Final = 30 * US_PER_S  # a peek, and a shared list, may be this old
 NO_CODE: Final = 255  # no list's code
+NOBODY: Final = 0  # the reader of a page that was served to somebody who is logged out
+NO_FORMULA: Final = "popular"  # the preset of a list that was not ranked for anybody
 _REQ_ID: Final = re.compile(r"([0-9a-f]{1,4})-([0-9a-f]{1,14})")
 MAX_POPULAR_ROWS: Final = 200  # combinations of languages; each takes 80 kB
 VIDEO_FEED: Final = "app.bsky.feed.defs#contentModeVideo"
@@ -119,7 +121,15 @@ class Log(Protocol):
     """Who remembers which pages were served and what came of them. Never waits."""
 
     def served(
-        self, reader: int, feed: str, recipe: Recipe, list_us: int, position: int, posts: list[int], codes: list[int]
+        self,
+        reader: int,
+        feed: str,
+        preset: str,
+        arm: str,
+        list_us: int,
+        position: int,
+        posts: list[int],
+        codes: list[int],
     ) -> None: ...
 
     def told(self, reader: int, events: Sequence[Event]) -> None: ...
@@ -127,7 +137,15 @@ class Log(Protocol):
 
 class NoLog:
     def served(
-        self, reader: int, feed: str, recipe: Recipe, list_us: int, position: int, posts: list[int], codes: list[int]
+        self,
+        reader: int,
+        feed: str,
+        preset: str,
+        arm: str,
+        list_us: int,
+        position: int,
+        posts: list[int],
+        codes: list[int],
     ) -> None:
         """Nobody remembers."""
 
@@ -200,11 +218,13 @@ def parse_req_id(text: str | None) -> tuple[int, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A list, best first. `codes` say in the feed's own words where each post came from."""
+    """A list, best first. `codes` say in the feed's own words where each post came from; `preset` which formula ranked
+    it, when it is not the one that was asked for."""
 
     posts: U32
     codes: U8
     languages: tuple[str, ...] = ()
+    preset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +240,8 @@ class Known:
 class ListFeed(Feed):
     """A feed that makes a list and is paged through: snapshots, cursors, peeks, deletions and fallbacks are done
     here."""
+
+    remembered: bool = True  # which pages were served is kept
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -292,7 +314,7 @@ class ListFeed(Feed):
         """A new list; `again` means in the middle of paging. When there is no time: `otherwise`, or else the last."""
         known = self._known(ask, again)
         try:
-            made = await self.desk.pool.run(lambda cheap: self.make(ask, known, cheap), ask.arrived_s)
+            made, cheap = await self.desk.pool.run(lambda cheap: (self.make(ask, known, cheap), cheap), ask.arrived_s)
         except Exception as error:
             if not isinstance(error, TooLate):
                 # A bug of ours, which the operator should see and the reader should not.
@@ -302,8 +324,9 @@ class ListFeed(Feed):
                 fallbacks.add(1, "last list")
                 return last
             fallbacks.add(1, "popular")
-            made = self.popular_list(ask, known)
-        return self.desk.snapshots.put(self.tag, reader, made.posts, made.codes, ask.now_us, made.languages)
+            made, cheap = self.popular_list(ask, known), True
+        preset = made.preset or self.recipe_of(ask).called(cheap)
+        return self.desk.snapshots.put(self.tag, reader, made.posts, made.codes, ask.now_us, made.languages, preset)
 
     def _known(self, ask: Ask, again: bool) -> Known:
         state = None
@@ -330,7 +353,7 @@ class ListFeed(Feed):
             hidden_authors=known.taste.hidden_authors,
             logged_out=ask.reader_did is None,
         )
-        return Made(listed.posts, np.zeros(listed.posts.size, np.uint8), ask.languages)
+        return Made(listed.posts, np.zeros(listed.posts.size, np.uint8), ask.languages, NO_FORMULA)
 
     def popular_rows(self, ask: Ask) -> I64:
         return self.desk.popular_rows(ask.languages, video=bool(self.rules.require & VIDEO))
@@ -350,9 +373,10 @@ class ListFeed(Feed):
                     codes.append(int(snapshot.codes[row]))
             position += len(posts)
         self._mark_served(ask, shown)
-        if ask.reader_did is not None and not ask.peek and shown:
-            reader = reader_key(ask.reader_did)
-            self.desk.log.served(reader, self.name, self.recipe_of(ask), snapshot.id, start, shown, codes)
+        if self.remembered and not ask.peek and shown:
+            reader = NOBODY if ask.reader_did is None else reader_key(ask.reader_did)
+            arm = self.recipe_of(ask).arm
+            self.desk.log.served(reader, self.name, snapshot.preset, arm, snapshot.id, start, shown, codes)
         cursor = None
         if position < snapshot.posts.size and items:
             at = Cursor(self.tag, snapshot.reader, snapshot.id, position)

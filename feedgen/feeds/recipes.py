@@ -16,20 +16,30 @@ from feedgen.rank.params import PRESETS, Formula, RankParams, cheaper
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """`preset` is what the parameters are called; `arm` is `experiment/arm`, empty outside of experiments."""
+    """`preset` and `cheap_preset` are what the parameters are called; `arm` is `experiment/arm`, empty outside of
+    experiments.
+    """
 
     params: RankParams
     arm: str = ""
     cheap: RankParams = field(init=False)
     preset: str = field(init=False)
+    cheap_preset: str = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cheap", cheaper(self.params))
-        known = (name for name, params in PRESETS.items() if params == self.params)
-        object.__setattr__(self, "preset", next(known, "own"))
+        object.__setattr__(self, "preset", _name_of(self.params) or "own")
+        object.__setattr__(self, "cheap_preset", _name_of(self.cheap) or f"{self.preset}, cheap")
 
     def formula(self, cheap: bool, pace_us: int) -> Formula:
         return (self.cheap if cheap else self.params).formula(pace_us)
+
+    def called(self, cheap: bool) -> str:
+        return self.cheap_preset if cheap else self.preset
+
+
+def _name_of(params: RankParams) -> str | None:
+    return next((name for name, known in PRESETS.items() if known == params), None)
 
 
 class Share(NamedTuple):

@@ -149,7 +149,7 @@ class Shelf:
         for post, less in judged:
             state.judge(view, post, less, now_us)
 
-    def forget(self, reader_did: str) -> None:
+    async def forget(self, reader_did: str) -> None:
         """An account that is gone. Most were never readers; who was has lists, too."""
         reader = reader_key(reader_did)
         if self.desk.readers.get(reader) is not None:

@@ -93,7 +93,8 @@ class Cursors:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A list as it was made. `codes` say where each post came from, in the words of the feed that made it."""
+    """A list as it was made. `codes` say where each post came from, in the words of the feed that made it; `preset` is
+    what the formula is called."""
 
     id: int
     feed: int
@@ -102,6 +103,7 @@ class Snapshot:
     posts: U32
     codes: U8
     languages: tuple[str, ...] = ()
+    preset: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -129,13 +131,20 @@ class Snapshots:
         return self._bytes
 
     def put(
-        self, feed: int, reader: int, posts: U32, codes: U8, now_us: int, languages: tuple[str, ...] = ()
+        self,
+        feed: int,
+        reader: int,
+        posts: U32,
+        codes: U8,
+        now_us: int,
+        languages: tuple[str, ...] = (),
+        preset: str = "",
     ) -> Snapshot:
         posts.setflags(write=False)
         codes.setflags(write=False)
         # Time makes ids differ across restarts; they never repeat within a process.
         self._last_id = max(now_us, self._last_id + 1)
-        made = Snapshot(self._last_id, feed, reader, now_us, posts, codes, languages)
+        made = Snapshot(self._last_id, feed, reader, now_us, posts, codes, languages, preset)
         self._forget(self._latest.get((feed, reader)), if_older_than_us=now_us - self.life_us)
         self._by_id[made.id] = made
         self._latest[feed, reader] = made.id

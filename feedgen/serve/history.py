@@ -15,13 +15,15 @@ from feedgen.core.clock import Clock
 from feedgen.core.errors import StoreError
 from feedgen.core.ids import US_PER_DAY
 from feedgen.core.telemetry import Counter
-from feedgen.feeds.base import Event, reader_key
-from feedgen.feeds.recipes import Recipe
+from feedgen.feeds.base import NOBODY, Event, reader_key
 from feedgen.store.pages import EVENT_NUMBERS, KEPT_US, NO_CODE, Outcome, ShownPage
 
 TICK_S: Final = 5.0
 PRUNE_TICKS: Final = 12
+MAX_PRUNINGS: Final = 50  # at one time, of 2,000 rows each: more than 420 pages a second leave
 MAX_WAITING: Final = 20_000  # pages, and as many calls of interactions
+MAX_NOBODYS: Final = 5_000  # of these, for who is logged out: a flood of them leaves room for readers
+MAX_NOBODYS_A_DAY: Final = 200_000  # 43 MB a day with 30 posts each, half of the file's 8 GB in 90 days
 MAX_TOLD_A_DAY: Final = 20_000  # events of one reader that are kept
 MAX_TELLERS: Final = 200_000  # readers whose events are counted
 
@@ -39,7 +41,7 @@ class PageStore(Protocol):
 
     async def put(self, pages: Sequence[ShownPage], outcomes: Sequence[Outcome]) -> None: ...
     async def forget(self, reader: int) -> None: ...
-    async def prune(self, before_us: int) -> None: ...
+    async def prune(self, before_us: int) -> bool: ...
 
 
 class History:
@@ -51,6 +53,7 @@ class History:
         self._outcomes: list[Outcome] = []
         self._last_us = 0
         self._told: dict[int, int] = {}
+        self._nobodys = self._nobodys_today = 0
         self._day = 0
         self._writing = asyncio.Lock()
         self._fails = False
@@ -60,13 +63,20 @@ class History:
         return len(self._pages) + len(self._outcomes)
 
     def served(
-        self, reader: int, feed: str, recipe: Recipe, list_us: int, position: int, posts: list[int], codes: list[int]
+        self,
+        reader: int,
+        feed: str,
+        preset: str,
+        arm: str,
+        list_us: int,
+        position: int,
+        posts: list[int],
+        codes: list[int],
     ) -> None:
-        if len(self._pages) >= MAX_WAITING:
+        if len(self._pages) >= MAX_WAITING or (reader == NOBODY and not self._may_keep_nobodys()):
             kept.add(1, "page dropped")
             return
-        page = ShownPage(self._now_us(), reader, feed, recipe.preset, list_us, position, posts, codes, recipe.arm)
-        self._pages.append(page)
+        self._pages.append(ShownPage(self._now_us(), reader, feed, preset, list_us, position, posts, codes, arm))
 
     def told(self, reader: int, events: Sequence[Event]) -> None:
         """One call of a reader's app. What it says of several lists becomes several rows."""
@@ -88,11 +98,25 @@ class History:
             posts, numbers = [post for post, _ in said], [number for _, number in said]
             self._outcomes.append(Outcome(self._now_us(), reader, list_us, posts, numbers, list(said.values())))
 
+    def _may_keep_nobodys(self) -> bool:
+        """Anybody can ask for these, as often as they like."""
+        self._begin_day()
+        if self._nobodys >= MAX_NOBODYS or self._nobodys_today >= MAX_NOBODYS_A_DAY:
+            return False
+        self._nobodys += 1
+        self._nobodys_today += 1
+        return True
+
+    def _begin_day(self) -> None:
+        day = self._clock.now_us() // US_PER_DAY
+        if day != self._day:
+            self._day, self._nobodys_today = day, 0
+            self._told.clear()
+
     def _may_tell(self, reader: int, events: int) -> bool:
         """So that nobody fills the disk with a button."""
-        day = self._clock.now_us() // US_PER_DAY
-        if day != self._day or len(self._told) > MAX_TELLERS:
-            self._day = day
+        self._begin_day()
+        if len(self._told) > MAX_TELLERS:
             self._told.clear()
         told = self._told[reader] = self._told.get(reader, 0) + events
         return told <= MAX_TOLD_A_DAY
@@ -117,13 +141,14 @@ class History:
             pages, outcomes = self._pages, self._outcomes
             if not pages and not outcomes:
                 return
-            self._pages, self._outcomes = [], []
+            self._pages, self._outcomes, self._nobodys = [], [], 0
             try:
                 await self._store.put(pages, outcomes)
             except StoreError as error:
                 # Again later, as far as there is room.
                 self._pages = (pages + self._pages)[:MAX_WAITING]
                 self._outcomes = (outcomes + self._outcomes)[:MAX_WAITING]
+                self._nobodys = sum(page.reader == NOBODY for page in self._pages)
                 if not self._fails:
                     log.warning("can't keep which pages were served: %s", error.message)
                 self._fails = True
@@ -142,6 +167,8 @@ class History:
 
     async def _prune(self) -> None:
         try:
-            await self._store.prune(self._clock.now_us() - KEPT_US)
+            for _ in range(MAX_PRUNINGS):
+                if not await self._store.prune(self._clock.now_us() - KEPT_US):
+                    break
         except StoreError as error:
             log.warning("can't prune which pages were served: %s", error.message)

@@ -173,9 +173,11 @@ class Resolver:
         await self._tell_store(lambda store: store.mark_account_stale(did))
 
     async def forget(self, did: str) -> None:
+        """For good. Raises StoreError when it has to be tried again."""
         self._accounts.drop(did)
         self._keys.drop(did)
-        await self._tell_store(lambda store: store.forget_account(did))
+        if self._store is not None:
+            await self._store.forget_account(did)
 
     async def close(self) -> None:
         for flight in list(self._flights.values()):
@@ -231,11 +233,11 @@ class Resolver:
             account = parse_document(did, body, self._clock.now_us() // US_PER_S, self._trusted_pds)
         except UnknownDid:
             self._works(fetcher)
-            await self.forget(did)
+            await self._no_such(did)
             raise self._miss(did, "unknown", NEGATIVE_S, "AuthenticationRequired", "identity unknown") from None
         except BadDocument:
             self._works(fetcher)
-            await self.forget(did)
+            await self._no_such(did)
             raise self._miss(did, "bad_document", NEGATIVE_S, "AuthenticationRequired", "missing or bad key") from None
         except RefusedHost:
             raise self._miss(did, "refused_host", NEGATIVE_S, "UntrustedIss", "Untrusted issuer") from None
@@ -249,6 +251,11 @@ class Resolver:
         self._accounts.put(did, account)
         await self._tell_store(lambda store: store.put_account(account))
         return account
+
+    async def _no_such(self, did: str) -> None:
+        self._accounts.drop(did)
+        self._keys.drop(did)
+        await self._tell_store(lambda store: store.forget_account(did))
 
     def _miss(self, did: str, result: str, wait_s: float, name: str, message: str) -> TokenError | Unverifiable:
         lookups.add(1, result)

@@ -87,14 +87,17 @@ class Moderator:
         self._spoken_of = BitMap()  # accounts, by a hash
         self._met = 0  # people below this number were looked up
         self._version = -1
+        self._fails = False
         self._words = " ".join(sorted(self._hide | self._adult))
         first = 0 if labels.start == "oldest" else None
         urls = labels.urls if labels.enabled else ()
         self.labelers = [Labeler(url, self._keep, self._resume, first) for url in urls]
+        self._enabled = labels.enabled
 
     async def load(self) -> None:
         """Blocks, before the first page. Labels follow in `run`, some millions of them."""
         self._met = self._count()
+        await self._forget_labelers()
         await self._look_at_blocks()
 
     async def run(self) -> None:
@@ -105,7 +108,8 @@ class Moderator:
                 group.create_task(labeler.run())
 
     async def _run_ticks(self) -> None:
-        await self._guarded(self._load_labels())
+        while not await self._guarded(self._load_labels()):
+            await asyncio.sleep(TICK_S)
         tick = 0
         while True:
             tick += 1
@@ -127,11 +131,17 @@ class Moderator:
         hidden_posts.set(len(self._aside.hidden))
         adult_posts.set(len(self._aside.adult))
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Whether it was done; what was not is still to do."""
         try:
             await work
         except StoreError as error:
-            log.warning("labels and blocks can't be kept: %s", error.message)
+            if not self._fails:
+                log.warning("labels and blocks can't be kept, it is tried again: %s", error.message)
+            self._fails = True
+            return False
+        self._fails = False
+        return True
 
     # Labels
 
@@ -143,10 +153,22 @@ class Moderator:
         return await self._store.seq(self._stream(url))
 
     async def _keep(self, url: str, labels: list[Label], seq: int) -> None:
+        """Under the address that they came from: no labeler can take back another's words, whatever source it names."""
         oldest_us = self._clock.now_us() - self._kept_us
         wanted = self._hide | self._adult
-        counting = [one for one in labels if one.val in wanted and (one.negated or _time_us(one.subject) >= oldest_us)]
+        counting = [
+            one._replace(source=f"{url} {one.source}")
+            for one in labels
+            if one.val in wanted and (one.negated or _time_us(one.subject) >= oldest_us)
+        ]
         await self._apply(await self._store.put(self._stream(url), counting, seq, self._now_s()))
+
+    async def _forget_labelers(self) -> None:
+        """Whom the settings no longer name. Switching labels off forgets nothing."""
+        if self._enabled:
+            before = {stream.partition(" ")[0] for stream in await self._store.streams()}
+            for url in sorted(before - {labeler.url for labeler in self.labelers}):
+                await self._store.forget_labeler(url)
 
     async def _load_labels(self) -> None:
         """All that is kept, at the start; what left the window goes."""
@@ -174,9 +196,13 @@ class Moderator:
     # Blocks
 
     async def _look_at_blocks(self) -> None:
-        now = frozenset(await self._store.blocks()) | self._always
-        changed, self._blocked = now ^ self._blocked, now
-        await self._apply(changed)
+        before, now = self._blocked, frozenset(await self._store.blocks()) | self._always
+        self._blocked = now
+        try:
+            await self._apply(now ^ before)
+        except StoreError:
+            self._blocked = before
+            raise
 
     # Posts and people
 
@@ -237,14 +263,18 @@ class Moderator:
     async def _try_pending(self) -> None:
         """The longest waiting first; who still waits goes to the end."""
         some = [self._pending.popitem(last=False)[0] for _ in range(min(len(self._pending), PENDING_AT_ONCE))]
-        await self._apply(some)
+        try:
+            await self._apply(some)
+        except StoreError:
+            self._pending.update(dict.fromkeys(some))
+            raise
 
     async def _meet(self) -> None:
         """People who got a number since the last look, if somebody spoke of them before."""
         end = min(self._count(), self._met + MET_AT_ONCE)
         dids = [did for did in map(self._names.did, range(self._met, end)) if did and _hash(did) in self._spoken_of]
-        self._met = end
         await self._apply(dids)
+        self._met = end
 
     def _now_s(self) -> int:
         return self._clock.now_us() // US_PER_S

@@ -32,6 +32,8 @@ _STEPS: Final = (
     CREATE TABLE streams (stream TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE blocks (subject TEXT PRIMARY KEY, since_s INTEGER NOT NULL) WITHOUT ROWID;
     """,
+    # A label's source begins with the labeler's address from here on: all of them are heard again.
+    "DELETE FROM labels; DELETE FROM streams;",
 )
 
 
@@ -81,6 +83,15 @@ class Moderation(Awaited):
     async def seq(self, stream: str) -> int | None:
         rows = await self._rows("SELECT seq FROM streams WHERE stream = ?", stream)
         return int(rows[0][0]) if rows else None
+
+    async def streams(self) -> list[str]:
+        return [str(row[0]) for row in await self._rows("SELECT stream FROM streams ORDER BY stream")]
+
+    async def forget_labeler(self, url: str) -> None:
+        """Everything that was heard from this address: sources and streams begin with it and a blank."""
+        between = f"{url} ", f"{url}!"
+        await self._do("DELETE FROM labels WHERE source >= ? AND source < ?", *between)
+        await self._do("DELETE FROM streams WHERE stream >= ? AND stream < ?", *between)
 
     async def values_of(self, subjects: Sequence[str]) -> dict[str, list[str]]:
         """The labels on each of these; nothing for those that have none."""

@@ -168,13 +168,17 @@ class Pages:
         await self._do("DELETE FROM pages")
         await self._do("DELETE FROM outcomes")
 
-    async def prune(self, before_us: int, max_bytes: int = MAX_BYTES) -> None:
-        """Some of what is too old, and of the oldest while the file is too large. Now and then."""
+    async def prune(self, before_us: int, max_bytes: int = MAX_BYTES) -> bool:
+        """Some of what is too old, and of the oldest while the file is too large. Whether there is more of it."""
+        more = False
         for table in ("pages", "outcomes"):
             oldest = f"SELECT at_us FROM {table} ORDER BY at_us LIMIT {PRUNED_AT_ONCE}"
             await self._do(f"DELETE FROM {table} WHERE at_us < ? AND at_us IN ({oldest})", before_us)
             if await self.used_bytes() > max_bytes:
                 await self._do(f"DELETE FROM {table} WHERE at_us IN ({oldest})")
+            left = (await self._rows(f"SELECT min(at_us) FROM {table}"))[0][0]
+            more |= left is not None and (left < before_us or await self.used_bytes() > max_bytes)
+        return more
 
     async def used_bytes(self) -> int:
         """Of the whole file, without what is free in it."""

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
-from feedgen.feeds.base import fallbacks
+from collections.abc import Sequence
+
+from feedgen.feeds.also_liked import also_liked
+from feedgen.feeds.base import NOBODY, Event, fallbacks, reader_key
 from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.recipes import Recipe
+from feedgen.rank.params import preset
 from feedgen.rank.pool import RankPool
-from tests.feeds.town import NOW_US, PEOPLE, READER, Town, ask, make_desk
+from tests.feeds.town import NOW_US, PEOPLE, READER, Town, ask, did, make_desk
+
+
+class Shown:
+    """Which pages were served."""
+
+    def __init__(self) -> None:
+        self.readers: list[int] = []
+        self.presets: list[str] = []
+
+    def served(
+        self,
+        reader: int,
+        feed: str,
+        preset: str,
+        arm: str,
+        list_us: int,
+        position: int,
+        posts: list[int],
+        codes: list[int],
+    ) -> None:
+        self.readers.append(reader)
+        self.presets.append(preset)
+
+    def told(self, reader: int, events: Sequence[Event]) -> None: ...
 
 
 async def test_the_last_list_else_the_popular_one() -> None:
     town = Town(posts=300)
     desk = make_desk(town)
+    log = desk.log = Shown()
     feed = ForYou(desk)
     good = await feed.page(ask(person=READER, limit=10))
     before = fallbacks.value("last list"), fallbacks.value("popular")
@@ -22,9 +52,29 @@ async def test_the_last_list_else_the_popular_one() -> None:
     assert len(new_reader.items) == 10
     assert {item.context for item in new_reader.items} == {"popular"}
     assert (fallbacks.value("last list"), fallbacks.value("popular")) == (before[0] + 1, before[1] + 1)
+    assert log.presets == ["default", "default", "popular"]
     more = await feed.page(ask(person=2, limit=10, cursor=new_reader.cursor))
     assert not {item.uri for item in more.items} & {item.uri for item in new_reader.items}
     desk.pool.close()
+
+
+async def test_what_was_made_in_a_hurry_is_remembered_as_that() -> None:
+    desk = make_desk(Town(posts=300))
+    log = desk.log = Shown()
+    desk.pool.close()
+    desk.pool = RankPool(1, cheap_after_s=-1.0)
+    for person in (READER, None):
+        page = await ForYou(desk).page(ask(person=person, limit=5))
+        await ForYou(desk).page(ask(person=person, limit=5, cursor=page.cursor))
+        await ForYou(desk).page(ask(person=person, limit=1, peek=True))
+    assert log.presets == ["cheap", "cheap", "popular", "popular"]
+    assert log.readers == [reader_key(did(READER))] * 2 + [NOBODY] * 2
+    page = await also_liked(desk, desk.library.view().likes_of(READER, 1)[0][0], 10, None, NOW_US)
+    assert page.items and len(log.presets) == 4  # no feed's page
+    desk.pool.close()
+    foryou, own = Recipe(preset("foryou")), Recipe(preset("default", seeds=7))
+    assert (foryou.called(False), foryou.called(True)) == ("foryou", "foryou, cheap")
+    assert (own.called(False), own.called(True)) == ("own", "own, cheap")
 
 
 async def test_an_empty_network_gives_an_empty_page_and_no_error() -> None:

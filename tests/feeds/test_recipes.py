@@ -66,9 +66,17 @@ class Noted(NoLog):
     pages: list[tuple[str, str, str]] = field(default_factory=list)
 
     def served(
-        self, reader: int, feed: str, recipe: Recipe, list_us: int, position: int, posts: list[int], codes: list[int]
+        self,
+        reader: int,
+        feed: str,
+        preset: str,
+        arm: str,
+        list_us: int,
+        position: int,
+        posts: list[int],
+        codes: list[int],
     ) -> None:
-        self.pages.append((feed, recipe.preset, recipe.arm))
+        self.pages.append((feed, preset, arm))
 
 
 @pytest.fixture
@@ -102,4 +110,4 @@ async def test_a_list_that_all_share_is_in_no_experiment(desk: Desk) -> None:
     assert isinstance(noted, Noted)
     await PopularFeed(desk).page(ask())
     await ForYou(desk).page(ask(None))
-    assert noted.pages == [("popular", "default", "")]
+    assert noted.pages == [("popular", "popular", ""), ("for-you", "popular", "")]

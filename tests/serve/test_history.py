@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -8,9 +9,7 @@ import pytest
 from feedgen.core.clock import ManualClock
 from feedgen.core.errors import StoreFull
 from feedgen.core.ids import US_PER_DAY
-from feedgen.feeds.base import Event, parse_req_id, reader_key, req_id_of
-from feedgen.feeds.recipes import Recipe
-from feedgen.rank.params import DEFAULT
+from feedgen.feeds.base import NOBODY, Event, parse_req_id, reader_key, req_id_of
 from feedgen.serve import history as module
 from feedgen.serve.history import History
 from feedgen.store.pages import EVENT_NUMBERS, NO_CODE, Outcome, ShownPage
@@ -26,6 +25,7 @@ class Store:
         self.outcomes: list[Outcome] = []
         self.full = False
         self.forgotten: list[int] = []
+        self.too_old = 0
 
     async def put(self, pages: Sequence[ShownPage], outcomes: Sequence[Outcome]) -> None:
         if self.full:
@@ -36,11 +36,13 @@ class Store:
     async def forget(self, reader: int) -> None:
         self.forgotten.append(reader)
 
-    async def prune(self, before_us: int) -> None: ...
+    async def prune(self, before_us: int) -> bool:
+        self.too_old = max(0, self.too_old - 1)
+        return self.too_old > 0
 
 
 def serve(history: History, n: int, reader: int = READER) -> None:
-    history.served(reader, "for-you", Recipe(DEFAULT, "e/arm"), NOW_US - 1, 0, [n], [3])
+    history.served(reader, "for-you", "default", "e/arm", NOW_US - 1, 0, [n], [3])
 
 
 async def test_rows_have_times_of_their_own_and_are_written_together() -> None:
@@ -108,6 +110,34 @@ async def test_one_reader_can_not_fill_the_disk(monkeypatch: pytest.MonkeyPatch)
     clock.advance(US_PER_DAY // 1_000_000)
     history.told(READER, [Event(1, "requestMore", None, None)])
     assert history.waiting == 5
+
+
+async def test_a_flood_of_logged_out_pages_leaves_room_for_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_NOBODYS", 3)
+    monkeypatch.setattr(module, "MAX_NOBODYS_A_DAY", 5)
+    store, clock = Store(), ManualClock(NOW_US)
+    history = History(store, clock)
+    for round_ in range(3):
+        for n in range(10):
+            serve(history, n, reader=NOBODY)
+        serve(history, round_)
+        await history.flush()
+    assert [page.reader for page in store.pages] == [NOBODY] * 3 + [READER] + [NOBODY] * 2 + [READER, READER]
+    clock.advance(US_PER_DAY // 1_000_000)
+    serve(history, 1, reader=NOBODY)
+    assert history.waiting == 1
+
+
+async def test_what_is_too_old_goes_as_fast_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TICK_S", 0.001)
+    monkeypatch.setattr(module, "PRUNE_TICKS", 1)
+    store = Store()
+    store.too_old = 2 * module.MAX_PRUNINGS
+    running = asyncio.create_task(History(store, ManualClock(NOW_US)).run())
+    async with asyncio.timeout(20):
+        while store.too_old:
+            await asyncio.sleep(0.001)
+    running.cancel()
 
 
 async def test_forgetting_takes_what_waits_as_well() -> None:

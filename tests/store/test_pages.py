@@ -3,6 +3,9 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
+
+from feedgen.store import pages as pages_module
 from feedgen.store import viewers as viewers_module
 from feedgen.store.pages import EVENT_NUMBERS, EVENTS, Outcome, ShownPage
 from feedgen.store.viewers import FILE_NAME, Viewers
@@ -56,11 +59,21 @@ async def test_pages_from_before_there_were_arms(tmp_path: Path) -> None:
 async def test_what_is_too_old_or_too_much_goes(tmp_path: Path) -> None:
     async with await Viewers.open(tmp_path) as viewers:
         await viewers.pages.put([page(n, reader=n) for n in range(450)], [outcome(n) for n in range(450)])
-        await viewers.pages.prune(NOW_US + 400)
+        assert not await viewers.pages.prune(NOW_US + 400)
         assert await viewers.pages.pages_of(399) == [] and await viewers.pages.pages_of(400) != []
         assert len(await viewers.pages.outcomes_of(READER)) == 450
         await viewers.pages.prune(0, max_bytes=1)
+        assert not await viewers.pages.prune(0, max_bytes=1)
         assert await viewers.pages.pages_of(449) == [] and await viewers.pages.outcomes_of(READER) == []
+
+
+async def test_more_than_goes_at_once_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages_module, "PRUNED_AT_ONCE", 100)
+    async with await Viewers.open(tmp_path) as viewers:
+        await viewers.pages.put([page(n, reader=n) for n in range(250)], [])
+        said = [await viewers.pages.prune(NOW_US + 220) for _ in range(4)]
+        assert said == [True, True, False, False]
+        assert await viewers.pages.prune(0, max_bytes=1) is False  # the last thirty
 
 
 async def test_a_post_served_takes_few_bytes(tmp_path: Path) -> None:
