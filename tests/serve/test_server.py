@@ -115,7 +115,7 @@ async def test_connections_are_kept() -> None:
 async def test_pipelined_requests_are_all_answered() -> None:
     async with listening() as server:
         one = b"GET /.well-known/did.json HTTP/1.1\r\nhost: x\r\n\r\n"
-        last = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        last = b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
         answer = await talk(server, one * 5 + last)
         assert answer.count(b"HTTP/1.1 200") == 6
 
@@ -154,8 +154,8 @@ async def test_a_slow_head_and_an_idle_connection_are_cut_off(monkeypatch: pytes
     async with listening() as server:
         before = cut_off.value("head"), cut_off.value("idle")
         assert await talk(server, b"") == b""
-        assert await talk(server, b"GET / HTTP/1.1\r\nhost: x\r\n") == b""
-        assert (await talk(server, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert await talk(server, b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\n") == b""
+        assert (await talk(server, b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\n\r\n")).startswith(b"HTTP/1.1 200")
         assert (cut_off.value("head"), cut_off.value("idle")) == (before[0] + 2, before[1] + 1)
 
 
@@ -163,7 +163,7 @@ async def test_drip_feeding_does_not_move_the_deadline(monkeypatch: pytest.Monke
     monkeypatch.setattr(server_module, "HEAD_TIMEOUT_S", 0.3)
     async with listening() as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n")
+        writer.write(b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\n")
 
         async def drip() -> None:
             while True:
@@ -192,11 +192,11 @@ async def test_an_answer_that_nobody_takes_is_given_up(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
-        (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 20_000 + b"\r\n\r\n", 431),
+        (b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 20_000 + b"\r\n\r\n", 431),
         (b"GET /?" + b"a" * 20_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", 431),
         (b"nonsense\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET /xrpc/_health HTTP/1.1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", 400),
         (b"PRI * HTTP/2.0\r\nconnection: close\r\n\r\n", 405),
@@ -213,7 +213,7 @@ async def test_what_is_not_http_gets_an_xrpc_error(request_bytes: bytes, status:
 
 async def test_no_other_protocol_is_spoken() -> None:
     async with listening() as server:
-        upgrade = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: %s\r\n"
+        upgrade = b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: %s\r\n"
         upgrade += (
             b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\nhttp2-settings: \r\n\r\n"
         )
@@ -224,7 +224,7 @@ async def test_no_other_protocol_is_spoken() -> None:
 async def test_a_body_that_nobody_reads_leaves_nothing_behind() -> None:
     async with listening() as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 5000000\r\n\r\n")
+        writer.write(b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\ncontent-length: 5000000\r\n\r\n")
         with suppress(ConnectionError):
             for _ in range(50):
                 writer.write(b"x" * 100_000)
@@ -241,7 +241,7 @@ async def test_a_body_that_nobody_reads_leaves_nothing_behind() -> None:
 async def test_silent_connections_make_room_for_others() -> None:
     async with listening(max_connections=5) as server:
         silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(5)]
-        answer = await talk(server, b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        answer = await talk(server, b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 200")
         assert await silent[0][0].read() == b""
         assert len(server._open) <= 5
@@ -255,7 +255,7 @@ async def test_busy_connections_are_not_ended_for_others() -> None:
         answer = asyncio.create_task(client.get(f"http://127.0.0.1:{server.port}{SKELETON}", params={"feed": FEED_URI}))
         await feed.asked.wait()
         with suppress(ConnectionError):
-            assert await talk(server, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n") == b""
+            assert await talk(server, b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\n\r\n") == b""
         feed.go_on.set()
         assert (await answer).status_code == 200
 
