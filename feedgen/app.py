@@ -184,7 +184,9 @@ class App:
         folder = Path(self.settings.store.dir)
         async with contextlib.AsyncExitStack() as stack:
             await self._open_private(stack)
-            archive = self.archive = await asyncio.to_thread(Archive, folder, self.settings.store.retention_days)
+            archive = self.archive = await asyncio.to_thread(
+                Archive, folder, self.settings.store.retention_days, today_later=True
+            )
             stack.callback(self._close_archive, archive)
             viewers = await stack.enter_async_context(await Viewers.open(folder))
             await viewers.numbered_by(archive.names.identity)
@@ -313,7 +315,7 @@ class App:
         self.life.follow(lambda: pipeline.status.turned_s, self.shelf.pool.pulse)
         reporter = Reporter(self.client.status, self.pipeline, self.clock)
         return {
-            "ingest": self.pipeline.run(),
+            "ingest": _ingest(archive, self.pipeline),
             "jetstream": self.client.run(),
             "progress": reporter.run(),
             "days": _watch(archive.days),
@@ -396,6 +398,7 @@ class App:
             "store": {
                 "days": len(self.archive.graph.days),
                 "people": self.archive.names.count,
+                "whole": self.archive.whole,  # today's log is read, too
                 "full": applied.waiting_for_room,
             },
             "lists": {
@@ -480,6 +483,12 @@ async def _key(viewers: Viewers, name: str) -> bytes:
         key = secrets.token_bytes(32)
         await viewers.put_note(name, key)
     return key
+
+
+async def _ingest(archive: Archive, pipeline: Pipeline) -> None:
+    """Today's log comes first. Until it is read, pages are made of the days before."""
+    await asyncio.to_thread(archive.read_today)
+    await pipeline.run()
 
 
 async def _watch(days: Days) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -23,9 +25,13 @@ log = logging.getLogger(__name__)
 
 
 class Archive:
-    """Opening takes as long as the newest day's log needs to be read; everything older is mapped."""
+    """Opening maps the past days, and reads today's log, which takes as long as all the rest a few times over. With
+    `today_later` it is left to `read_today`: the past days answer until then, and nothing may be recorded.
+    """
 
-    def __init__(self, path: Path | str, retention_days: int = 90) -> None:
+    def __init__(self, path: Path | str, retention_days: int = 90, today_later: bool = False) -> None:
+        self._unread: TruthDay | None = None
+        self._reading = threading.Lock()
         closers: list[Callable[[], object]] = []
         try:
             self.folder = Folder(path)
@@ -47,9 +53,14 @@ class Archive:
             raise
         self.library = Library(self.folder, self.names, self.graph)
         self._closers = closers
+        if not today_later:
+            self.read_today()
 
     def close(self) -> None:
         """After the last batch and the last answer."""
+        self.graph.stop_soon()
+        with self._reading:  # it ends soon
+            self._unread = None
         while self._closers:
             self._closers.pop()()
 
@@ -70,6 +81,30 @@ class Archive:
         assert path is not None
         return TruthDay(day, path, self.writer.is_sealed(day), self.names)
 
+    @property
+    def whole(self) -> bool:
+        """Whether today is there, too."""
+        return self._unread is None
+
+    def read_today(self) -> None:
+        """Today's log into the arrays. In any thread, once."""
+        with self._reading:
+            if self._unread is None:
+                return
+            began_s = time.monotonic()
+            if not self.graph.replay(self._unread):
+                return
+            self._erase()
+            self._unread = None
+            log.info("today's log is read", extra={"took_s": round(time.monotonic() - began_s, 2)})
+
+    def _erase(self) -> None:
+        """The DIDs of deleted accounts are gone; a crash may have come before the arrays were told. Their rows go with
+        the next sweep.
+        """
+        for person in self.names.erasing():
+            self.graph.erase_person(person)
+
     def _load(self, retention_days: int) -> None:
         """Days that left the window while we were away go first: nothing is loaded in order to be dropped."""
         days = self.writer.days()
@@ -79,10 +114,9 @@ class Archive:
         days = self.writer.days()
         newest = days[-1] if days and not self.writer.is_sealed(days[-1]) else None
         past = [self.truth(day) for day in days if day != newest]
-        report = self.graph.load(past, self.truth(newest) if newest is not None else None)
-        for person in self.names.erasing():
-            # Their DIDs are gone; a crash may have come before the arrays were told. Their rows go with the next sweep.
-            self.graph.erase_person(person)
+        report = self.graph.load(past, None)
+        self._unread = self.truth(newest) if newest is not None else None
+        self._erase()
         count = self.names.count
         if count:
             self.graph.set_person_flags(np.arange(count), self.names.flags[:count])

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +33,7 @@ from feedgen.graph.build import DRAFT, build, put_in_place
 from feedgen.graph.bulk import MAX_FOLLOWS, Filling, rating_pieces
 from feedgen.graph.counting import count_day, recount
 from feedgen.graph.live import MAX_POSTS, LiveDay
-from feedgen.graph.memory import own_array
+from feedgen.graph.memory import give_back, own_array
 from feedgen.graph.people import MAX_PEOPLE, People
 from feedgen.graph.sealed import Damaged, SealedDay
 from feedgen.graph.source import DaySource
@@ -77,6 +78,10 @@ class Graph:
     def __init__(self, folder: Path, identity: int = 0) -> None:
         self.folder, self.identity = folder, identity
         self._lock = threading.RLock()
+        self._flags_lock = threading.Lock()  # the event loop asks for it, so it is never held for long
+        self._replaying = threading.Lock()
+        self._may_count = threading.Event()  # not while the replay wants the lock
+        self._may_count.set()
         self._days: dict[int, Day] = {}
         self._open: LiveDay | None = None
         self._people = People()
@@ -248,8 +253,9 @@ class Graph:
 
     def erase_person(self, person: int) -> int:
         """Nothing that the person did is left in any day. How many words changed; erasing again changes none."""
-        with self._lock:
+        with self._flags_lock:
             self._people.flags[person] |= GONE
+        with self._lock:
             for each in self._days.values():
                 if isinstance(each, LiveDay):
                     each.forget_doubles(person)
@@ -273,7 +279,7 @@ class Graph:
         of them stays.
         """
         who, new = np.asarray(people, np.int64), np.array(flags, np.uint8)
-        with self._lock:
+        with self._flags_lock:
             if self._aside:
                 for i, person in enumerate(who.tolist()):
                     new[i] |= self._aside.get(person, 0)
@@ -283,7 +289,7 @@ class Graph:
     def set_aside(self, person: int, own: int, given: int) -> None:
         """What others say of a person becomes this; `own` are the flags that are the person's."""
         mask = PERSON_ADULT | PERSON_HIDDEN
-        with self._lock:
+        with self._flags_lock:
             if given:
                 self._aside[person] = given & mask
             else:
@@ -293,7 +299,7 @@ class Graph:
     def set_spammers(self, people: npt.ArrayLike) -> None:
         """The likes of these people carry no weight, and those of all others do. Any thread may tell."""
         spammers = own_array(people, np.uint32)
-        with self._lock:
+        with self._flags_lock:
             self._people.flags[np.setdiff1d(self._spammers, spammers)] &= np.uint8(0xFF ^ SPAMMY)
             self._people.flags[spammers] |= np.uint8(SPAMMY)
             self._spammers = spammers
@@ -353,26 +359,39 @@ class Graph:
             self._builder.submit(self._rebuild, day, by_day[day])
         return report
 
-    def replay(self, source: DaySource) -> None:
-        """The open day from the truth. Nothing else may be added to it meanwhile."""
+    def replay(self, source: DaySource) -> bool:
+        """The open day from the truth, in any thread: Views answer meanwhile. Nothing else may be added until then.
+        False when we were told to stop before it was there.
+        """
+        with self._replaying:
+            done = self._replay(source)
+        give_back()
+        return done
+
+    def _replay(self, source: DaySource) -> bool:
         self.start_day(source.day)
         day = self._the_open_day()
         filling = Filling(day.slot, MAX_PEOPLE)
         pieces = rating_pieces(source)
         with ThreadPoolExecutor(1, "graph-posts") as other:
             follows = other.submit(self._replay_posts, source)
-            filling.take(pieces)
+            filling.take(takewhile(lambda piece: not self._closing.is_set(), pieces))
             actors, subjects = follows.result()
+        if self._closing.is_set():
+            return False
+        self._may_count.clear()
         with self._lock:
             filling.fill(day, self._arrays, self._row(day.day), actors[:MAX_FOLLOWS], subjects[:MAX_FOLLOWS])
             self._people.top = max(self._people.top, filling.top)
             self._publish()
+        self._may_count.set()
         if filling.refused:
             _refused.add(filling.refused)
         for piece in pieces:  # more than what may be taken in bulk
             self.add_ratings(*piece)
         if actors.size > MAX_FOLLOWS:
             self.add_follows(actors[MAX_FOLLOWS:], subjects[MAX_FOLLOWS:])
+        return True
 
     def _replay_posts(self, source: DaySource) -> tuple[U32, U32]:
         """What comes in between is read ahead: the follows."""
@@ -397,9 +416,15 @@ class Graph:
                     if self._days.get(day) is sealed:
                         sealed.flush()  # little is left to write, so the writer waits for no more than that
 
+    def stop_soon(self) -> None:
+        """What runs in the background ends at its next step; `close` waits for it."""
+        self._closing.set()
+
     def close(self) -> None:
         """Stop the background work and flush. Views that are still held stay right."""
-        self._closing.set()
+        self.stop_soon()
+        with self._replaying:
+            self._may_count.set()
         self._builder.shutdown(wait=True, cancel_futures=True)
         self._minder.shutdown(wait=True, cancel_futures=True)
         self.flush()
@@ -483,6 +508,7 @@ class Graph:
                 self._versions.pop(day, None)
             try:
                 if self._swap(day, build(self.path_of(day), source, self.identity)):
+                    give_back()
                     return
             except BaseException:
                 with self._lock:
@@ -541,6 +567,7 @@ class Graph:
     def _mind(self, by_day: dict[int, DaySource]) -> None:
         """After the boot: count, newest days first; then verify what was mapped without a look."""
         for day in sorted(by_day, reverse=True):
+            self._may_count.wait()
             if self._closing.is_set():
                 return
             self._count(day)
@@ -560,6 +587,8 @@ class Graph:
             if sealed is not None and not sealed.counted:
                 self._people.top = max(self._people.top, count_day(self._arrays, self._row(day)))
                 sealed.counted = True
+                if isinstance(sealed, SealedDay):
+                    sealed.let_go()
 
     def _rebuild(self, day: int, source: DaySource) -> None:
         """A mapped day can't be trusted: build it again, and count everything again, since it was counted with its

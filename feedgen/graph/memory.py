@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 import sys
 from typing import Any, Final
@@ -29,6 +30,12 @@ def want_large_pages(array: npt.NDArray[Any]) -> None:
     if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without them
             base.madvise(mmap.MADV_HUGEPAGE)
+
+
+def give_back() -> None:
+    """Free memory that the C library keeps goes back to the kernel: after work that needed much of it for a while."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def address(array: npt.NDArray[Any]) -> int:

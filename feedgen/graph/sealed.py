@@ -217,6 +217,7 @@ class SealedDay:
             for at in range(0, words.size, VERIFY_WORDS):
                 began = time.monotonic()
                 total += int(sum_words(words[at : at + VERIFY_WORDS], at))
+                self.let_go()
                 if pause:
                     time.sleep(pause * (time.monotonic() - began))
             if (total - int(self._sums[i])) % (1 << 64) == 0:
@@ -224,6 +225,12 @@ class SealedDay:
             if edits == self.edits and edits % 2 == 0:
                 return False
         return True  # it changes all the time, so it is looked at another time
+
+    def let_go(self) -> None:
+        """After a look at much of the file: what was touched is not counted as ours any longer. It stays in the page
+        cache as long as there is room, so whoever needs it again waits for no disk.
+        """
+        self._map.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:
         """Let go of the file. Only when no row of it is in use."""

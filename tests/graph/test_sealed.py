@@ -319,3 +319,27 @@ def test_logs_name_no_person(folder: Path, caplog: pytest.LogCaptureFixture) -> 
     _missing(sidecar(folder))
     load(folder)[0].close()
     assert [record.levelname for record in caplog.records if record.name.startswith("feedgen")] == ["WARNING"]
+
+
+def test_what_was_verified_is_not_kept_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "large.idx"
+    many = MemoryDay(DAY, True, [(actor, SLOT | actor % 9, actor) for actor in range(50_000)])
+    put_in_place(build(path, many, IDENTITY), path)
+    day = SealedDay(path, DAY, IDENTITY)
+    assert int(day._whole.sum()) > 0  # all of it was touched
+    assert resident_bytes(path) >= day.file_bytes
+    assert day.verify() == []
+    assert resident_bytes(path) < day.file_bytes / 2  # the kernel maps a little more than what is asked for
+    day.close()
+
+
+def resident_bytes(path: Path) -> int:
+    """How much of a mapped file this process holds, as the kernel counts."""
+    total, ours = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name = line.split(maxsplit=1)[0]
+        if not name.endswith(":"):
+            ours = line.endswith(str(path))
+        elif ours and name == "Rss:":
+            total += int(line.split()[1]) * 1024
+    return total
