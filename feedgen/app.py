@@ -38,6 +38,8 @@ from feedgen.host import figures, measures
 from feedgen.host.life import Life
 from feedgen.host.reload import take_over
 from feedgen.host.systemd import Notifier, Unit, public_and_private, sockets_given
+from feedgen.host.tailscale import Tailscale
+from feedgen.host.tunnel import TAILSCALE, TunnelWatch, resolved
 from feedgen.ingest.frames import Inlet
 from feedgen.ingest.jetstream import Client, State
 from feedgen.ingest.pipeline import Pipeline
@@ -181,6 +183,7 @@ class App:
     async def serve(self, on_stopping: Callable[[], None] = lambda: None) -> int:
         """Everything, in the event loop that is running, until `stop` or a failure; the exit code."""
         started_s = time.monotonic()
+        await asyncio.to_thread(self._find_addresses)
         folder = Path(self.settings.store.dir)
         async with contextlib.AsyncExitStack() as stack:
             await self._open_private(stack)
@@ -195,6 +198,8 @@ class App:
             tasks["figures"] = (await self._keep_figures(folder, stack)).run()
             tasks["moderation"] = (await self._moderate(archive, folder, stack)).run()
             stack.callback(self.life.stop)  # before the parts that it feels go
+            if self.settings.tunnel.kind == TAILSCALE:
+                tasks["tunnel"] = TunnelWatch(Tailscale(), self.settings.tunnel.vps).run()
             forgetting = self._forget_readers(archive, viewers, resolver)
             stack.push_async_callback(forgetting.finish)  # before the others write a last time
             tasks["forgetting"] = forgetting.run()
@@ -218,6 +223,11 @@ class App:
         return 0
 
     # --- parts
+
+    def _find_addresses(self) -> None:
+        tailscale = Tailscale()
+        self.binds = [resolved(bind, tailscale) for bind in self.binds]
+        self.private_binds = [resolved(bind, tailscale) for bind in self.private_binds]
 
     async def _open_private(self, stack: contextlib.AsyncExitStack) -> None:
         """Before everything else, so that a start which takes long can be watched."""
@@ -403,7 +413,7 @@ class App:
             },
             "lists": {
                 **{labels[0]: int(count) for labels, count in lists_made.samples()},
-                **{f"instead: {labels[0]}": int(count) for labels, count in fallbacks.samples()},
+                **{f"instead: {', '.join(labels)}": int(count) for labels, count in fallbacks.samples()},
             },
             "fresh": status.state == State.LIVE and behind_us is not None and behind_us < STALE_US,
         }

@@ -20,6 +20,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 
 HOST_NAME: Final = "a DNS name like feed.example.com (no scheme, no port)"
+HOST: Final = "a name like vps, or an address like 100.64.0.2"
 DID: Final = "a DID like did:plc:... or did:web:feed.example.com"
 BIND: Final = "host:port like 127.0.0.1:8090 or [::1]:0, or unix:/path/of/a/socket"
 FOLDER: Final = "the path of a folder"
@@ -51,6 +52,10 @@ def is_host(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def check_host(text: str) -> str:
+    return "" if is_host(text) else HOST
 
 
 def check_host_name(text: str) -> str:

@@ -18,6 +18,7 @@ from feedgen.core.checks import (
     check_bind,
     check_did,
     check_folder,
+    check_host,
     check_host_name,
     check_http_url,
     check_name,
@@ -54,7 +55,11 @@ class Service(Section, frozen=True, kw_only=True):
     ] = ""
     bind: Annotated[
         str,
-        Key("Where to listen: `host:port` (port 0: any free one) or `unix:path`.", check=check_bind),
+        Key(
+            "Where to listen: `host:port` (port 0: any free one), or `unix:path`. `tailscale:port` is this machine's "
+            "address in the tunnel.",
+            check=check_bind,
+        ),
     ] = "127.0.0.1:8090"
     private_bind: Annotated[
         str,
@@ -70,6 +75,22 @@ class Service(Section, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "did", f"did:web:{self.hostname}")
         if not self.publisher_did:
             msgspec.structs.force_setattr(self, "publisher_did", self.did)
+
+
+class Tunnel(Section, frozen=True, kw_only=True):
+    """The private network between this machine and the VPS."""
+
+    kind: Annotated[
+        str,
+        Key(
+            "`tailscale`: its state is measured once a minute (docs/tailscale.md). `none`: another one, or none.",
+            choices=("none", "tailscale"),
+        ),
+    ] = "none"
+    vps: Annotated[
+        str,
+        Key("The VPS in the tunnel, by its name or address there.", check=or_nothing(check_host)),
+    ] = ""
 
 
 class Store(Section, frozen=True, kw_only=True):
@@ -584,6 +605,7 @@ class Log(Section, frozen=True, kw_only=True):
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service: Service = Service()
+    tunnel: Tunnel = Tunnel()
     store: Store = Store()
     jetstream: Jetstream = Jetstream()
     identity: Identity = Identity()

@@ -18,7 +18,7 @@ from pyroaring import BitMap
 
 from feedgen.core.ids import US_PER_S
 from feedgen.core.languages import number
-from feedgen.core.telemetry import Counter
+from feedgen.core.telemetry import Counter, Histogram, Laps
 from feedgen.feeds.recipes import Experiment, Recipe
 from feedgen.feeds.shown import Uris, still_there
 from feedgen.graph.access import I64, U8, U32
@@ -42,7 +42,15 @@ VIDEO_FEED: Final = "app.bsky.feed.defs#contentModeVideo"
 
 log = logging.getLogger(__name__)
 
-fallbacks = Counter("feedgen_feeds_fallbacks_total", "Pages answered with something else than a new list", "to")
+fallbacks = Counter(
+    "feedgen_feeds_fallbacks_total",
+    "Pages answered with something else than a new list, and why: late, or a bug",
+    "to",
+    "why",
+)
+stage_seconds = Histogram(
+    "feedgen_rank_stage_seconds", "What a personal list's stages take, by preset", "stage", "preset"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +190,10 @@ class Desk:
     def formula(self, cheap: bool, recipe: Recipe | None = None) -> Formula:
         return (recipe or self.recipe).formula(cheap, self.pace.pace_us)
 
+    def laps(self, cheap: bool, recipe: Recipe | None = None) -> Laps:
+        """A stopwatch for the stages of one list."""
+        return Laps(stage_seconds, "cheap" if cheap else (recipe or self.recipe).preset)
+
     def refresh(self, now_us: int) -> None:
         """Measure the pace and renew the popular lists. In a background thread, every minute or so."""
         view = self.library.view()
@@ -316,14 +328,15 @@ class ListFeed(Feed):
         try:
             made, cheap = await self.desk.pool.run(lambda cheap: (self.make(ask, known, cheap), cheap), ask.arrived_s)
         except Exception as error:
-            if not isinstance(error, TooLate):
-                # A bug of ours, which the operator should see and the reader should not.
+            why = "late" if isinstance(error, TooLate) else "bug"
+            if why == "bug":
+                # Of ours: the operator should see it and the reader should not.
                 log.exception("a list for %s could not be made", self.name)
             last = self.desk.snapshots.latest(self.tag, reader) if otherwise is None and not again else otherwise
             if last is not None:
-                fallbacks.add(1, "last list")
+                fallbacks.add(1, "last list", why)
                 return last
-            fallbacks.add(1, "popular")
+            fallbacks.add(1, "popular", why)
             made, cheap = self.popular_list(ask, known), True
         preset = made.preset or self.recipe_of(ask).called(cheap)
         return self.desk.snapshots.put(self.tag, reader, made.posts, made.codes, ask.now_us, made.languages, preset)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedgen.core.ids import NO_PERSON
+from feedgen.core.telemetry import Counter
 from feedgen.feeds.base import Ask, Fetched, Known, ListFeed, Made
 from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.view import View
@@ -27,6 +28,8 @@ ENOUGH_SEEDS: Final = 50  # from here on the people one follows have no say of t
 MOST_FROM_FOLLOWS: Final = 0.9  # of all weight, with no likes at all
 MAX_FOLLOWS: Final = 2000
 MAX_LIKED: Final = 3000  # newest ratings that are kept off the list
+
+edges_total = Counter("feedgen_rank_edges_total", "Likes that rankings looked at, by preset", "preset")
 
 # What a post's code says. From LIKES on: how many people led to it.
 CODE_POPULAR: Final = 0
@@ -60,8 +63,12 @@ class ForYou(ListFeed):
         if ask.reader_did is None:
             return self.popular_list(ask, known)
         view, f = self.desk.library.view(), self.desk.formula(cheap, known.recipe)
+        laps = self.desk.laps(cheap, known.recipe)
         query, liked, follows = self._query(view, f, ask, known)
+        laps.lap("seeds")
         ranked = rank(view, f, query)
+        laps.lap("ranking")
+        edges_total.add(ranked.edges, laps.preset)
         popular = self.popular_rows(ask)
         popular = popular[~np.isin(popular[:, R_POST], liked) & (popular[:, R_AUTHOR] != ask.person)]
         listed = make_list(
@@ -73,6 +80,7 @@ class ForYou(ListFeed):
             hidden_posts=either(known.taste.hidden_posts, known.skip),
             hidden_authors=known.taste.hidden_authors,
         )
+        laps.lap("list")
         return Made(listed.posts, codes_of(listed, ranked, no_likes=liked.size == 0), ask.languages)
 
     async def why(self, ask: Ask, post: int) -> Why | str:

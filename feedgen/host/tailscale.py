@@ -22,6 +22,7 @@ TIMEOUT_S: Final = 10.0
 PING_TRIES: Final = 5
 MAX_OUTPUT_CHARS: Final = 8_000_000  # a status of a large tailnet is about 1 kB a machine
 MAX_WORDS_CHARS: Final = 200
+WAYS: Final = ("direct", "relayed", "idle", "offline")  # what `Peer.way` may be
 
 _PONG: Final = re.compile(r"^pong from .* via (?P<way>\S+) in (?P<ms>[0-9.]+)(?P<unit>µs|us|ms|s)", re.MULTILINE)
 _MS: Final = {"µs": 0.001, "us": 0.001, "ms": 1.0, "s": 1000.0}
@@ -42,6 +43,16 @@ class Peer:
     online: bool
     address: str
     relay: str
+    active: bool  # something was sent or received lately
+
+    @property
+    def way(self) -> str:
+        """How packets get there just now, one of WAYS."""
+        if not self.online:
+            return "offline"
+        if self.address:
+            return "direct"
+        return "relayed" if self.active else "idle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +209,9 @@ def _peer(told: Mapping[str, Any]) -> Peer:
         addresses=_addresses(_list(told.get("TailscaleIPs"))),
         online=told.get("Online") is True,
         address=_text(told.get("CurAddr")),
-        relay=_text(told.get("Relay")),
+        # A relay of one's own (1.86 and later) stands beside Tailscale's.
+        relay=_text(told.get("PeerRelay")) or _text(told.get("Relay")),
+        active=told.get("Active") is True,
     )
 
 

@@ -43,7 +43,7 @@ async def test_the_last_list_else_the_popular_one() -> None:
     log = desk.log = Shown()
     feed = ForYou(desk)
     good = await feed.page(ask(person=READER, limit=10))
-    before = fallbacks.value("last list"), fallbacks.value("popular")
+    before = fallbacks.value("last list", "late"), fallbacks.value("popular", "late")
     desk.pool.close()
     desk.pool = RankPool(1, deadline_s=0.0)
     late = await feed.page(ask(person=READER, limit=10, now_us=NOW_US + 3_600_000_000))
@@ -51,7 +51,7 @@ async def test_the_last_list_else_the_popular_one() -> None:
     new_reader = await feed.page(ask(person=2, limit=10))
     assert len(new_reader.items) == 10
     assert {item.context for item in new_reader.items} == {"popular"}
-    assert (fallbacks.value("last list"), fallbacks.value("popular")) == (before[0] + 1, before[1] + 1)
+    assert (fallbacks.value("last list", "late"), fallbacks.value("popular", "late")) == (before[0] + 1, before[1] + 1)
     assert log.presets == ["default", "default", "popular"]
     more = await feed.page(ask(person=2, limit=10, cursor=new_reader.cursor))
     assert not {item.uri for item in more.items} & {item.uri for item in new_reader.items}
