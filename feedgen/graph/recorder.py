@@ -47,6 +47,7 @@ from feedgen.ingest.events import (
 )
 from feedgen.store.keys import parse_keys
 from feedgen.store.names import Names
+from feedgen.store.open_day import TOMBSTONE_US
 from feedgen.store.rows import FollowRows, PostRows, RatingRows, Rows, ticks_of
 from feedgen.store.uris import parse_post_uris
 from feedgen.store.writer import FOLLOW, POST, Writer
@@ -59,6 +60,7 @@ Bool = NDArray[np.bool_]
 Operation = Callable[[], object]
 
 PROFILE_FLAGS: Final = NO_UNAUTHENTICATED | PERSON_ADULT | PERSON_HIDDEN
+MAX_DELETED: Final = 65_536  # accounts that are remembered as deleted; more would need a busier hour than any so far
 KIND_OF: Final = {LIKE_NSID: LIKE, REPOST_NSID: REPOST}
 
 RATINGS = Counter("feedgen_recorded_ratings_total", "Likes and reposts recorded.")
@@ -75,6 +77,7 @@ class Recorder:
         # By DID, the numbers that were erased in a batch that is not committed yet: their DIDs are forgotten at once,
         # so a second try can't look them up any more.
         self._erasing: dict[str, set[int]] = {}
+        self._deleted = _Deleted()
         self.on_erased: Callable[[str], None] = lambda did: None
 
     def cursor(self) -> Cursor | None:
@@ -120,10 +123,17 @@ class Recorder:
         elif isinstance(event, Visibility):
             self._change_flags(draft, event.did, OPTED_OUT, OPTED_OUT if event.hide else 0)
         elif isinstance(event, Account):
-            if not event.active and event.status == "deleted":
-                self._erase(draft, event.did)
-            else:
-                self._change_flags(draft, event.did, INACTIVE, 0 if event.active else INACTIVE)
+            self._change_account(draft, event)
+
+    def _change_account(self, draft: _Draft, event: Account) -> None:
+        if event.active:
+            self._deleted.forget(event.did)
+            self._change_flags(draft, event.did, INACTIVE, 0)
+        elif event.status == "deleted":
+            self._deleted.note(event.did, event.time_us)
+            self._erase(draft, event.did)
+        elif not self._deleted.lately(event.did, event.time_us):
+            self._change_flags(draft, event.did, INACTIVE, INACTIVE)
 
     def _delete(self, draft: _Draft, event: Delete, person: int) -> None:
         if person == NO_PERSON:
@@ -193,6 +203,30 @@ class Recorder:
         for number in people:
             self._writer.erase_person(number)
             draft.later(partial(self._graph.erase_person, number))
+
+
+class _Deleted:
+    """Accounts that were deleted within the hour and did not come back: "deactivated" may be told of them too late, and
+    must not make new people of them. Only in memory, and by a hash that means nothing to another process.
+    """
+
+    def __init__(self) -> None:
+        self._when_us: dict[int, int] = {}  # the oldest first
+
+    def note(self, did: str, time_us: int) -> None:
+        self._when_us.pop(hash(did), None)
+        self._when_us[hash(did)] = time_us
+        while len(self._when_us) > MAX_DELETED or not self._lately(next(iter(self._when_us)), time_us):
+            del self._when_us[next(iter(self._when_us))]
+
+    def forget(self, did: str) -> None:
+        self._when_us.pop(hash(did), None)
+
+    def lately(self, did: str, time_us: int) -> bool:
+        return self._lately(hash(did), time_us)
+
+    def _lately(self, which: int, time_us: int) -> bool:
+        return self._when_us.get(which, -TOMBSTONE_US) >= time_us - TOMBSTONE_US
 
 
 class _Draft:

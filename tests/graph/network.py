@@ -69,6 +69,7 @@ class Model:
     flags: dict[str, int] = field(default_factory=dict)
     lives: dict[str, int] = field(default_factory=dict)
     buried: dict[tuple[str, int, int, str], int] = field(default_factory=dict)  # (DID, life, kind, key) -> when
+    gone: dict[str, int] = field(default_factory=dict)  # DIDs that were deleted, and when; a restart forgets them
     high_us: int = 0
 
     def apply(self, event: Event, day: int) -> None:
@@ -90,8 +91,13 @@ class Model:
             self._delete(event)
         elif isinstance(event, Account) and not event.active and event.status == "deleted":
             self._erase(event.did)
+            self.gone[event.did] = event.time_us
+        elif isinstance(event, Account) and event.active:
+            self.gone.pop(event.did, None)
+            self._change(event.did, INACTIVE, 0)
         elif isinstance(event, Account):
-            self._change(event.did, INACTIVE, 0 if event.active else INACTIVE)
+            if event.time_us - self.gone.get(event.did, event.time_us - 2 * HOUR_US) > HOUR_US:
+                self._change(event.did, INACTIVE, INACTIVE)
         elif isinstance(event, Profile):
             self._change(event.did, PROFILE_FLAGS, event.flags)
         elif isinstance(event, Visibility):
@@ -201,6 +207,7 @@ class Feeder:
 
     def reopen(self) -> None:
         self.archive.close()
+        self.model.gone.clear()
         self._open()
 
     def settle(self) -> None:

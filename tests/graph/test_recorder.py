@@ -648,6 +648,32 @@ def test_an_account_is_deleted_twice_and_comes_back(feed: Feeder) -> None:
         feed.check()
 
 
+@pytest.mark.parametrize("status", ["deactivated", "suspended", "takendown", None])
+def test_a_deleted_account_is_not_hidden_as_well(feed: Feeder, status: str | None) -> None:
+    """A state that is told too late makes nobody new. An account that is back can be hidden again."""
+    feed.tell(feed.post(A, POST_KEY), feed.rating(A, uri(B, POST_KEY), KEY))
+    feed.tell(feed.account(A, False, "deleted"), feed.account(A, False, status))
+    feed.tell(feed.account(A, False, status))
+    for _ in everywhere(feed):
+        assert feed.archive.library.person(A) is None
+        feed.check()
+    feed.tell(feed.account(A, False, "deleted"), feed.account(A, True), feed.account(A, False, status))
+    person = feed.archive.library.person(A)
+    assert person is not None
+    for _ in everywhere(feed):
+        assert feed.archive.graph.view().arrays.person_flags[person] == INACTIVE
+        feed.check()
+
+
+def test_that_an_account_was_deleted_is_forgotten_after_an_hour(feed: Feeder) -> None:
+    feed.tell(feed.rating(A, uri(B, POST_KEY)), feed.account(A, False, "deleted"))
+    feed.now_us += 2 * HOUR_US
+    feed.tell(feed.account(A, False, "deactivated"))
+    person = feed.archive.library.person(A)
+    assert person is not None and feed.archive.graph.view().arrays.person_flags[person] == INACTIVE
+    feed.check()
+
+
 def test_an_account_is_deleted_in_the_batch_of_its_likes(feed: Feeder) -> None:
     feed.tell(
         feed.rating(C, uri(B, POST_KEY)),
