@@ -99,7 +99,7 @@ warm_kernels() {
     stamp warm "$sum"
 }
 
-# setup run|dev: all of the above, by one process at a time.
+# setup run|dev [unwarmed]: all of the above, by one process at a time. Whoever runs no kernel need not wait for them.
 setup() {
     if command -v flock >/dev/null; then
         exec 9>"$root/.venv.lock"
@@ -108,6 +108,6 @@ setup() {
     "$python" -c '' >/dev/null 2>&1 || make_venv
     install_lock "$1"
     install_project
-    warm_kernels
+    [ "${2-}" = unwarmed ] || warm_kernels
     exec 9>&-
 }
