@@ -187,6 +187,11 @@ class Account:
         made = self.create(*({"$type": "app.bsky.feed.like", "subject": subject, **now()} for subject in subjects))
         return [one["uri"] for one in made]
 
+    def repost(self, *posts: Post) -> list[str]:
+        subjects = [{"uri": post.uri, "cid": post.cid} for post in posts]
+        made = self.create(*({"$type": "app.bsky.feed.repost", "subject": subject, **now()} for subject in subjects))
+        return [one["uri"] for one in made]
+
     def get_feed(self, feed: str, **query: Any) -> httpx.Response:
         """As the app does: from one's own PDS, which asks the AppView."""
         return self.network.client.get(
@@ -211,6 +216,7 @@ class Network:
     pds: str
     appview: str
     jetstream: str
+    labeler: str
     control: str
     feed_did: str
     client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=PATIENCE_S, trust_env=False))
@@ -229,6 +235,15 @@ class Network:
 
     def admin(self, method: str, body: dict[str, Any]) -> None:
         self.post(method, body, auth=ADMIN)
+
+    def label(self, of: Account | Post, val: str, neg: bool = False) -> None:
+        """A word of the labeler's moderator, or its taking back."""
+        if isinstance(of, Post):
+            subject = {"$type": "com.atproto.repo.strongRef", "uri": of.uri, "cid": of.cid}
+        else:
+            subject = {"$type": "com.atproto.admin.defs#repoRef", "did": of.did}
+        answer = self.client.post(f"{self.control}/label", json={"subject": subject, "val": val, "neg": neg})
+        assert answer.status_code == 200, answer.text
 
     def settle(self) -> int:
         """Until the AppView has heard all that was said; the bridge's time of that, which a listener must reach."""

@@ -76,4 +76,6 @@ def started(bluesky: Network, folder: Path, did: str, publisher_did: str, plc: s
         identity__plc_url=plc or bluesky.plc,
         identity__trusted_pds=bluesky.pds,
         appview__url=bluesky.appview,
+        labels__enabled="true",
+        labels__urls=bluesky.labeler,
     )

@@ -97,6 +97,11 @@ class Town:
         """What our own last page said, before the AppView left anything out."""
         return [item["post"] for item in self.front.answers(lexicons.GET_SKELETON)[-1].json["feed"]]
 
+    def ours_now(self, reader: Account) -> list[str]:
+        """The same, asked for now."""
+        self.page(reader, limit=100)
+        return self.ours()
+
     def tell(self, reader: Account, event: str, items: Sequence[dict[str, Any]]) -> None:
         """Through the reader's PDS, which passes it on to whom the header names. Items are those of an answer."""
         told = [

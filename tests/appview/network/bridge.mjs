@@ -12,7 +12,7 @@ function wants(collections, event) {
   return collections.some((c) => c === event.collection || (c.endsWith('.*') && event.collection.startsWith(c.slice(0, -1))))
 }
 
-export async function startBridge({ pds, plc, settle, log }) {
+export async function startBridge({ pds, plc, settle, label, log }) {
   const events = [] // { time_us, collection, json }
   const clients = new Set()
   let lastUs = 0, lastSeq = 0, complaints = 0
@@ -56,8 +56,14 @@ export async function startBridge({ pds, plc, settle, log }) {
 
   const server = http.createServer(async (request, response) => {
     const send = (code, value) => { response.writeHead(code, { 'content-type': 'application/json' }); response.end(JSON.stringify(value)) }
-    if (request.url !== '/settle') return send(404, {})
     try {
+      if (request.url === '/label') {
+        let body = ''
+        for await (const piece of request) body += piece
+        await label(JSON.parse(body))
+        return send(200, {})
+      }
+      if (request.url !== '/settle') return send(404, {})
       await settle()
       // Whoever has heard this has heard all that was before, also to a tenth of a second.
       await new Promise((resolve) => setTimeout(resolve, 400))

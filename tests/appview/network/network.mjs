@@ -1,4 +1,4 @@
-// Bluesky's own PLC, PDS and AppView in this process, and a bridge from the PDS's firehose to Jetstream's wire.
+// Bluesky's own PLC, PDS, AppView and labeler (Ozone) in this process, and a bridge from the PDS's firehose to Jetstream's wire.
 // Ports are free ones. One line of JSON on stdout says where everything is; ends when stdin does.
 //   node network.mjs ENDPOINT     ENDPOINT is where the feed's did:plc says that its service is
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -47,6 +47,16 @@ async function settle() {
   }
 }
 
+// What a moderator of the labeler says of a post or an account, or takes back.
+async function label({ subject, val, neg }) {
+  await network.ozone.getModClient().emitEvent({
+    event: {
+      $type: 'tools.ozone.moderation.defs#modEventLabel', createLabelVals: neg ? [] : [val], negateLabelVals: neg ? [val] : [],
+    },
+    subject,
+  })
+}
+
 network = await TestNetwork.create({
   dbPostgresUrl: process.env.DB_POSTGRES_URL,
   dbPostgresSchema: process.env.DB_POSTGRES_SCHEMA,
@@ -57,12 +67,13 @@ network = await TestNetwork.create({
 })
 // Older than the directory's: what it answers is brought to today's form.
 serveModernDidDocs(network.plc)
-bridge = await startBridge({ pds: network.pds.url, plc: network.plc.url, settle, log })
+bridge = await startBridge({ pds: network.pds.url, plc: network.plc.url, settle, label, log })
 process.stdout.write(JSON.stringify({
   plc: network.plc.url,
   pds: network.pds.url,
   appview: network.bsky.url,
   jetstream: bridge.url,
+  labeler: network.ozone.url.replace('http:', 'ws:'),
   control: bridge.control,
   feed_did: await createFeedDid(process.argv[2]),
 }) + '\n')
