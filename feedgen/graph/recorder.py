@@ -65,7 +65,7 @@ KIND_OF: Final = {LIKE_NSID: LIKE, REPOST_NSID: REPOST}
 
 RATINGS = Counter("feedgen_recorded_ratings_total", "Likes and reposts recorded.")
 REPEATED = Counter("feedgen_recorded_repeats_total", "Records left out: they came again, or after their own deletion.")
-UNNUMBERED = Counter("feedgen_recorded_unnumbered_total", "Posts left out: their day had no numbers left.")
+UNNUMBERED = Counter("feedgen_recorded_unnumbered_total", "Posts left out: their day had no numbers left (16.7M).")
 REMOVED = Counter("feedgen_recorded_removals_total", "Records and accounts taken back, by kind.", "kind")
 
 
@@ -335,11 +335,14 @@ class _Draft:
         first = order[new]
         rank = np.empty(len(first), np.int64)
         rank[np.argsort(first, kind="stable")] = np.arange(len(first))
-        room = min(len(first), self._graph.posts_left)
+        left = self._graph.posts_left
+        room = min(len(first), left)
         given = (self._graph.next_posts(room) + rank[group]).astype(np.uint32)
         numbers[order] = np.where(rank[group] < room, given, NO_POST)
         if room < len(first):
             UNNUMBERED.add(len(first) - room)
+        if 0 < left <= len(first):
+            log.warning("the day has no more post numbers: new posts, and ratings of them, are left out until midnight")
         return np.sort(first)[:room], numbers
 
     def _new_rows(self, rows: PostRows, updated: Bool, first: I64, authors: U32, keys: I64, numbers: U32) -> PostRows:
@@ -396,14 +399,14 @@ class _Draft:
             posts,
             np.array(batch.times_us, np.int64),
         )
-        keep = (actors != NO_PERSON) & (posts != NO_POST)
-        keep &= ~self._repeats(rows)
+        named = (actors != NO_PERSON) & (posts != NO_POST)
+        keep = named & ~self._repeats(rows)
         buried = self._writer.buried(rows.actor, rows.kind, rows.key)
         if buried is not None:
             keep &= ~buried
         if keep.all():
             return rows
-        REPEATED.add(int((~keep).sum()))
+        REPEATED.add(int((named & ~keep).sum()))
         return RatingRows(*(getattr(rows, name)[keep] for name in RatingRows.__slots__))
 
     def _repeats(self, rows: RatingRows) -> Bool:

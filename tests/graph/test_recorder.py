@@ -19,7 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feedgen.core.errors import StoreFull
-from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, POST_NSID, REPOST, REPOST_NSID, make_tid
+from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, POST_NSID, REPOST, REPOST_NSID, day_of, make_tid
+from feedgen.graph import graph
+from feedgen.graph.recorder import UNNUMBERED
+from feedgen.ingest.batch import Batch, BatchBuilder
 from feedgen.ingest.events import (
     DELETED,
     IMAGE,
@@ -862,6 +865,40 @@ def test_any_sequence_agrees_with_the_model(
         storm.feed.check()
     finally:
         storm.feed.close()
+
+
+# --- a day with too many posts
+
+
+def test_posts_beyond_the_numbers_of_a_day_are_left_out(
+    feed: Feeder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All else goes on: ratings of the posts that have numbers, removals, restarts; and the next day has new ones."""
+    monkeypatch.setattr(graph, "MAX_POSTS", 3)
+    keys = [make_tid(NOON_US - n * 1_000_000) for n in range(5)]
+    left_out = UNNUMBERED.value()
+    with caplog.at_level("WARNING"):
+        for key in keys:
+            feed.archive.recorder.apply(batch(feed.post(A, key), feed.rating(B, uri(A, key), key)))
+    assert UNNUMBERED.value() == left_out + 2
+    assert caplog.text.count("no more post numbers") == 1
+    assert likes(feed, B) == [uri(A, key) for key in (keys[2], keys[1], keys[0])]
+    feed.archive.recorder.apply(
+        batch(feed.delete(B, keys[0]), feed.delete(B, keys[4]), feed.delete(A, keys[4], POST_NSID))
+    )
+    feed.reopen()
+    assert likes(feed, B) == [uri(A, key) for key in (keys[2], keys[1])]
+    feed.now_us = (feed.now_us // DAY_US + 1) * DAY_US + HOUR_US
+    feed.archive.recorder.apply(batch(feed.post(A, KEY), feed.rating(B, uri(A, KEY)), feed.rating(C, uri(A, keys[3]))))
+    assert likes(feed, B) == [uri(A, key) for key in (KEY, keys[2], keys[1])]
+    assert flags(feed, A, keys[3]) & KNOWN == 0  # its record was left out: it is referred to, and not shown
+
+
+def batch(*events: Event) -> Batch:
+    builder = BatchBuilder("host")
+    for event in events:
+        assert builder.add(event, day_of(event.time_us))
+    return builder.take()
 
 
 # --- sudden death
