@@ -73,7 +73,7 @@ from feedgen.web.site import Site
 log = logging.getLogger(__name__)
 
 STOP_S: Final = 9.0  # from the first signal to the last word
-SWITCH_S: Final = 0.001  # a page must not wait long for the thread that listens
+SWITCH_S: Final = 0.0001  # how long a page waits for each turn while other threads compute
 MEET_S: Final = 1.5  # how long a first page may wait for what the reader's own repository tells,
 MET_WITHIN_S: Final = 2.0  # and not past this time from its arrival: ranking needs some of its 3 s
 SPAM_S: Final = 300.0  # between two looks for spammers

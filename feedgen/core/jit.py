@@ -70,6 +70,14 @@ def njit(function: F) -> F:
     return compiled
 
 
+def brief(function: F) -> F:
+    """As `njit`, but keeps the GIL: for calls of a few microseconds in the event loop. Other threads want it all the
+    time, and whoever gave it back waits a whole turn (`app.SWITCH_S`) to have it again.
+    """
+    compiled: F = numba.njit(cache=True)(function)
+    return compiled
+
+
 def inline(function: F) -> F:
     """A small helper for compiled code only."""
     compiled: F = numba.njit(cache=True, nogil=True, inline="never")(function)

@@ -20,7 +20,7 @@ from feedgen.core.ids import US_PER_S
 from feedgen.core.languages import number
 from feedgen.core.telemetry import Counter, Histogram, Laps
 from feedgen.feeds.recipes import Experiment, Recipe
-from feedgen.feeds.shown import Uris, still_there
+from feedgen.feeds.shown import still_there
 from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.view import View
 from feedgen.ingest.events import VIDEO
@@ -111,6 +111,8 @@ class Library(Protocol):
 
     def uri(self, post: int) -> str | None: ...
 
+    def uris(self, posts: U32) -> list[str | None]: ...
+
     def person(self, did: str) -> int | None: ...
 
     def fetched(self, did: str) -> Fetched | None: ...
@@ -176,11 +178,7 @@ class Desk:
     rules: ListRules = field(default_factory=ListRules)
     log: Log = field(default_factory=NoLog)
     experiment: Experiment | None = None
-    uris: Uris = field(init=False)
     _popular_rows: dict[tuple[tuple[str, ...], bool], I64] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.uris = Uris(self.library.uri)
 
     def recipe_of(self, reader_did: str | None) -> Recipe:
         """How this reader's lists are made."""
@@ -376,15 +374,18 @@ class ListFeed(Feed):
         view, items, shown, codes = self.desk.library.view(), list[Item](), list[int](), list[int]()
         start = position
         while position < snapshot.posts.size and len(items) < ask.limit:
-            posts = snapshot.posts[position : position + ask.limit - len(items)]
+            rows = slice(position, position + ask.limit - len(items))
+            posts = snapshot.posts[rows]
             allowed = still_there(view, posts, ask.reader_did is None, self.rules.adult)
-            for row, post in enumerate(posts.tolist(), position):
-                uri = self.desk.uris.of(post) if allowed[row - position] else None
-                if uri is not None:
-                    items.append(Item(uri, self.context(int(snapshot.codes[row]))))
+            found = zip(
+                posts.tolist(), snapshot.codes[rows].tolist(), allowed, self.desk.library.uris(posts), strict=True
+            )
+            for post, code, may, uri in found:
+                if may and uri is not None:
+                    items.append(Item(uri, self.context(code)))
                     shown.append(post)
-                    codes.append(int(snapshot.codes[row]))
-            position += len(posts)
+                    codes.append(code)
+            position += posts.size
         self._mark_served(ask, shown)
         if self.remembered and not ask.peek and shown:
             reader = NOBODY if ask.reader_did is None else reader_key(ask.reader_did)

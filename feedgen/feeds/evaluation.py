@@ -184,6 +184,9 @@ class Replayed:
     def uri(self, post: int) -> str | None:
         return None
 
+    def uris(self, posts: U32) -> list[str | None]:
+        return [None] * len(posts)
+
     def person(self, did: str) -> int | None:
         return None
 

@@ -1,4 +1,4 @@
-"""The last look at posts before they are shown: still there, still allowed, and under which name.
+"""The last look at posts before they are shown: still there, and still allowed.
 
 A page is made from a list that may be minutes old. All its posts are looked at in one call, because passing the arrays
 to compiled code costs more than looking at one post does.
@@ -6,13 +6,9 @@ to compiled code costs more than looking at one post does.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import Final
-
 import numpy as np
 
-from feedgen.core.jit import njit
+from feedgen.core.jit import brief
 from feedgen.graph.access import U8, U32, Arrays, post_author, post_flags, post_row
 from feedgen.graph.view import View
 from feedgen.ingest.events import (
@@ -26,10 +22,8 @@ from feedgen.ingest.events import (
     PERSON_HIDDEN,
 )
 
-MAX_URIS: Final = 100_000
 
-
-@njit
+@brief
 def _look(a: Arrays, posts: U32, of_post: int, of_person: int, out: U8) -> None:
     for i in range(posts.size):
         d = post_row(a, posts[i])
@@ -52,21 +46,3 @@ def still_there(view: View, posts: U32, logged_out: bool, adult: bool = False) -
     out[view.aside.rows(posts, adult)] = 0
     found: list[int] = out.tolist()
     return found
-
-
-class Uris:
-    """At-uris of posts that were shown lately. A post's never changes; one that is gone is not asked for."""
-
-    def __init__(self, uri_of: Callable[[int], str | None], max_uris: int = MAX_URIS) -> None:
-        self._uri_of, self._max_uris = uri_of, max_uris
-        self._uris: OrderedDict[int, str] = OrderedDict()
-
-    def of(self, post: int) -> str | None:
-        uri = self._uris.get(post)
-        if uri is None:
-            uri = self._uri_of(post)
-            if uri is not None:
-                self._uris[post] = uri
-                if len(self._uris) > self._max_uris:
-                    self._uris.popitem(last=False)
-        return uri

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from feedgen.core.ids import NO_POST, tick_us
-from feedgen.core.jit import inline, njit
+from feedgen.core.ids import NO_PERSON, NO_POST, tick_us
+from feedgen.core.jit import brief, inline, njit
 from feedgen.graph.access import (
     AUTHOR,
     FIND,
@@ -144,7 +144,14 @@ def _post_flags(a: Arrays, posts: U32, out: U16) -> None:
         out[i] = post_flags(a, d, posts[i]) if d >= 0 else 0
 
 
-@njit
+@brief
+def _names_of(a: Arrays, posts: U32, authors: U32, keys: I64) -> None:
+    for i in range(posts.size):
+        d = post_row(a, posts[i])
+        authors[i], keys[i] = (post_author(a, d, posts[i]), post_key(a, d, posts[i])) if d >= 0 else (NO_PERSON, 0)
+
+
+@brief
 def _describe(a: Arrays, post: int, out: I64) -> int:
     """Everything about one post in one call: day row, author, key, tick, flags, language, about, count."""
     d = post_row(a, post)
@@ -212,6 +219,12 @@ class View:
             return None
         author, key, tick, flags, language, about, count = out.tolist()
         return PostFacts(author, key, tick_us(int(self.arrays.day_numbers[d]), tick), flags, language, about, count)
+
+    def names_of(self, posts: U32) -> tuple[U32, I64]:
+        """(authors, keys) of posts; NO_PERSON where the day is gone or the author was erased."""
+        authors, keys = np.empty(posts.size, np.uint32), np.empty(posts.size, np.int64)
+        _names_of(self.arrays, np.ascontiguousarray(posts), authors, keys)
+        return authors, keys
 
     def author(self, post: int) -> int | None:
         facts = self.post(post)

@@ -67,6 +67,7 @@ def warm() -> None:
         view.likers_of(_SLOT, 1)
         view.find_posts([1], [1])
         view.post(_SLOT)
+        view.names_of(np.zeros(1, np.uint32))
         graph._rebuild(_DAY, _TinyDay(_DAY))
         graph.drop(_DAY)
         graph.close()

@@ -399,7 +399,8 @@ class LibraryWithRepositories:
 
     def __init__(self, library: Library, repositories: Repositories) -> None:
         self._repositories = repositories
-        self.view, self.uri, self.person = library.view, library.uri, library.person
+        self.view, self.person = library.view, library.person
+        self.uri, self.uris = library.uri, library.uris
 
     def fetched(self, did: str) -> Fetched | None:
         return self._repositories.fetched(did)

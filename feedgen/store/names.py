@@ -19,13 +19,13 @@ import numpy as np
 
 from feedgen.core.errors import StoreError
 from feedgen.core.ids import NO_PERSON
-from feedgen.core.jit import inline, njit
+from feedgen.core.jit import brief, inline, njit
 from feedgen.ingest.events import GONE
 from feedgen.store import crash
 from feedgen.store.folder import Folder
 from feedgen.store.rows import U8, U32, U64
 from feedgen.store.sqlite import checkpoint, fetch, open_writer, spoken
-from feedgen.store.uris import OTHER, PLC, VALID, Packed, pack_dids, unpack_plc
+from feedgen.store.uris import PLC, VALID, Packed, pack_dids, pack_plc, unpack_plc
 
 MAX_PEOPLE: Final = NO_PERSON - 1
 MAX_LOAD: Final = 0.6  # of the slots in use
@@ -91,8 +91,12 @@ class Names:
     # --- asked by any thread
 
     def find(self, did: str) -> int | None:
-        number = self._find(pack_dids([did]))
-        return None if number == NO_PERSON else number
+        plc = pack_plc(did)
+        if plc is None:
+            return self._others.get(did)
+        table = self._table
+        number = _find(table.slots, table.rows, np.uint64(self._seed), np.uint64(plc[0]), np.uint64(plc[1]))
+        return None if number == NO_PERSON else int(number)
 
     def did(self, n: int) -> str | None:
         if not 0 <= n < self.count:
@@ -100,6 +104,13 @@ class Names:
         rows = self._table.rows
         high, low = int(rows[n, 0]), int(rows[n, 1])  # in this order: see above
         return unpack_plc(high, low) if low & VALID else self._other_dids.get(n)
+
+    def words(self, people: U32) -> tuple[U64, U64]:
+        """(high, low) of these people's DIDs; `low` is 0 for who has none of the plain form."""
+        known = people < self.count
+        rows, at = self._table.rows, np.where(known, people, 0)
+        high = rows[at, 0]  # in this order: see above
+        return high, np.where(known, rows[at, 1], np.uint64(0))
 
     @property
     def flags(self) -> U8:
@@ -190,14 +201,6 @@ class Names:
         erased = [(n,) for n in self._new_erased]
         self._db.executemany(f"UPDATE people SET did = NULL, flags = {GONE} WHERE n = ?", erased)
         self._db.executemany("INSERT OR IGNORE INTO erasing(n) VALUES (?)", erased)
-
-    def _find(self, packed: Packed) -> int:
-        if packed.form[0] == OTHER:
-            return self._others.get(packed.others[0], NO_PERSON)
-        if packed.form[0] != PLC:
-            return NO_PERSON
-        table = self._table
-        return int(_find(table.slots, table.rows, np.uint64(self._seed), packed.high[0], packed.low[0]))
 
     def _forget(self, n: int) -> None:
         rows = self._table.rows
@@ -408,7 +411,7 @@ def _hash(high: np.uint64, low: np.uint64, seed: np.uint64) -> Any:
     return x ^ (x >> np.uint64(31))
 
 
-@njit
+@brief
 def _find(slots: U32, rows: U64, seed: np.uint64, high: np.uint64, low: np.uint64) -> Any:
     mask = np.uint64(len(slots) - 1)
     wanted = np.uint64(low) | np.uint64(VALID)

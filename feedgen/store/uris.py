@@ -1,4 +1,4 @@
-"""Many DIDs or post at-uris at once, taken apart by compiled code.
+"""Many DIDs or post at-uris at once, taken apart and put together by compiled code.
 
 Nearly all have one fixed form (`did:plc:` and 24 letters; 70 bytes for a post's at-uri), of which a did:plc is 120
 bits. Whatever looks different goes through `ids`, one by one. Texts are joined with line ends; a text that has one
@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from feedgen.core.ids import POST_NSID, is_did, parse_at_uri, rkey_to_int
-from feedgen.core.jit import njit
+from feedgen.core.ids import POST_NSID, is_did, is_plc, parse_at_uri, rkey_to_int
+from feedgen.core.jit import brief, njit
 from feedgen.store.rows import I64, U8, U64
 
 PLC: Final = 1  # `high` and `low` hold the DID
@@ -29,6 +29,9 @@ _BASE32[np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)] = np.arang
 _TID = np.full(256, 255, np.uint8)
 _TID[np.frombuffer(b"234567abcdefghijklmnopqrstuvwxyz", np.uint8)] = np.arange(32)
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
+_AS_DIGITS: Final = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
+_BASE32_LETTERS = np.frombuffer(_ALPHABET.encode(), np.uint8)
+_TID_LETTERS = np.frombuffer(b"234567abcdefghijklmnopqrstuvwxyz", np.uint8)
 
 
 @dataclass(slots=True)
@@ -88,20 +91,25 @@ def parse_post_uris(uris: Sequence[str]) -> PostUris:
 
 def pack_plc(did: str) -> tuple[int, int] | None:
     """The 120 bits of a did:plc as 64 and 56; None for anything else."""
-    if len(did) != 32 or not did.startswith("did:plc:"):
+    if not is_plc(did):
         return None
-    value = 0
-    for c in did[8:]:
-        digit = _ALPHABET.find(c)
-        if digit < 0:
-            return None
-        value = value << 5 | digit
+    value = int(did[8:].translate(_AS_DIGITS), 32)
     return value >> 56, value & VALID - 1
 
 
 def unpack_plc(high: int, low: int) -> str:
     value = high << 56 | low & VALID - 1
     return "did:plc:" + "".join(_ALPHABET[value >> shift & 31] for shift in range(115, -1, -5))
+
+
+def spell_posts(high: U64, low: U64, keys: I64) -> list[str | None]:
+    """At-uris of posts by did:plc authors whose keys are TIDs; None for all others."""
+    out = np.empty((len(keys), _POST_URI.size), np.uint8)
+    out[:] = _POST_URI
+    _spell(high, low, keys, _BASE32_LETTERS, _TID_LETTERS, out)
+    text, size = out.tobytes().decode("ascii"), _POST_URI.size
+    good = (keys >= 0) & (low & np.uint64(VALID) != 0)
+    return [text[i * size : (i + 1) * size] if plain else None for i, plain in enumerate(good.tolist())]
 
 
 def _take_apart(texts: Sequence[str], uris: bool) -> tuple[U64, U64, U8, I64]:
@@ -121,6 +129,24 @@ def _take_apart(texts: Sequence[str], uris: bool) -> tuple[U64, U64, U8, I64]:
 _PREFIX_URI = np.frombuffer(b"at://did:plc:", np.uint8)
 _PREFIX_DID = np.frombuffer(b"did:plc:", np.uint8)
 _MIDDLE = np.frombuffer(f"/{POST_NSID}/".encode(), np.uint8)
+_POST_URI = np.concatenate([_PREFIX_URI, np.zeros(24, np.uint8), _MIDDLE, np.zeros(13, np.uint8)])
+
+
+@brief
+def _spell(high: U64, low: U64, keys: I64, base32: U8, tid: U8, out: U8) -> None:
+    """Fills the gaps of each row."""
+    for i in range(len(keys)):
+        upper = high[i] >> np.uint64(4)
+        lower = (high[i] & np.uint64(15)) << np.uint64(56) | low[i] & np.uint64(0xFF_FFFF_FFFF_FFFF)
+        for at in range(24, 12, -1):  # both halves of the DID from their last letters on
+            out[i, at] = base32[upper & np.uint64(31)]
+            out[i, at + 12] = base32[lower & np.uint64(31)]
+            upper >>= np.uint64(5)
+            lower >>= np.uint64(5)
+        key = keys[i]
+        for at in range(69, 56, -1):
+            out[i, at] = tid[key & 31]
+            key >>= 5
 
 
 @njit

@@ -10,7 +10,7 @@ from feedgen.store.folder import Folder
 from feedgen.store.names import Names
 from feedgen.store.pieces import posts_left, rating_columns
 from feedgen.store.rows import LOG_RATING, LOG_WIDE, POST
-from feedgen.store.uris import parse_post_uris
+from feedgen.store.uris import parse_post_uris, spell_posts
 
 A_DID = "did:plc:" + "a" * 24
 _LETTERS = str.maketrans("0189", "bcde")  # digits that a did:plc does not have
@@ -34,3 +34,4 @@ def warm() -> None:
                 names.flush()
                 names.close()
     parse_post_uris([f"at://{A_DID}/app.bsky.feed.post/3kaaaaaaaaa2a"])
+    spell_posts(np.zeros(1, np.uint64), np.zeros(1, np.uint64), np.zeros(1, np.int64))

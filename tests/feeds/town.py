@@ -57,6 +57,9 @@ class Town:
         facts = self.view().post(post)
         return None if facts is None else f"at://{did(facts.author)}/app.bsky.feed.post/{make_tid(facts.key >> 10)}"
 
+    def uris(self, posts: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> list[str | None]:
+        return [self.uri(post) for post in posts.tolist()]
+
     def person(self, did: str) -> int | None:
         return next((p for p in range(PEOPLE + AUTHORS) if globals()["did"](p) == did), None)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from feedgen.core.ids import (
     FOLLOW_NSID,
     LIKE,
@@ -318,6 +320,7 @@ class Feeder:
         assert number != NO_POST, ref
         facts = view.post(number)
         assert facts is not None and library.uri(number) == uri(author, rkey)
+        assert library.uris(np.array([number], np.uint32)) == [uri(author, rkey)]
         flags, language, about = model.posts.get(ref, (0, 0, None))
         assert (facts.flags, facts.language) == (flags, language), ref
         if about is None:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedgen.core.errors import StoreFull
-from feedgen.core.ids import NO_PERSON, POST_NSID, is_did, parse_at_uri, rkey_to_int
+from feedgen.core.ids import NO_PERSON, POST_NSID, int_to_tid, is_did, parse_at_uri, rkey_to_int
 from feedgen.ingest.events import GONE, INACTIVE, OPTED_OUT
 from feedgen.store.folder import Folder
 from feedgen.store.names import Names
-from feedgen.store.uris import BAD, OTHER, PLC, pack_dids, pack_plc, parse_post_uris, unpack_plc
+from feedgen.store.uris import BAD, OTHER, PLC, VALID, pack_dids, pack_plc, parse_post_uris, spell_posts, unpack_plc
 from tests.store.faulty import FaultyVfs, unique_name
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
@@ -226,6 +226,25 @@ def test_uris_agree_with_the_plain_rules(texts: list[str]) -> None:
             assert (parsed.authors.high[i], parsed.authors.low[i]) == plc
         else:
             assert parsed.authors.form[i] == OTHER and parsed.authors.others[i] == uri.did
+
+
+PLAIN = st.builds(
+    lambda did, key: f"at://did:plc:{did}/{POST_NSID}/{key}",
+    st.text("abcdefghijklmnopqrstuvwxyz234567", min_size=24, max_size=24),
+    st.builds(int_to_tid, st.integers(0, 2**63 - 1)),
+)
+
+
+@settings(deadline=None)  # of which compiling takes part
+@given(st.lists(PLAIN))
+def test_uris_are_spelled_as_they_came(uris: list[str]) -> None:
+    parsed = parse_post_uris(uris)
+    assert spell_posts(parsed.authors.high, parsed.authors.low | np.uint64(VALID), parsed.keys) == uris
+
+
+def test_who_has_no_plain_did_and_what_has_no_tid_is_not_spelled() -> None:
+    high, low = np.zeros(2, np.uint64), np.array([0, VALID], np.uint64)
+    assert spell_posts(high, low, np.array([1, -1])) == [None, None]
 
 
 def test_many_people_find_their_slots(tmp_path: Path) -> None:
