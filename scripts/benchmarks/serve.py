@@ -20,8 +20,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from feedgen.simnet.process import SimnetProcess
@@ -52,7 +53,15 @@ TICKS_S = os.sysconf("SC_CLK_TCK")
 class Service:
     """`feedgen run` in a process of its own."""
 
-    def __init__(self, folder: Path, jetstream: str, plc: str, pds: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        jetstream: str,
+        plc: str,
+        pds: str = "",
+        program: Sequence[str] = (sys.executable, "-m", "feedgen"),
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         settings = {
             "store.dir": folder / "data",
             "service.hostname": HOST,
@@ -63,7 +72,8 @@ class Service:
             "identity.plc_url": plc,
             "labels.enabled": "false",
         } | ({"identity.trusted_pds": pds} if pds else {})
-        command = [sys.executable, "-m", "feedgen", "run"]
+        settings.update(more)
+        command = [*program, "run"]
         for name, value in settings.items():
             command += ["--set", f"{name}={value}"]
         self._log = (folder / "service.log").open("a+")

@@ -1,41 +1,58 @@
-"""Trust: what it costs to know who asks, beside the atproto SDK's verifier; and hostile requests, with memory around.
+"""Trust: what it costs to know who asks, the table of attacks, and the whole service under attack.
+
+    --set table=true         prints every token and request of the table with its expected and its actual answer
+    --set hostile=1000000    more of the attack, with the service's memory on the way
 
 Tokens are signed beforehand and each is new; keys are in memory, as for a known reader. `trust.remembered_us` is the
-same token again. Hostile requests go over real sockets to the real application: tokens from the table of attacks,
-garbage for queries, cursors and bodies. Memory is this process's own, which holds both ends.
+same token again. The attack (_attack.py) is on `feedgen run` in a process of its own on a made-up network, while one
+honest reader goes on reading. Its memory is what is its own (`RssAnon`): files that are mapped don't count. The
+connections are those of a second, shorter attack, on a process that notes each (_watched.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import random
+import sys
+import tempfile
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from atproto_server.auth.jwt import verify_jwt
 
 from feedgen.core.clock import SystemClock
 from feedgen.serve.auth import SKELETON_METHODS
-from feedgen.serve.http import make_app
 from feedgen.serve.keys import K256, P256, SigningKey
-from feedgen.serve.limits import Limits, Rate
-from feedgen.serve.server import Server
 from feedgen.serve.tokens import TokenVerifier
+from feedgen.simnet.process import SimnetProcess
+from feedgen.simnet.server import Addresses
+from feedgen.store.pages import Outcome, ShownPage
+from feedgen.store.viewers import Viewers
 from tests.serve.accounts import CODECS, Keypair, base58, plc
-from tests.serve.parts import FEED_URI, INTERACTIONS, SERVICE, SKELETON, parts_with
-from tests.serve.test_tokens import BAD, GOOD, Keys
+from tests.serve.parts import SKELETON
 
 from . import Figure, Params
+from ._attack import Attack, Directory, Hostile, Proxy, Target, Trap
+from ._attack_table import rows
+from .serve import AUDIENCE, FEED, Service, stopping
 
-PARAMETERS = {"tokens": 2_000, "hostile": 20_000, "connections": 8, "seed": 1}
-
+PARAMETERS = {
+    "tokens": 2_000,
+    "table": False,
+    "hostile": 20_000,  # requests
+    "watched": 4_000,  # requests while connections are noted
+    "connections": 16,
+    "seed": 1,
+}
+MARKS = (5_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000)  # requests after which memory is told
+NETWORK = ("--people", "300", "--days", "1", "--rate", "2", "--wait", "--lookback-h", "-1")
+READER_S = 0.6
 READER = plc("reader")
-PLENTY = Rate(per_s=1e9, burst=10**9)
 
 
 class OneKey:
@@ -52,15 +69,18 @@ class OneKey:
 def run(params: Params) -> Iterator[Figure]:
     for algorithm, name in ((K256, "k256"), (P256, "p256")):
         yield from _verifying(Keypair(algorithm, 11), name, int(params["tokens"]))
-    yield from asyncio.run(_hostile(int(params["hostile"]), int(params["connections"]), int(params["seed"])))
+    yield from asyncio.run(_served_bytes())
+    yield from _table(bool(params["table"]))
+    yield from hostile(params)
+    yield from connections(params)
 
 
 def _verifying(pair: Keypair, name: str, n: int) -> Iterator[Figure]:
     now_s = int(time.time())
-    claims = {"iss": READER, "aud": SERVICE.did, "exp": now_s + 3000, "iat": now_s, "lxm": "app.bsky.feed.getFeed"}
+    claims = {"iss": READER, "aud": AUDIENCE, "exp": now_s + 3000, "iat": now_s, "lxm": "app.bsky.feed.getFeed"}
     # The SDK refuses a high S.
     tokens = [pair.token({**claims, "jti": f"{i}"}, high_s=False) for i in range(n)]
-    ours = TokenVerifier(SERVICE.did, OneKey(pair.public), SystemClock())
+    ours = TokenVerifier(AUDIENCE, OneKey(pair.public), SystemClock())
 
     async def verify(some: list[str]) -> float:
         start_s = time.process_time()
@@ -73,87 +93,178 @@ def _verifying(pair: Keypair, name: str, n: int) -> Iterator[Figure]:
     key = "did:key:z" + base58(CODECS[pair.algorithm] + pair.point())
     start_s = time.process_time()
     for token in tokens:
-        verify_jwt(token, lambda did, fresh: key, SERVICE.did)
+        verify_jwt(token, lambda did, fresh: key, AUDIENCE)
     yield Figure(f"trust.sdk_{name}_us", (time.process_time() - start_s) / n * 1e6, "us", "CPU, the SDK's verifier")
 
 
-async def _hostile(n: int, connections: int, seed: int) -> list[Figure]:
-    clock = SystemClock()
-    parts = parts_with(clock=clock, limits=Limits(clock, reader=PLENTY, anonymous=PLENTY, bad_token=PLENTY))
-    server = Server(make_app(replace(parts, verifier=TokenVerifier(SERVICE.did, Keys(), clock))), ["127.0.0.1:0"])
-    await server.start()
-    statuses: Counter[int] = Counter()
-    made = _requests(random.Random(seed))
-    await _ask_all(server.port, [next(made) for _ in range(2_000)], connections, Counter())  # warm
-    before, start_s = _memory(), time.monotonic()
-    left = n
-    while left > 0:
-        some = [next(made) for _ in range(min(left, 2_000))]
-        await _ask_all(server.port, some, connections, statuses)
-        left -= len(some)
-    took_s, after = time.monotonic() - start_s, _memory()
-    await server.stop(1.0)
-    told = ", ".join(f"{status or 'closed'}: {count}" for status, count in sorted(statuses.items()))
-    wrong = sum(count for status, count in statuses.items() if status == 500)
+async def _served_bytes(pages: int = 6_000, posts: int = 30) -> list[Figure]:
+    """What pages take in viewers.db, all files and indexes; and with each post told as seen, in calls of ten."""
+    at_us, figures = 1_790_000_000_000_000, []
+    for name, told in (("trust.bytes_a_post_served", False), ("trust.bytes_a_post_served_and_told", True)):
+        with tempfile.TemporaryDirectory() as folder:
+            async with await Viewers.open(Path(folder)) as viewers:
+                empty = await viewers.pages.used_bytes()
+                for n in range(pages):
+                    reader = hash((n % 997, "reader")) & (1 << 64) - 1
+                    numbers = [(n * 7919 + i * 104_729) % (1 << 32) for i in range(posts)]
+                    page = ShownPage(at_us + n * 1000, reader, "for-you", "default", at_us, 0, numbers, [3] * posts)
+                    some = [
+                        Outcome(page.at_us + 60_000_000 + i, reader, at_us, numbers[i : i + 10], [0] * 10, [3] * 10)
+                        for i in range(0, posts, 10)
+                    ]
+                    await viewers.pages.put([page], some if told else [])
+                used = await viewers.pages.used_bytes() - empty
+            figures.append(Figure(name, used / (pages * posts), "B", f"{pages} pages of {posts} posts; asked: 40"))
+    return figures
+
+
+def _table(printed: bool) -> list[Figure]:
+    wrong = total = 0
+    for row in asyncio.run(rows()):
+        total += 1
+        wrong += row.is_wrong
+        if printed or row.is_wrong:
+            print(f"    {'WRONG ' if row.is_wrong else ''}{row.what:<64} {row.expected:<28} {row.actual}")
     return [
-        Figure("trust.hostile_requests", n, "requests", told),
-        Figure("trust.hostile_500", wrong, "requests", "answers that are a bug of ours"),
-        Figure("trust.hostile_rate", n / took_s, "requests/s", "both ends in one process"),
-        Figure("trust.memory_before_mb", before / 1e6, "MB", "after 2,000 to warm up"),
-        Figure("trust.memory_after_mb", after / 1e6, "MB"),
+        Figure("trust.table_rows", total, "attacks", "printed with --set table=true"),
+        Figure("trust.table_wrong", wrong, "attacks", "answered otherwise than expected"),
     ]
 
 
-def _memory() -> int:
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+class Watched(Service):
+    """The same service, which notes its connections, and asks strangers' hosts through the operator's proxy."""
+
+    def __init__(self, folder: Path, urls: Addresses, plc: str, proxy: str) -> None:
+        self.notes = folder / "connections"
+        more = {"appview.url": urls.appview, "labels.enabled": "true", "labels.urls": urls.labeler}
+        more |= {"identity.did_web": "proxy", "identity.pds": "proxy", "identity.proxy_url": proxy}
+        program = (sys.executable, "-m", "scripts.benchmarks._watched", str(self.notes))
+        super().__init__(folder, urls.jetstream[0], plc, urls.pds, program, more)
 
 
-def _requests(rng: random.Random) -> Iterator[bytes]:
-    tokens = [text for text in (*GOOD.values(), *(text for text, _ in BAD.values())) if text.isascii()]
-    tokens = [text for text in tokens if len(text) < 20_000 and "\n" not in text]
-    letters = "abcXYZ019._-=%&/:#?"
+@dataclass
+class Scene:
+    network: SimnetProcess
+    service: Service
+    directory: Directory
+    proxy: Proxy
+    trap: Trap
+    attack: Attack
+    reader: Reader
 
-    def garbage(most: int) -> str:
-        return "".join(rng.choices(letters, k=rng.randrange(most)))
 
-    while True:
-        kind, head = rng.random(), "host: x\r\nconnection: close\r\n"
-        token = rng.choice(tokens) if rng.random() < 0.7 else garbage(300)
-        head += f"authorization: Bearer {token}\r\nx-forwarded-for: 10.0.{rng.randrange(256)}.{rng.randrange(256)}\r\n"
-        if kind < 0.6:
-            target = f"{SKELETON}?feed={FEED_URI}&limit={rng.randrange(-5, 120)}&cursor={garbage(80)}"
-            yield f"GET {target} HTTP/1.1\r\n{head}\r\n".encode()
-        elif kind < 0.8:
-            body = garbage(2000) if rng.random() < 0.5 else '{"interactions":[' + "[" * rng.randrange(2000)
-            yield f"POST {INTERACTIONS} HTTP/1.1\r\n{head}content-length: {len(body)}\r\n\r\n{body}".encode()
-        elif kind < 0.95:
-            yield f"GET /{garbage(200)} HTTP/1.1\r\n{head}\r\n".encode()
+@contextmanager
+def attackers(params: Params, watched: bool) -> Iterator[Scene]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        network = stack.enter_context(SimnetProcess(*NETWORK))
+        trap, proxy = stack.enter_context(closing(Trap())), stack.enter_context(closing(Proxy()))
+        urls = network.urls
+        directory = stack.enter_context(closing(Directory(urls.plc, trap)))
+        if watched:
+            service: Service = Watched(folder, urls, directory.url, proxy.url)
         else:
-            yield bytes(rng.randrange(256) for _ in range(rng.randrange(1, 200))) + b"\r\n\r\n"
+            service = Service(folder, urls.jetstream[0], directory.url, urls.pds)
+        stack.enter_context(stopping(service))
+        service.idle()
+        target = Target(AUDIENCE, FEED, [one["did"] for one in network.control("readers?k=20")])
+        hostile = Hostile(target, directory, trap, int(params["seed"]))
+        attack = Attack(hostile, service.port, int(params["connections"]))
+        yield Scene(network, service, directory, proxy, trap, attack, Reader(network, service.port))
 
 
-async def _ask_all(port: int, requests: list[bytes], connections: int, statuses: Counter[int]) -> None:
-    waiting = iter(requests)
+def hostile(params: Params) -> Iterator[Figure]:
+    n = int(params["hostile"])
+    with attackers(params, watched=False) as scene:
+        service, attack = scene.service, scene.attack
+        cpu_s, start_s = service.cpu_s, time.monotonic()
+        for mark, own in asyncio.run(_memory_under_attack(scene, [*(mark for mark in MARKS if mark < n), n])):
+            yield Figure(f"trust.memory_mb_after_{mark}", own / 1e6, "MB")
+        took_s, cpu_s = time.monotonic() - start_s, service.cpu_s - cpu_s
+        for kind, counts in sorted(attack.tally.statuses.items()):
+            told = ", ".join(f"{status or 'closed'}: {count}" for status, count in sorted(counts.items()))
+            print(f"    {kind:<36} {told}")
+        sent, kinds = attack.tally.sent, len(attack.tally.statuses)
+        yield Figure("trust.hostile_requests", sent, "requests", f"{sent / took_s:.0f}/s, of {kinds} kinds")
+        yield Figure("trust.hostile_500", attack.tally.count(500), "requests", "answers that are a bug of ours")
+        yield Figure("trust.hostile_cpu_us", cpu_s / sent * 1e6, "us", "CPU of the service a request, all its threads")
+        yield Figure("trust.silent_cut_off", attack.cut_off, "connections", "that never finished asking")
+        asked, most = len(scene.directory.asked), scene.directory.most_in(10.0)
+        yield Figure("trust.directory_asked", asked, "look-ups", f"at most {most} within 10 s")
+        told = f"of {scene.reader.pages} of an honest reader meanwhile, {scene.reader.personal} personal"
+        yield Figure("trust.reader_errors", scene.reader.errors, "pages", told)
 
-    async def work() -> None:
-        for request in waiting:
-            statuses[await _ask(port, request)] += 1
 
-    await asyncio.gather(*(work() for _ in range(connections)))
+async def _memory_under_attack(scene: Scene, marks: list[int]) -> list[tuple[int, int]]:
+    found = []
+    async with scene.attack:
+        for mark in marks:
+            await scene.attack.send(mark, scene.reader.read)
+            found.append((mark, _own_memory(scene.service)))
+            print(f"    after {mark} requests {found[-1][1] / 1e6:.1f} MB", flush=True)
+    return found
 
 
-async def _ask(port: int, request: bytes) -> int:
-    """The status; 0 when the connection was closed without one."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    received = b""
-    with suppress(ConnectionError):
-        writer.write(request)
-        writer.write_eof()
-        async with asyncio.timeout(30):
-            while piece := await reader.read(65536):
-                received += piece
-    writer.close()
-    with suppress(ConnectionError):
-        await writer.wait_closed()
-    return int(received[9:12]) if received[:5] == b"HTTP/" else 0
+def _own_memory(service: Service) -> int:
+    lines = Path(f"/proc/{service.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+def connections(params: Params) -> Iterator[Figure]:
+    with attackers(params, watched=True) as scene:
+        asyncio.run(_memory_under_attack(scene, [int(params["watched"])]))
+        assert isinstance(scene.service, Watched)
+        noted = Counter(scene.service.notes.read_text().splitlines())
+        configured, foreign = _configured(scene), 0
+        for note, count in noted.most_common():
+            setting = configured.get(note.partition(" ")[2], "")
+            foreign += not setting
+            print(f"    {note:<36} {count:>5} times  {setting or 'NOT CONFIGURED'}")
+        for to, count in sorted(scene.proxy.asked.items()):
+            print(f"    the proxy, for {to:<36} {count:>5} times")
+        sent = scene.attack.tally.sent
+        yield Figure("trust.connections", sum(noted.values()), "connections", f"under {sent} hostile requests")
+        yield Figure("trust.connections_foreign", foreign, "places", "or names that are not in the settings")
+        near = [to for to in scene.proxy.asked if not to.endswith("attacker.example.com:443")]
+        yield Figure(
+            "trust.proxy_near", len(near), "places", f"not public, of {len(scene.proxy.asked)} asked of the proxy"
+        )
+        yield Figure("trust.trap_knocks", scene.trap.knocks, "connections", "to the port that attackers named")
+
+
+def _configured(scene: Scene) -> dict[str, str]:
+    """Setting by `host:port`."""
+    urls = scene.network.urls
+    settings = {
+        "jetstream.urls": urls.jetstream[0],
+        "identity.plc_url": scene.directory.url,
+        "identity.trusted_pds": urls.pds,
+        "identity.proxy_url": scene.proxy.url,
+        "appview.url": urls.appview,
+        "labels.urls": urls.labeler,
+    }
+    return {urlsplit(url).netloc: name for name, url in settings.items()}
+
+
+class Reader:
+    """Somebody honest, who reads on while the service is attacked."""
+
+    def __init__(self, network: SimnetProcess, port: int) -> None:
+        self._network, self._url = network, f"http://127.0.0.1:{port}{SKELETON}?feed={FEED}&limit=30"
+        self._person = network.control("readers?k=1")[0]["person"]
+        self.pages = self.errors = self.personal = 0
+
+    async def read(self) -> None:
+        while True:
+            await asyncio.to_thread(self._page)
+            await asyncio.sleep(READER_S)
+
+    def _page(self) -> None:
+        token = self._network.token(self._person, AUDIENCE, lifetime_s=600)
+        request = urllib.request.Request(self._url, headers={"authorization": f"Bearer {token}"})
+        self.pages += 1
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                self.personal += b'"likes ' in answer.read()
+        except OSError:
+            self.errors += 1

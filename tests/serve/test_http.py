@@ -72,31 +72,31 @@ async def test_the_feed_is_told_who_asks_and_how() -> None:
     assert (fourth.cursor, fourth.limit) == (None, 50)
 
 
-@pytest.mark.parametrize(
-    ("query", "status", "name"),
-    [
-        ("", 400, "InvalidRequest"),
-        ("feed=", 400, "InvalidRequest"),
-        ("feed=nonsense", 400, "InvalidRequest"),
-        ("feed=at://", 400, "InvalidRequest"),
-        (f"feed=at://{PUBLISHER}/app.bsky.feed.generator/other", 400, "UnknownFeed"),
-        (f"feed=at://{PUBLISHER}/app.bsky.feed.post/test", 400, "UnknownFeed"),
-        ("feed=at://did:plc:zzzzzzzzzzzzzzzzzzzzzzzz/app.bsky.feed.generator/test", 400, "UnknownFeed"),
-        ("feed=at://someone.example.com/app.bsky.feed.generator/test", 400, "UnknownFeed"),
-        (f"feed={FEED_URI}&limit=0", 400, "InvalidRequest"),
-        (f"feed={FEED_URI}&limit=101", 400, "InvalidRequest"),
-        (f"feed={FEED_URI}&limit=-1", 400, "InvalidRequest"),
-        (f"feed={FEED_URI}&limit=", 400, "InvalidRequest"),
-        (f"feed={FEED_URI}&limit=ten", 400, "InvalidRequest"),
-        (f"feed={FEED_URI}&limit=1.5", 400, "InvalidRequest"),
-        (f"feed={FEED_URI}&limit=%D9%A1", 400, "InvalidRequest"),
-        (f"feed={FEED_URI}&limit=" + "9" * 500, 400, "InvalidRequest"),
-        (f"feed={FEED_URI}&cursor=" + "c" * 1025, 400, "InvalidRequest"),
-        (f"feed={FEED_URI}&x=" + "c" * 4096, 414, "InvalidRequest"),
-        (f"feed={FEED_URI}&" + "&".join(f"k{n}=1" for n in range(100)), 400, "InvalidRequest"),
-        ("feed=%ff%fe", 400, "InvalidRequest"),
-    ],
-)
+QUERIES = [
+    ("", 400, "InvalidRequest"),
+    ("feed=", 400, "InvalidRequest"),
+    ("feed=nonsense", 400, "InvalidRequest"),
+    ("feed=at://", 400, "InvalidRequest"),
+    (f"feed=at://{PUBLISHER}/app.bsky.feed.generator/other", 400, "UnknownFeed"),
+    (f"feed=at://{PUBLISHER}/app.bsky.feed.post/test", 400, "UnknownFeed"),
+    ("feed=at://did:plc:zzzzzzzzzzzzzzzzzzzzzzzz/app.bsky.feed.generator/test", 400, "UnknownFeed"),
+    ("feed=at://someone.example.com/app.bsky.feed.generator/test", 400, "UnknownFeed"),
+    (f"feed={FEED_URI}&limit=0", 400, "InvalidRequest"),
+    (f"feed={FEED_URI}&limit=101", 400, "InvalidRequest"),
+    (f"feed={FEED_URI}&limit=-1", 400, "InvalidRequest"),
+    (f"feed={FEED_URI}&limit=", 400, "InvalidRequest"),
+    (f"feed={FEED_URI}&limit=ten", 400, "InvalidRequest"),
+    (f"feed={FEED_URI}&limit=1.5", 400, "InvalidRequest"),
+    (f"feed={FEED_URI}&limit=%D9%A1", 400, "InvalidRequest"),
+    (f"feed={FEED_URI}&limit=" + "9" * 500, 400, "InvalidRequest"),
+    (f"feed={FEED_URI}&cursor=" + "c" * 1025, 400, "InvalidRequest"),
+    (f"feed={FEED_URI}&x=" + "c" * 4096, 414, "InvalidRequest"),
+    (f"feed={FEED_URI}&" + "&".join(f"k{n}=1" for n in range(100)), 400, "InvalidRequest"),
+    ("feed=%ff%fe", 400, "InvalidRequest"),
+]
+
+
+@pytest.mark.parametrize(("query", "status", "name"), QUERIES)
 async def test_a_question_that_makes_no_sense_gets_the_documented_error(query: str, status: int, name: str) -> None:
     assert is_error(await get(parts_with(), f"{SKELETON}?{query}"), status, name)
 
@@ -246,21 +246,21 @@ async def test_odd_interactions_do_not_cost_the_others() -> None:
     assert feed is None and (one.item, one.context, one.req_id) == (post_uri(3), None, None)
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "name"),
-    [
-        (b"", 400, "InvalidRequest"),
-        (b"[]", 400, "InvalidRequest"),
-        (b"{}", 400, "InvalidRequest"),
-        (b'{"interactions":null}', 400, "InvalidRequest"),
-        (b'{"interactions":[],"feed":1}', 400, "InvalidRequest"),
-        (b'{"interactions":[],"feed":"at://did:web:other.example.com/app.bsky.feed.generator/x"}', 400, "UnknownFeed"),
-        (b'{"interactions":[' + b"[" * 5000 + b"]" * 5000 + b"]}", 400, "InvalidRequest"),
-        (b"\xff\xfe", 400, "InvalidRequest"),
-        (json.dumps({"interactions": [1] * 1001}).encode(), 413, "PayloadTooLarge"),
-        (b'{"interactions":[]' + b" " * 256 * 1024 + b"}", 413, "PayloadTooLarge"),
-    ],
-)
+BODIES = [
+    (b"", 400, "InvalidRequest"),
+    (b"[]", 400, "InvalidRequest"),
+    (b"{}", 400, "InvalidRequest"),
+    (b'{"interactions":null}', 400, "InvalidRequest"),
+    (b'{"interactions":[],"feed":1}', 400, "InvalidRequest"),
+    (b'{"interactions":[],"feed":"at://did:web:other.example.com/app.bsky.feed.generator/x"}', 400, "UnknownFeed"),
+    (b'{"interactions":[' + b"[" * 5000 + b"]" * 5000 + b"]}", 400, "InvalidRequest"),
+    (b"\xff\xfe", 400, "InvalidRequest"),
+    (json.dumps({"interactions": [1] * 1001}).encode(), 413, "PayloadTooLarge"),
+    (b'{"interactions":[]' + b" " * 256 * 1024 + b"}", 413, "PayloadTooLarge"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "name"), BODIES)
 async def test_a_body_that_is_no_batch_is_refused(body: bytes, status: int, name: str) -> None:
     sink = Sink()
     headers = {"authorization": f"Bearer {READER}", "content-type": "application/json"}

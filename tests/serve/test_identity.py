@@ -384,19 +384,19 @@ async def test_did_web_through_a_proxy() -> None:
     server.close()
 
 
-@pytest.mark.parametrize(
-    "did",
-    [
-        "did:web:localhost",
-        "did:web:localhost%3A8080",
-        "did:web:127.0.0.1",
-        "did:web:2130706433",
-        "did:web:reader.example.com:path",
-        "did:web:reader.example.com%3A8443",
-        "did:web:router",
-        "did:web:nas.local",
-    ],
-)
+NEVER_ASKED = [
+    "did:web:localhost",
+    "did:web:localhost%3A8080",
+    "did:web:127.0.0.1",
+    "did:web:2130706433",
+    "did:web:reader.example.com:path",
+    "did:web:reader.example.com%3A8443",
+    "did:web:router",
+    "did:web:nas.local",
+]
+
+
+@pytest.mark.parametrize("did", NEVER_ASKED)
 async def test_hosts_that_are_never_asked(did: str) -> None:
     async with world(web=direct) as w:
         await fails(w.resolver.key(did), "UntrustedIss")

@@ -189,19 +189,19 @@ async def test_an_answer_that_nobody_takes_is_given_up(monkeypatch: pytest.Monke
     assert not server._open
 
 
-@pytest.mark.parametrize(
-    ("request_bytes", "status"),
-    [
-        (b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 20_000 + b"\r\n\r\n", 431),
-        (b"GET /?" + b"a" * 20_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", 431),
-        (b"nonsense\r\n\r\n", 400),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
-        (b"GET /xrpc/_health HTTP/1.1\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", 400),
-        (b"PRI * HTTP/2.0\r\nconnection: close\r\n\r\n", 405),
-    ],
-)
+ODD_REQUESTS = [
+    (b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 20_000 + b"\r\n\r\n", 431),
+    (b"GET /?" + b"a" * 20_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", 431),
+    (b"nonsense\r\n\r\n", 400),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+    (b"GET /xrpc/_health HTTP/1.1\r\n\r\n", 400),
+    (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n", 400),
+    (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", 400),
+    (b"PRI * HTTP/2.0\r\nconnection: close\r\n\r\n", 405),
+]
+
+
+@pytest.mark.parametrize(("request_bytes", "status"), ODD_REQUESTS)
 async def test_what_is_not_http_gets_an_xrpc_error(request_bytes: bytes, status: int) -> None:
     async with listening() as server:
         answer = await talk(server, request_bytes)
