@@ -450,6 +450,71 @@ def restore(ctx: click.Context, config: Path | None, set_: tuple[str, ...], fold
     ctx.exit(imported("feedgen.store.backup:main_restore")(folder, Path(settings.store.dir)))
 
 
+password_option = click.option(
+    "--password-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where the app password stands, readable by you only.  [default: FEEDGEN_APP_PASSWORD, or you are asked]",
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Log in and look, but write nothing.")
+
+
+@cli.command()
+@settings_options
+@password_option
+@dry_run_option
+@click.option("--replace", is_flag=True, help="Take over a record that another service answers for.")
+@click.pass_context
+def publish(
+    ctx: click.Context,
+    config: Path | None,
+    set_: tuple[str, ...],
+    password_file: Path | None,
+    dry_run: bool,
+    replace: bool,
+) -> None:
+    """Tell Bluesky of the feeds: create or update their records.
+
+    [publish] says which feeds, under which names, and whose they are. The password (an app password) is asked for, or
+    read from a file or from FEEDGEN_APP_PASSWORD; it is never a setting and never an option. Can be typed again at
+    any time; what is as it should be is left alone. Undo: feedgen unpublish.
+    """
+    ctx.exit(imported("feedgen.host.publish:publish")(read(config, set_).get(), password_file, dry_run, replace))
+
+
+@cli.command()
+@settings_options
+@password_option
+@dry_run_option
+@click.argument("feeds", metavar="[FEED]...", nargs=-1)
+@click.pass_context
+def unpublish(
+    ctx: click.Context,
+    config: Path | None,
+    set_: tuple[str, ...],
+    password_file: Path | None,
+    dry_run: bool,
+    feeds: tuple[str, ...],
+) -> None:
+    """Remove the records of FEEDs, or of all that [publish] names.
+
+    Whoever pinned a feed sees that it is gone; its likes are lost. Records of another service are left alone.
+    """
+    ctx.exit(imported("feedgen.host.publish:unpublish")(read(config, set_).get(), feeds, password_file, dry_run))
+
+
+@cli.command()
+@settings_options
+@password_option
+@click.pass_context
+def whoami(ctx: click.Context, config: Path | None, set_: tuple[str, ...], password_file: Path | None) -> None:
+    """Log in as the publisher: the account's DID, and its feeds.
+
+    Exit code 1 when the settings name another account as the publisher.
+    """
+    ctx.exit(imported("feedgen.host.publish:whoami")(read(config, set_).get(), password_file))
+
+
 def keep_machine_code() -> None:
     """Lets every command of one environment share the kernels that `warm` compiled."""
     if sys.prefix != sys.base_prefix and os.access(sys.prefix, os.W_OK):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from feedgen.core.ids import POST_NSID, is_did, is_plc, parse_at_uri
+from feedgen.core.ids import POST_NSID, is_did, is_plc, is_rkey, parse_at_uri
 
 Check = Callable[[str], str]
 
@@ -25,6 +25,8 @@ DID: Final = "a DID like did:plc:... or did:web:feed.example.com"
 BIND: Final = "host:port like 127.0.0.1:8090 or [::1]:0, or unix:/path/of/a/socket"
 FOLDER: Final = "the path of a folder"
 NAME: Final = "up to 24 small letters, digits and hyphens"
+ACCOUNT: Final = "a handle like you.bsky.social, without @, or a DID"
+FEED_WORDS: Final = "for-you=what is meant: a feed's name, =, and text"
 
 
 def or_nothing(check: Check) -> Check:
@@ -101,6 +103,15 @@ def check_bind(text: str) -> str:
     if not _is_port(port) or bracketed != (":" in host):
         return BIND
     return "" if is_host(host[1:-1] if bracketed else host) else BIND
+
+
+def check_account(text: str) -> str:
+    return "" if is_did(text) or ("." in text and is_host_name(text)) else ACCOUNT
+
+
+def check_feed_words(text: str) -> str:
+    name, equals, words = text.partition("=")
+    return "" if equals and is_rkey(name) and words.strip() and "\0" not in words else FEED_WORDS
 
 
 def check_folder(text: str) -> str:

@@ -20,7 +20,7 @@ from feedgen.core.errors import SettingsError
 
 ENV_PREFIX: Final = "FEEDGEN_"
 # Variables of the same prefix that are not settings.
-ENV_OTHERS: Final = frozenset({"FEEDGEN_PYTHON"})
+ENV_OTHERS: Final = frozenset({"FEEDGEN_PYTHON", "FEEDGEN_APP_PASSWORD"})
 FILE_NAME: Final = "feedgen.toml"
 MAX_FILE_BYTES: Final = 1_000_000
 MAX_ITEMS: Final = 100

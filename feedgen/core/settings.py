@@ -15,8 +15,10 @@ import msgspec
 
 from feedgen.core.arms import check_arm, parse_arm
 from feedgen.core.checks import (
+    check_account,
     check_bind,
     check_did,
+    check_feed_words,
     check_folder,
     check_host,
     check_host_name,
@@ -587,6 +589,41 @@ class Web(Section, frozen=True, kw_only=True):
     ] = ("https://cdn.bsky.app", "https://video.bsky.app", "https://video.cdn.bsky.app")
 
 
+class Publish(Section, frozen=True, kw_only=True):
+    """What `feedgen publish` tells Bluesky of the feeds (docs/publish.md). The account's password is no setting."""
+
+    handle: Annotated[
+        str,
+        Key(
+            "The account whose feeds these are, like `you.bsky.social`. Empty: asked.", check=or_nothing(check_account)
+        ),
+    ] = ""
+    pds: Annotated[
+        str,
+        Key(
+            "Where that account logs in: its PDS, or `https://bsky.social` for all of Bluesky's.", check=check_http_url
+        ),
+    ] = "https://bsky.social"
+    feeds: Annotated[
+        tuple[str, ...], Key("The feeds to publish. What is not in the list still answers, but nobody finds it.")
+    ] = ("for-you", "videos-for-you", "popular")
+    names: Annotated[
+        tuple[str, ...],
+        Key("Names other than the feeds' own, like `for-you=For You, at home`.", check=check_feed_words),
+    ] = ()
+    descriptions: Annotated[
+        tuple[str, ...],
+        Key("Descriptions other than the feeds' own, like `popular=What all like.`", check=check_feed_words),
+    ] = ()
+    avatars: Annotated[
+        tuple[str, ...],
+        Key("Pictures (PNG or JPEG, 1 MB at most), like `for-you=/etc/feedgen/for-you.png`.", check=check_feed_words),
+    ] = ()
+    interactions: Annotated[
+        bool, Key('Whether readers may tell us "show less", "show more" and what they have seen.')
+    ] = True
+
+
 class Log(Section, frozen=True, kw_only=True):
     """What is told on stderr."""
 
@@ -616,6 +653,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     labels: Labels = Labels()
     moderation: Moderation = Moderation()
     web: Web = Web()
+    publish: Publish = Publish()
     log: Log = Log()
 
     def problems(self) -> list[Problem]:

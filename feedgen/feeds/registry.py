@@ -23,3 +23,8 @@ def make_feeds(desk: Desk, more: Iterable[Callable[[Desk], Feed]] = ()) -> dict[
             raise SettingsError(f"two feeds have the name {feed.name!r}", "the name is the record key: choose another")
         feeds[feed.name] = feed
     return feeds
+
+
+def feed_classes() -> dict[str, type[Feed]]:
+    """What each feed says of itself, by name; nothing is made."""
+    return {kind.name: kind for kind in FEEDS if isinstance(kind, type) and issubclass(kind, Feed)}
