@@ -90,7 +90,7 @@ def test_published_changed_and_removed(people: Any) -> None:
 
 
 def test_who_logs_in(people: Any) -> None:
-    publisher = people("visitor")
+    publisher = people("wanderer")
     known = publisher.types("whoami")
     assert known.code == 0 and publisher.account.did in known.out and "main password" not in known.err
     known = publisher.types("whoami", password=PASSWORD)
