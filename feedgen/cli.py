@@ -515,6 +515,39 @@ def whoami(ctx: click.Context, config: Path | None, set_: tuple[str, ...], passw
     ctx.exit(imported("feedgen.host.publish:whoami")(read(config, set_).get(), password_file))
 
 
+@cli.command()
+@settings_options
+@password_option
+@click.option("--json", "as_json", is_flag=True, help="One object for programs, instead of lines for people.")
+@click.option(
+    "--connect-to",
+    default="",
+    metavar="HOST:PORT",
+    help="Where the public name is reached, while it leads nowhere yet.  [default: the name's own address, 443]",
+)
+@click.option("--vps", default="", metavar="NAME", help="The VPS's name in the tailnet: is the way to it direct?")
+@click.pass_context
+def doctor(
+    ctx: click.Context,
+    config: Path | None,
+    set_: tuple[str, ...],
+    password_file: Path | None,
+    as_json: bool,
+    connect_to: str,
+    vps: str,
+) -> None:
+    """Look whether all is well, and say what to do if not.
+
+    From near to far: settings, Python, memory, disk, data, the service, the hosts that it listens to, the tunnel, and
+    what the world sees under the public name. With the publisher's app password one request is signed as a reader's.
+
+    \b
+    Exit codes: 0 all is well, 1 something to look at, 2 something to do.
+    """
+    examine = imported("feedgen.host.doctor.command:main")
+    ctx.exit(examine(read(config, set_), as_json, connect_to, vps, password_file))
+
+
 def keep_machine_code() -> None:
     """Lets every command of one environment share the kernels that `warm` compiled."""
     if sys.prefix != sys.base_prefix and os.access(sys.prefix, os.W_OK):

@@ -69,7 +69,11 @@ class Account:
 
         self._client = Client(base_url=pds.rstrip("/"), request=Request(timeout=timeout_s))
         self._pds = pds
-        self._log_in(handle, password, ask_code)
+        try:
+            self._log_in(handle, password, ask_code)
+        except BaseException:
+            self._client.request.close()
+            raise
         session = self._client._session
         assert session is not None
         self.did, self.handle, self.pds = session.did, session.handle, session.pds_endpoint or pds
@@ -145,6 +149,12 @@ class Account:
             blob = self._client.com.atproto.repo.upload_blob(data, headers={"Content-Type": kind}).blob
             return _plain(blob)
 
+    def service_token(self, aud: str, method: str) -> str:
+        """What the account's PDS signs when its reader asks a service for something."""
+        with self._plainly():
+            answer = self._client.com.atproto.server.get_service_auth({"aud": aud, "lxm": method})
+            return str(answer.token)
+
     @contextlib.contextmanager
     def _plainly(self) -> Iterator[None]:
         try:
@@ -204,11 +214,14 @@ def find_handle(handle: str) -> str:
     return str(click.prompt("Handle of the account", err=True)).strip().removeprefix("@")
 
 
+def password_given(file: Path | None) -> str:
+    """From the file or the environment; empty when there is none."""
+    return _password_in(file) if file is not None else os.environ.pop(PASSWORD_ENV, "").strip()
+
+
 def find_password(file: Path | None) -> str:
-    """From the file, or the environment, or a person who types it."""
-    if file is not None:
-        return _password_in(file)
-    if password := os.environ.pop(PASSWORD_ENV, "").strip():
+    """What was given, or what a person types."""
+    if password := password_given(file):
         return password
     if not sys.stdin.isatty():
         raise FeedgenError(

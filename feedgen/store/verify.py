@@ -27,6 +27,7 @@ MAX_PROBLEMS_A_FILE: Final = 20
 _ROWS: Final = 20_000
 
 RESTORE_NAMES: Final = "bring names.db back from a backup that is not older than the days beside it"
+RESTORE_OTHER: Final = "bring it back from a backup, or move it away: what was known of readers begins anew"
 RESTORE_DAY: Final = "bring this day back from a backup, or move its file away to go on without that day"
 DERIVED: Final = "delete it: it is made again from the truth at the next start"
 
@@ -68,6 +69,46 @@ def verify(
         problems += check(folder)
     progress(total, total, "done")
     return problems
+
+
+def glance(path: Path) -> list[Problem]:
+    """What shows without reading every row, so that it is quick and may be done beside a running feedgen: does each
+    file open, is it as long as it says, is the newest day what its name says."""
+    folder = Folder(path, lock=False)
+    problems = []
+    for file in folder.days():
+        problems += _few(
+            file.path, _whole(file.path, "SELECT value FROM meta WHERE name = 'day'", file.day), RESTORE_DAY
+        )
+    if folder.names_path.exists() or folder.days():
+        problems += _few(
+            folder.names_path, _whole(folder.names_path, "SELECT 1 FROM people LIMIT 1", None), RESTORE_NAMES
+        )
+    for other in sorted(path.glob("*.db")):
+        if other != folder.names_path:
+            problems += _few(other, _whole(other, "SELECT 1 FROM sqlite_schema LIMIT 1", None), RESTORE_OTHER)
+    return problems
+
+
+def _whole(path: Path, question: str, answer: int | None) -> Iterator[str]:
+    if not path.exists():
+        yield "is missing"
+        return
+    with path.open("rb") as file:
+        head = file.read(100)  # as SQLite's documentation has it
+    page_bytes, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
+    needed = pages * (65536 if page_bytes == 1 else page_bytes)
+    size, log = path.stat().st_size, path.with_name(f"{path.name}-wal")
+    if head.startswith(b"SQLite format 3") and needed > size + (log.stat().st_size if log.exists() else 0):
+        yield f"is cut off: {size} bytes of {needed}"
+        return
+    db = open_reader(path)
+    try:
+        found = fetch(db, question)
+        if answer is not None and (not found or found[0][0] != answer):
+            yield f"holds day {found[0][0] if found else None}, its name says {answer}"
+    finally:
+        db.close()
 
 
 def main(path: Path, more: tuple[Check, ...] = ()) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from feedgen.core.ids import FEED_NSID
+from tests.serve.accounts import Keypair
 
 DID = "did:plc:publisheraaaaaaaaaaaaaaa"
 HANDLE = "publisher.example"
@@ -31,6 +32,7 @@ class SmallPds:
         self.refuse: dict[str, tuple[int, dict[str, str]]] = {}
         self.code = ""  # asked for at login, when it is not empty
         self.scope = "com.atproto.appPass"
+        self.key = Keypair()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -90,6 +92,10 @@ class SmallPds:
             return 401, {"error": "AuthMissing", "message": "Authentication Required"}
         if method == "com.atproto.server.deleteSession":
             return 200, {}
+        if method == "com.atproto.server.getServiceAuth":
+            now_s = int(time.time())
+            claims = {"iss": DID, "aud": query["aud"], "lxm": query["lxm"], "iat": now_s, "exp": now_s + 60}
+            return 200, {"token": self.key.token({**claims, "jti": f"{time.time_ns():x}"})}
         if method == "com.atproto.repo.uploadBlob":
             cid = cid_of(b"\x55", raw)
             self.blobs[cid] = raw
