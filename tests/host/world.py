@@ -173,7 +173,7 @@ class Home:
 
     def __enter__(self) -> Home:
         enter = self.stack.enter_context
-        self.network = enter(SimnetProcess("--people", "80", "--days", "0.2", "--wait", "--rate", "5"))
+        self.network = enter(SimnetProcess("--people", "80", "--days", "0.2", "--wait", "--rate", "40"))
         self.pds = enter(SmallPds())
         about = document(DID, self.pds.key.method(DID))
         about["service"][0]["serviceEndpoint"] = self.pds.url
