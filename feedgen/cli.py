@@ -525,7 +525,6 @@ def whoami(ctx: click.Context, config: Path | None, set_: tuple[str, ...], passw
     metavar="HOST:PORT",
     help="Where the public name is reached, while it leads nowhere yet.  [default: the name's own address, 443]",
 )
-@click.option("--vps", default="", metavar="NAME", help="The VPS's name in the tailnet: is the way to it direct?")
 @click.pass_context
 def doctor(
     ctx: click.Context,
@@ -534,7 +533,6 @@ def doctor(
     password_file: Path | None,
     as_json: bool,
     connect_to: str,
-    vps: str,
 ) -> None:
     """Look whether all is well, and say what to do if not.
 
@@ -545,7 +543,7 @@ def doctor(
     Exit codes: 0 all is well, 1 something to look at, 2 something to do.
     """
     examine = imported("feedgen.host.doctor.command:main")
-    ctx.exit(examine(read(config, set_), as_json, connect_to, vps, password_file))
+    ctx.exit(examine(read(config, set_), as_json, connect_to, password_file))
 
 
 def keep_machine_code() -> None:

@@ -16,7 +16,7 @@ from tests.host.world import HOSTNAME, Home, some_home
 
 
 def show(home: Home) -> None:
-    command = [sys.executable, "-m", "feedgen", "doctor", "--connect-to", home.front.address, "--vps", "vps"]
+    command = [sys.executable, "-m", "feedgen", "doctor", "--connect-to", home.front.address]
     for given in home.given():
         command += ["--set", given]
     more = {"PATH": f"{home.bin}:{os.environ['PATH']}", "SSL_CERT_FILE": str(home.authority.file)}

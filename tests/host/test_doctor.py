@@ -56,7 +56,7 @@ def look(home: Home, signed: bool = False, **changes: object) -> list[Finding]:
     if signed:
         os.environ["FEEDGEN_APP_PASSWORD"] = PASSWORD
     loaded = read_settings(Settings, env={}, folder=home.folder, given=home.given(**changes))
-    return list(examine(loaded, home.front.address, "vps", None))
+    return list(examine(loaded, home.front.address, None))
 
 
 def bad(findings: list[Finding]) -> list[Finding]:
@@ -80,7 +80,7 @@ def run(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_all_is_well(home: Home) -> None:
-    done = run(home, "--json", "--vps", "vps")
+    done = run(home, "--json")
     told = json.loads(done.stdout)
     findings = [Finding(**finding) for finding in told["findings"]]
     assert bad(findings) == []
@@ -183,7 +183,8 @@ def test_the_tunnel(home: Home) -> None:
     assert "does not answer" in only(look(home), "tunnel", "failure").said
     (home.bin / "tailscale").unlink()
     if shutil.which("tailscale") is None:
-        assert bad(look(home)) == []
+        assert "not installed" in only(look(home), "tunnel", "failure").said
+    assert bad(look(home, tunnel__kind="none")) == []
 
 
 def test_certificates(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +201,7 @@ def test_certificates(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_vps_that_is_away(home: Home) -> None:
     loaded = read_settings(Settings, env={}, folder=home.folder, given=home.given())
-    found = bad(list(examine(loaded, "127.0.0.1:9", "vps", None)))
+    found = bad(list(examine(loaded, "127.0.0.1:9", None)))
     assert [finding.check for finding in found] == ["certificate", "did.json", "description", "request"]
     assert all(finding.level == "failure" for finding in found)
 

@@ -187,6 +187,8 @@ class Home:
             "identity.plc_url": self.directory.url,
             "appview.url": self.directory.url,
             "labels.enabled": "false",
+            "tunnel.kind": "tailscale",
+            "tunnel.vps": "vps",
             "publish.pds": self.pds.url,
             "publish.handle": HANDLE,
         }

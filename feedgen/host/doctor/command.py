@@ -23,10 +23,10 @@ from feedgen.host.doctor.machine import UNIT, show_unit
 COLORS: Final = {"ok": "green", "warning": "yellow", "failure": "red"}
 
 
-def main(loaded: Loaded[Settings], as_json: bool, connect_to: str, vps: str, password_file: Path | None) -> int:
+def main(loaded: Loaded[Settings], as_json: bool, connect_to: str, password_file: Path | None) -> int:
     """The command: each finding as soon as it is there. The exit code is the worst of them."""
     findings = []
-    for finding in examine(loaded, connect_to, vps, password_file):
+    for finding in examine(loaded, connect_to, password_file):
         findings.append(finding)
         if not as_json:
             word, _, rest = finding.line().partition(" ")
@@ -41,7 +41,7 @@ def main(loaded: Loaded[Settings], as_json: bool, connect_to: str, vps: str, pas
     return code
 
 
-def examine(loaded: Loaded[Settings], connect_to: str, vps: str, password_file: Path | None) -> Iterator[Finding]:
+def examine(loaded: Loaded[Settings], connect_to: str, password_file: Path | None) -> Iterator[Finding]:
     """All checks, from near to far: what comes later depends on what comes before."""
     yield from _settings(loaded)
     yield machine.check_python()
@@ -60,7 +60,7 @@ def examine(loaded: Loaded[Settings], connect_to: str, vps: str, password_file: 
     yield from _guarded("service", lambda: inside.check_service(inside.service_url(settings.service.bind)))
     yield from _guarded("hosts", lambda: network.check_hosts(settings))
     now = datetime.datetime.now(datetime.UTC)
-    yield from _guarded("tunnel", lambda: outside.check_tunnel(vps, now))
+    yield from _guarded("tunnel", lambda: outside.check_tunnel(settings.tunnel.kind, settings.tunnel.vps, now))
     yield from _guarded("outside", lambda: _outside(settings, connect_to, password_file, now))
 
 
