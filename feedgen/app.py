@@ -69,6 +69,7 @@ from feedgen.store.moderation import Moderation
 from feedgen.store.viewers import Viewers
 from feedgen.web.front import Front
 from feedgen.web.site import Site
+from feedgen.web.status import Status
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +159,7 @@ class App:
         self.service = identity_of(settings)
         self.site = Site(settings, self.service, self.life.unready)
         self.site.add(Front(self.site).pages())
+        self.site.add(Status(self.site, self.clock, lambda: self.figures).pages())
         self.binds = [settings.service.bind]
         self.private_binds = [settings.service.private_bind] if settings.service.private_bind else []
         self._stopping = asyncio.Event()
@@ -280,7 +282,7 @@ class App:
         ours.addHandler(recent)
         stack.callback(ours.removeHandler, recent)
         self.figures = await stack.enter_async_context(await Figures.open(folder))
-        slow = figures.slowly(folder, figures.find_tunnel())
+        slow = figures.slowly(folder)
         keeper = figures.Keeper(self.figures, self.clock, recent, self._measure, self._behind_s, slow)
         stack.push_async_callback(keeper.keep)
         return keeper

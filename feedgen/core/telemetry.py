@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 MAX_SERIES: Final = 200
@@ -103,6 +103,20 @@ class Laps:
         now_s = time.perf_counter()
         self._histogram.observe(now_s - self._from_s, stage, self.preset)
         self._from_s = now_s
+
+
+def quantile(counts: Sequence[float], share: float) -> float | None:
+    """Seconds that this share of all took no longer than, as if evenly spread within a bucket. `counts` is cumulative,
+    one for each of BUCKETS_S, then of all; None without any. What is beyond the last bucket is told as its bound.
+    """
+    wanted, below, low = share * counts[-1], 0.0, 0.0
+    if counts[-1] <= 0:
+        return None
+    for bound, count in zip(BUCKETS_S, counts, strict=False):
+        if count >= wanted and count > below:
+            return low + (bound - low) * (wanted - below) / (count - below)
+        below, low = count, bound
+    return BUCKETS_S[-1]
 
 
 def all_metrics() -> Iterator[Metric]:

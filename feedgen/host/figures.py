@@ -1,24 +1,22 @@
 """The process looks at its own figures every few seconds and keeps them by the minute (store/figures.py).
 
-Everything is read from the metrics that are there anyway, by name. What takes long (the disk, the tunnel) is asked in
-a thread, once a minute.
+Everything is read from the metrics that are there anyway, by name. What takes long (the disk) is asked in a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from feedgen.core.clock import Clock
-from feedgen.core.errors import FeedgenError, StoreError
+from feedgen.core.errors import StoreError
 from feedgen.core.ids import US_PER_S
 from feedgen.core.logs import Recent
 from feedgen.core.telemetry import Histogram, Metric, all_metrics
-from feedgen.host.tailscale import PROGRAM, Tailscale
 from feedgen.store.backup import last_backup_s
 from feedgen.store.disk import usage
 from feedgen.store.figures import Figures, Sample, Warned, added
@@ -62,6 +60,7 @@ LASTS: Final = (
     Read("people", "feedgen_store_people"),
     Read("days", "feedgen_days_kept"),
     Read("connected", "feedgen_ingest_connected"),
+    Read("tunnel", "feedgen_tunnel_up"),
 )
 TIMES: Final = (
     Read("page", "feedgen_http_request_seconds", (PAGES,)),
@@ -85,7 +84,8 @@ class Reader:
             sample.sums[one.figure] = max(0.0, now - self._before.get(one.figure, 0.0))
             self._before[one.figure] = now
         sample.peaks = {one.figure: _sum(metrics[one.metric], one.labels) for one in PEAKS}
-        sample.lasts = {one.figure: _sum(metrics[one.metric], one.labels) for one in LASTS}
+        known = [one for one in LASTS if metrics[one.metric].samples()]
+        sample.lasts = {one.figure: _sum(metrics[one.metric], one.labels) for one in known}
         for one in TIMES:
             row = _counts(metrics[one.metric], one.labels)
             before = self._times.get(one.figure, [0.0] * len(row))
@@ -111,8 +111,8 @@ def _counts(metric: Metric, labels: tuple[str, ...]) -> list[float]:
     return [sum(column) for i, column in enumerate(zip(*rows, strict=True)) if i != len(rows[0]) - 2]
 
 
-def slowly(folder: Path, tunnel: Tailscale | None) -> Callable[[], dict[str, float]]:
-    """What the disk, the tunnel and the last backup say; not asked on the event loop."""
+def slowly(folder: Path) -> Callable[[], dict[str, float]]:
+    """What the disk and the last backup say; not asked on the event loop."""
 
     def ask() -> dict[str, float]:
         used = usage(folder)
@@ -120,22 +120,9 @@ def slowly(folder: Path, tunnel: Tailscale | None) -> Callable[[], dict[str, flo
         backup_s = last_backup_s(folder)
         if backup_s is not None:
             told["backup"] = float(backup_s)
-        if tunnel is not None:
-            told["tunnel"] = float(_is_up(tunnel))
         return told
 
     return ask
-
-
-def find_tunnel() -> Tailscale | None:
-    return Tailscale() if shutil.which(PROGRAM) else None
-
-
-def _is_up(tunnel: Tailscale) -> bool:
-    try:
-        return tunnel.status().is_up
-    except FeedgenError:
-        return False
 
 
 class Keeper:
@@ -159,12 +146,12 @@ class Keeper:
         self._fails = False
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            for _ in range(READS):
-                await asyncio.sleep(READ_S)
-                self.read()
-            await self.keep()
+        """Until cancelled. The first figures are there after the first reading."""
+        for i in itertools.count():
+            await asyncio.sleep(READ_S)
+            self.read()
+            if i % READS == 0:
+                await self.keep()
 
     def read(self) -> None:
         self._measure()

@@ -8,8 +8,8 @@ from feedgen.core.clock import ManualClock
 from feedgen.core.errors import StoreFull
 from feedgen.core.logs import Recent
 from feedgen.core.telemetry import BUCKETS_S
-from feedgen.host import tailscale
 from feedgen.host.figures import PAGES, Keeper, Reader, slowly
+from feedgen.host.tunnel import TAILSCALE, UP
 from feedgen.ingest.jetstream import GAPS
 from feedgen.serve.edge import requests, seconds
 from feedgen.store.backup import DONE
@@ -44,7 +44,7 @@ async def test_minutes_and_warnings_are_kept(tmp_path: Path) -> None:
     behind = iter([4.0, 9.0, None])
     try:
         async with await Figures.open(tmp_path) as store:
-            slow = slowly(tmp_path, tunnel=None)
+            slow = slowly(tmp_path)
             keeper = Keeper(store, clock, recent, lambda: None, lambda: next(behind), slow)
             for _ in range(3):
                 clock.advance(10)
@@ -59,16 +59,14 @@ async def test_minutes_and_warnings_are_kept(tmp_path: Path) -> None:
         log.removeHandler(recent)
     assert (minute.seconds, minute.peaks["behind"]) == (30, 9)
     assert minute.lasts["backup"] == 1234 and minute.lasts["data"] > 0 and minute.lasts["free"] > 0
-    assert "tunnel" not in minute.lasts
     assert (warning.level, warning.place, warning.words) == ("warning", "test", "stalled for did:*** host=example.com")
 
 
-async def test_a_tunnel_that_is_down_is_told_as_down(tmp_path: Path) -> None:
-    program = tmp_path / "tailscale"
-    program.write_text('#!/bin/sh\necho \'{"BackendState": "Stopped"}\'\n')
-    program.chmod(0o755)
-    assert slowly(tmp_path, tailscale.Tailscale(str(program)))()["tunnel"] == 0
-    assert slowly(tmp_path, tailscale.Tailscale(str(tmp_path / "missing")))()["tunnel"] == 0
+def test_what_nobody_asked_for_is_not_told_as_nothing() -> None:
+    if not UP.samples():
+        assert "tunnel" not in Reader().read(0, 1).lasts
+    UP.set(0, TAILSCALE)
+    assert Reader().read(0, 1).lasts["tunnel"] == 0
 
 
 async def test_a_disk_that_refuses_is_said_once() -> None:
