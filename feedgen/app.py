@@ -67,9 +67,13 @@ from feedgen.serve.visit import make_hosts
 from feedgen.store.figures import Figures
 from feedgen.store.moderation import Moderation
 from feedgen.store.viewers import Viewers
+from feedgen.web.allowance import Allowance
 from feedgen.web.front import Front
+from feedgen.web.playground import Playground
+from feedgen.web.posts import Posts
 from feedgen.web.site import Site
 from feedgen.web.status import Status
+from feedgen.web.who import Guests, Workshop
 
 log = logging.getLogger(__name__)
 
@@ -158,8 +162,12 @@ class App:
         self.unit = Unit(Notifier(), self.life)
         self.service = identity_of(settings)
         self.site = Site(settings, self.service, self.life.unready)
+        self.limits, self.handles = Limits(self.clock), Handles(settings.appview.url, self.clock)
+        self.workshop: Workshop | None = None  # once everything is open
+        guests = Guests(self.handles, self.limits, self.clock)
         self.site.add(Front(self.site).pages())
         self.site.add(Status(self.site, self.clock, lambda: self.figures).pages())
+        self.site.add(Playground(self.site, guests, self._workshop).pages())
         self.binds = [settings.service.bind]
         self.private_binds = [settings.service.private_bind] if settings.service.private_bind else []
         self._stopping = asyncio.Event()
@@ -339,8 +347,8 @@ class App:
 
     async def _serve(self, archive: Archive, resolver: Resolver, stack: contextlib.AsyncExitStack) -> Server:
         assert self.shelf is not None
-        handles, limits = Handles(self.settings.appview.url, self.clock), Limits(self.clock)
-        stack.push_async_callback(handles.close)
+        stack.push_async_callback(self.handles.close)
+        self._open_workshop(stack)
         parts = Parts(
             service=self.service,
             feeds=self.shelf.feeds,
@@ -349,14 +357,27 @@ class App:
             sink=self._heard,
             health=self.health,
             clock=self.clock,
-            limits=limits,
+            limits=self.limits,
             meet=self._meet,
-            also_liked=AlsoLikedRoute(self.shelf.also_liked, handles, limits),
+            also_liked=AlsoLikedRoute(self.shelf.also_liked, self.handles, self.limits),
             pages=self.site.rows(private=False),
         )
         server = Server(make_app(parts), self.binds)
         await server.start()
         return server
+
+    def _open_workshop(self, stack: contextlib.AsyncExitStack) -> None:
+        """What pages about lists are made with."""
+        assert self.shelf is not None and self.readers is not None
+        posts = Posts(self.settings.appview.url, self.settings.web.pictures, self.clock)
+        share = Allowance(self.clock)
+        stack.push_async_callback(posts.close)
+        stack.callback(share.close)
+        self.workshop = Workshop(self.shelf.preview(), share, posts, self.readers.load)
+
+    def _workshop(self) -> Workshop:
+        assert self.workshop is not None  # pages wait until we are ready
+        return self.workshop
 
     async def _meet(self, reader_did: str, arrived_s: float | None) -> None:
         assert self.readers is not None and self.repositories is not None

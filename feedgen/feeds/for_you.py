@@ -6,6 +6,7 @@ fills up what is left, so that a page is full from the first day.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -48,6 +49,22 @@ class Seeds(NamedTuple):
         return Seeds(self.posts[rows], self.times_us[rows], self.factors[rows], self.listed[rows])
 
 
+class Drawn(NamedTuple):
+    """A list, and what it was made from."""
+
+    view: View
+    query: Request
+    ranked: Ranked
+    sources: list[Source]
+    listed: Listed
+    liked: Seeds
+    follows: U32
+
+    def codes(self) -> U8:
+        """Where each listed post came from."""
+        return codes_of(self.listed, self.ranked, no_likes=self.liked.posts.size == 0)
+
+
 class ForYou(ListFeed):
     name = "for-you"
     title = "For You"
@@ -62,26 +79,40 @@ class ForYou(ListFeed):
     def make(self, ask: Ask, known: Known, cheap: bool) -> Made:
         if ask.reader_did is None:
             return self.popular_list(ask, known)
-        view, f = self.desk.library.view(), self.desk.formula(cheap, known.recipe)
         laps = self.desk.laps(cheap, known.recipe)
-        query, liked, follows = self._query(view, f, ask, known)
-        laps.lap("seeds")
+        drawn = self.draw(ask, known, self.desk.formula(cheap, known.recipe), lap=laps.lap)
+        edges_total.add(drawn.ranked.edges, laps.preset)
+        return Made(drawn.listed.posts, drawn.codes(), ask.languages)
+
+    def draw(
+        self,
+        ask: Ask,
+        known: Known,
+        f: Formula,
+        liked: Seeds | None = None,
+        lap: Callable[[str], None] = lambda stage: None,
+    ) -> Drawn:
+        """A list with all that it was made from. `liked` stands for what the reader likes, if they are made up; `lap`
+        is told when a stage is done."""
+        view = self.desk.library.view()
+        query, liked, follows = self.query(view, f, ask, known, liked)
+        lap("seeds")
         ranked = rank(view, f, query)
-        laps.lap("ranking")
-        edges_total.add(ranked.edges, laps.preset)
+        lap("ranking")
         popular = self.popular_rows(ask)
-        popular = popular[~np.isin(popular[:, R_POST], liked) & (popular[:, R_AUTHOR] != ask.person)]
+        popular = popular[~np.isin(popular[:, R_POST], liked.posts) & (popular[:, R_AUTHOR] != ask.person)]
+        sources = [Source(PERSONAL, ranked.ints), Source(POPULAR, popular)]
         listed = make_list(
             view,
-            [Source(PERSONAL, ranked.ints), Source(POPULAR, popular)],
+            sources,
             self.rules,
             seen=known.seen,
             follows=np.sort(follows),
             hidden_posts=either(known.taste.hidden_posts, known.skip),
             hidden_authors=known.taste.hidden_authors,
         )
-        laps.lap("list")
-        return Made(listed.posts, codes_of(listed, ranked, no_likes=liked.size == 0), ask.languages)
+        lap("list")
+        return Drawn(view, query, ranked, sources, listed, liked, follows)
 
     async def why(self, ask: Ask, post: int) -> Why | str:
         """Why a post would stand in the list this reader would get now, or why not. Nothing is remembered of it."""
@@ -89,18 +120,20 @@ class ForYou(ListFeed):
         f = self.desk.formula(cheap=False, recipe=known.recipe)
 
         def look(cheap: bool) -> Why | str:
-            query, _, _ = self._query(view, f, ask, known)
+            query, _, _ = self.query(view, f, ask, known)
             return explain(view, f, query, post) or absent(view, query, post)
 
         return await self.desk.pool.run(look, ask.arrived_s)
 
-    def _query(self, view: View, f: Formula, ask: Ask, known: Known) -> tuple[Request, U32, U32]:
+    def query(
+        self, view: View, f: Formula, ask: Ask, known: Known, liked: Seeds | None = None
+    ) -> tuple[Request, Seeds, U32]:
         """(what ranking is asked, all that the reader rated, whom they follow)."""
         fetched = self.desk.library.fetched(ask.reader_did) if ask.reader_did is not None else None
         follows = follows_of(view, ask.person, fetched)
-        liked = liked_by(view, ask.person, fetched)
+        liked = liked_by(view, ask.person, fetched) if liked is None else liked
         seeds = seeds_of(liked, ask.now_us, f, known.taste)
-        return self._request(ask, seeds, liked.posts, follows, known), liked.posts, follows
+        return self._request(ask, seeds, liked.posts, follows, known), liked, follows
 
     def _request(self, ask: Ask, seeds: Seeds, liked: U32, follows: U32, known: Known) -> Request:
         few = max(0.0, 1.0 - seeds.posts.size / ENOUGH_SEEDS)

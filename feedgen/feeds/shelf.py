@@ -18,6 +18,7 @@ from feedgen.core.telemetry import Counter
 from feedgen.feeds.also_liked import also_liked
 from feedgen.feeds.base import Ask, Desk, Event, Library, ListFeed, Page, parse_req_id, reader_key
 from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.preview import Preview
 from feedgen.feeds.recipes import Experiment, Recipe
 from feedgen.feeds.registry import make_feeds
 from feedgen.feeds.shown import still_there
@@ -113,6 +114,12 @@ class Shelf:
         seeds = [(self._library.uri(post), people) for post, people in found.seeds]
         told = found._asdict() | {"seeds": [{"post": post, "people": people} for post, people in seeds if post]}
         return told
+
+    def preview(self) -> Preview:
+        """Lists to look at, of the feed that is made for one reader."""
+        feed = self.feeds[ForYou.name]
+        assert isinstance(feed, ForYou)
+        return Preview(self.desk, feed)
 
     def heard(self, reader_did: str, told: Sequence[Told], now_us: int) -> bool:
         """What a reader saw, and wants more or less of, counts from the next list on. Whether there was an opinion."""

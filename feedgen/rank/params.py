@@ -436,8 +436,10 @@ def quantised(pace_us: int) -> int:
     return round(2 ** (round(math.log2(max(pace_us, US_PER_S)) * 16) / 16))
 
 
+@lru_cache(maxsize=24)
 def decay_tables(half_life_us: int) -> Decay:
-    """A half-life of 0 never decays."""
+    """A half-life of 0 never decays. Kept, because formulas with a few changed parameters share them: a megabyte
+    each."""
     coarse, fine = np.ones(DECAY_SLOTS), np.ones(256)
     if half_life_us:
         unit = (1 << DECAY_SHIFT) / half_life_us
@@ -449,7 +451,7 @@ def decay_tables(half_life_us: int) -> Decay:
     return Decay(coarse, fine)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=24)
 def _formula(p: RankParams, pace_us: int) -> Formula:
     numbers = Numbers(
         seeds=p.seeds,

@@ -15,6 +15,7 @@ from feedgen.graph.view import View
 from feedgen.ingest.events import KNOWN
 from feedgen.rank.kernel import rank, scratch_for
 from feedgen.rank.params import Formula
+from feedgen.rank.parts import F64
 from feedgen.rank.request import (
     R_AGE,
     R_AUTHOR_FACTOR,
@@ -23,9 +24,9 @@ from feedgen.rank.request import (
     R_POPULARITY,
     R_POST,
     R_RAW,
-    R_SCORE,
     R_TIME,
     R_VELOCITY,
+    Ranked,
     Request,
 )
 
@@ -38,6 +39,8 @@ class Why(NamedTuple):
     of: int  # posts that were ranked
     score: float
     terms: dict[str, float]  # in the order of the formula; their product is the score
+    average: dict[str, float]  # the geometric mean of each term over all that were ranked
+    without: dict[str, int]  # the place if a term were 1 for every post
     people: int  # who led to the post
     likes: int  # and reposts, of everybody
     age_us: int
@@ -50,24 +53,43 @@ def explain(view: View, f: Formula, q: Request, post: int) -> Why | None:
     at = np.flatnonzero(ranked.ints[:, R_POST] == post)
     if not at.size:
         return None
-    row, terms = ranked.ints[at[0]].tolist(), ranked.floats[at[0]].tolist()
+    i, row, terms = int(at[0]), ranked.ints[at[0]].tolist(), terms_of(f, ranked)
     return Why(
-        place=int(at[0]) + 1,
+        place=i + 1,
         of=len(ranked.ints),
-        score=terms[R_SCORE],
-        terms={
-            "likes of people like the reader": terms[R_RAW],
-            "how many of them": float(f.paths[row[R_PATHS]]),
-            "age of the post": terms[R_AGE],
-            "popularity": terms[R_POPULARITY],
-            "likes just now": terms[R_VELOCITY],
-            "the reader's opinion of the author": terms[R_AUTHOR_FACTOR],
-        },
+        score=float(ranked.scores[i]),
+        terms={name: float(values[i]) for name, values in terms.items()},
+        average={name: float(np.exp(np.log(values).mean())) for name, values in terms.items()},
+        without={name: _place_without(name, terms, ranked, i) for name in terms},
         people=row[R_PATHS],
         likes=row[R_COUNT],
         age_us=max(0, q.now_us - row[R_TIME]),
         seeds=_shared(view, q, post, _asked(f, ranked.people)),
     )
+
+
+def terms_of(f: Formula, ranked: Ranked) -> dict[str, F64]:
+    """Of every ranked post, by what people call them. Multiplied in this order they are the score, to the last bit."""
+    floats = ranked.floats
+    return {
+        "likes of people like the reader": floats[:, R_RAW],
+        "how many of them": f.paths[ranked.ints[:, R_PATHS]],
+        "age of the post": floats[:, R_AGE],
+        "popularity": floats[:, R_POPULARITY],
+        "likes just now": floats[:, R_VELOCITY],
+        "the reader's opinion of the author": floats[:, R_AUTHOR_FACTOR],
+    }
+
+
+def _place_without(name: str, terms: dict[str, F64], ranked: Ranked, i: int) -> int:
+    """Where a post would stand if this term did not count. Of equal ones the smaller number is first, as ever."""
+    scores = np.ones(len(ranked.ints))
+    for other, values in terms.items():
+        if other != name:
+            scores = scores * values
+    posts = ranked.ints[:, R_POST]
+    better = (scores > scores[i]) | ((scores == scores[i]) & (posts < posts[i]))
+    return int(better.sum()) + 1
 
 
 def absent(view: View, q: Request, post: int) -> str:

@@ -24,6 +24,7 @@ from feedgen.serve.documents import ServiceIdentity
 from feedgen.serve.table import Endpoint, Row
 from feedgen.serve.xrpc import XrpcError
 from feedgen.web import words
+from feedgen.web.posts import app_url
 from feedgen.web.static import Static
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -88,8 +89,10 @@ class Site:
             "source": settings.web.source,
             "privacy_policy": service.privacy_policy,
             "terms": service.terms_of_service,
+            "appview": settings.appview.url.rstrip("/"),
+            "pictures": " ".join(map(_origin, (settings.appview.url, *settings.web.pictures))),
         }
-        self._templates.filters |= words.FILTERS
+        self._templates.filters |= words.FILTERS | {"app_url": app_url}
 
     def add(self, pages: Iterable[Page]) -> None:
         self._pages += pages

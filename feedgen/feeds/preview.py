@@ -1,0 +1,262 @@
+"""Lists to look at: anybody's, as it would be served now, with any parameters, and with the reasons for it.
+
+Nothing here leaves a trace with the reader: nothing is marked as served or seen, no list is kept. All of it may be
+called in any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from feedgen.core.ids import NO_PERSON, NO_POST, POST_NSID, parse_at_uri, rkey_to_int
+from feedgen.feeds.also_liked import AlsoLiked
+from feedgen.feeds.base import Ask, Desk, Known, reader_key
+from feedgen.feeds.for_you import Drawn, ForYou, Seeds, either
+from feedgen.feeds.shown import still_there
+from feedgen.graph.access import I64
+from feedgen.graph.view import View
+from feedgen.ingest.events import NO_UNAUTHENTICATED
+from feedgen.rank.kernel import rank
+from feedgen.rank.left_out import walk
+from feedgen.rank.listing import MAX_ROWS
+from feedgen.rank.params import Formula, RankParams
+from feedgen.rank.request import R_AUTHOR, R_COUNT, R_PATHS, R_POST, R_TIME, RESULT_INTS, Request
+from feedgen.rank.seen import Taste
+from feedgen.rank.why import Why, absent, explain
+
+TASTE_POSTS: Final = 24  # that stand for a taste
+TASTES: Final = 4
+TASTE_LIKERS: Final = 400  # of each popular post, to tell tastes apart
+FEW_LIKERS: Final = 3
+ALIKE: Final = 0.15  # share of likers in common from which on two posts are one taste
+TASTES_AMONG: Final = 200  # popular posts
+CHANGED_LIKES: Final = 3  # each costs a ranking
+
+_NONE: Final = np.empty(0, np.uint32)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose list is looked at: a reader's, or that of somebody who likes a post and what goes with it. `known` has
+    what the reader saw and asked for, if whoever looks may know of that."""
+
+    reader_did: str | None = None
+    person: int | None = None
+    post: int = NO_POST
+    known: Known = field(default_factory=lambda: Known(Taste([], 0)))
+
+
+class Placed(NamedTuple):
+    """A post in a list, with what is known here of it. `context` says where it came from."""
+
+    post: int
+    uri: str
+    context: str
+    people: int  # who led to it
+    likes: int
+    time_us: int
+    members_only: bool  # its author asked to be shown to signed-in people only
+
+
+class Dropped(NamedTuple):
+    placed: Placed
+    rule: str
+    place: int
+
+
+class Changed(NamedTuple):
+    """The post's place if the reader had not liked `seed`; None: it would not be in the ranking at all."""
+
+    seed: str
+    place: int | None
+
+
+class Reasons(NamedTuple):
+    placed: Placed
+    why: Why
+    seeds: list[tuple[str, int]]  # (at-uri of what the reader likes, how many of these people like it)
+    changes: list[Changed]
+    listed: int | None  # its place in the list, after the list's own rules
+
+
+class Preview:
+    def __init__(self, desk: Desk, feed: ForYou) -> None:
+        self.desk, self._feed = desk, feed
+
+    # --- whose list; in the event loop's thread
+
+    def reader(self, did: str, private: bool, now_us: int) -> Subject:
+        """With `private`, what they saw and asked for counts as well; it must be in memory by now."""
+        state = self.desk.readers.get(reader_key(did)) if private else None
+        known = Known(Taste([], now_us)) if state is None else Known(state.taste(now_us), state.seen.all(now_us))
+        return Subject(did, self.desk.library.person(did), known=known)
+
+    def post(self, uri: str) -> int:
+        """NO_POST when it is unknown."""
+        parsed = parse_at_uri(uri)
+        author = self.desk.library.person(parsed.did) if parsed and parsed.collection == POST_NSID else None
+        if parsed is None or author is None:
+            return NO_POST
+        return int(self.desk.library.view().find_posts([author], [rkey_to_int(parsed.rkey)])[0])
+
+    def is_known(self, uri: str) -> bool:
+        return self.post(uri) != NO_POST
+
+    # --- what is asked; in any thread
+
+    def listing(self, subject: Subject, params: RankParams, limit: int, now_us: int) -> list[Placed]:
+        """The first posts of the list."""
+        drawn = self._draw(subject, params, now_us)
+        view, rows = drawn.view, self._rows(drawn)
+        posts, codes = drawn.listed.posts, drawn.codes()
+        placed = list[Placed]()
+        for i in np.flatnonzero(still_there(view, posts, logged_out=False, adult=self._feed.rules.adult)).tolist():
+            one = self._placed(view, rows[i], self._feed.context(int(codes[i])) or "")
+            if one is not None:
+                placed.append(one)
+                if len(placed) == limit:
+                    break
+        return placed
+
+    def likes(self, subject: Subject, now_us: int) -> int:
+        """How many likes of theirs are known."""
+        view, f = self.desk.library.view(), self.desk.formula(cheap=True)
+        _, liked, _ = self._feed.query(view, f, self._ask(subject, now_us), subject.known, self._liked(subject, now_us))
+        return int(liked.posts.size)
+
+    def why(self, subject: Subject, params: RankParams, post: int, now_us: int) -> Reasons | str:
+        """Everything that is known of a post's place; or in words why it has none."""
+        view, f = self.desk.library.view(), params.formula(self.desk.pace.pace_us)
+        ask, known, liked = self._ask(subject, now_us), subject.known, self._liked(subject, now_us)
+        query, _, _ = self._feed.query(view, f, ask, known, liked)
+        why = explain(view, f, query, post)
+        if why is None:
+            return absent(view, query, post)
+        facts = view.post(post)
+        uri = self.desk.library.uri(post)
+        if facts is None or uri is None:
+            return "the post is gone"
+        placed = Placed(post, uri, "", why.people, why.likes, facts.time_us, self._members_only(view, facts.author))
+        seeds = [(name, people) for seed, people in why.seeds if (name := self.desk.library.uri(seed))]
+        listed = np.flatnonzero(self._draw(subject, params, now_us).listed.posts == post)
+        changes = self._without_likes(view, f, query, post, [seed for seed, _ in why.seeds[:CHANGED_LIKES]])
+        return Reasons(placed, why, seeds, changes, int(listed[0]) + 1 if listed.size else None)
+
+    def left_out(self, subject: Subject, params: RankParams, size: int, now_us: int) -> tuple[int, list[Dropped]]:
+        """(how many stand in the list, what would stand among them but for a rule)."""
+        view, f = self.desk.library.view(), params.formula(self.desk.pace.pace_us)
+        ask, known = self._ask(subject, now_us), subject.known
+        query, liked, follows = self._feed.query(view, f, ask, known, self._liked(subject, now_us))
+        # Ranked without a rule, so that each can say what it drops.
+        ranked = rank(view, f, query._replace(reader=NO_PERSON, excluded=_NONE, require=0, forbid=0, early=False))
+        ints = np.concatenate([ranked.ints, self._feed.popular_rows(ask)])[:MAX_ROWS]
+        walked = walk(
+            view,
+            ints,
+            self._feed.rules,
+            size,
+            reader=query.reader,
+            liked=liked.posts,
+            seen=known.seen,
+            follows=follows,
+            hidden_posts=either(known.taste.hidden_posts, known.skip),
+            hidden_authors=known.taste.hidden_authors,
+        )
+        dropped = [
+            Dropped(placed, one.rule, one.place)
+            for one in walked.dropped
+            if (placed := self._placed(view, ints[one.row], "")) is not None
+        ]
+        return len(walked.kept), dropped
+
+    def popular(self, limit: int) -> list[Placed]:
+        """What everybody may see of what is liked just now."""
+        view = self.desk.library.view()
+        rows = self.desk.popular_rows((), video=False)[: 4 * limit]
+        allowed = still_there(view, rows[:, R_POST].astype(np.uint32), logged_out=True)
+        placed = (self._placed(view, row, "popular") for row, may in zip(rows, allowed, strict=True) if may)
+        return list(islice((one for one in placed if one is not None), limit))
+
+    def tastes(self) -> list[Placed]:
+        """Popular posts that different people like: each stands for a taste."""
+        view = self.desk.library.view()
+        found, crowds = list[Placed](), list[set[int]]()
+        for one in self.popular(TASTES_AMONG):
+            likers = set(view.likers_of(one.post, TASTE_LIKERS)[0].tolist())
+            if len(likers) >= FEW_LIKERS and all(_alike(likers, crowd) < ALIKE for crowd in crowds):
+                found.append(one)
+                crowds.append(likers)
+                if len(found) == TASTES:
+                    break
+        return found
+
+    # --- how
+
+    def _ask(self, subject: Subject, now_us: int) -> Ask:
+        # A taste is nobody's: with a name, so that a personal list is made.
+        return Ask(subject.reader_did or "did:taste:nobody", subject.person, 1, None, (), now_us)
+
+    def _liked(self, subject: Subject, now_us: int) -> Seeds | None:
+        if subject.post == NO_POST:
+            return None
+        also = AlsoLiked(self.desk, subject.post).make(self._ask(subject, now_us), subject.known, cheap=True)
+        posts = np.concatenate([np.array([subject.post], np.uint32), also.posts[: TASTE_POSTS - 1]])
+        n = posts.size
+        return Seeds(posts, np.full(n, now_us, np.int64), np.ones(n), np.zeros(n, np.uint8))
+
+    def _draw(self, subject: Subject, params: RankParams, now_us: int) -> Drawn:
+        f = params.formula(self.desk.pace.pace_us)
+        return self._feed.draw(self._ask(subject, now_us), subject.known, f, self._liked(subject, now_us))
+
+    def _rows(self, drawn: Drawn) -> I64:
+        """Of each listed post, from its source."""
+        rows = np.empty((drawn.listed.posts.size, RESULT_INTS), np.int64)
+        for source in drawn.sources:
+            of_kind = drawn.listed.kinds == source.kind
+            rows[of_kind] = source.ints[drawn.listed.rows[of_kind]]
+        return rows
+
+    def _placed(self, view: View, row: I64, context: str) -> Placed | None:
+        uri = self.desk.library.uri(int(row[R_POST]))
+        if uri is None:
+            return None
+        members_only = self._members_only(view, int(row[R_AUTHOR]))
+        return Placed(
+            int(row[R_POST]), uri, context, int(row[R_PATHS]), int(row[R_COUNT]), int(row[R_TIME]), members_only
+        )
+
+    def _members_only(self, view: View, author: int) -> bool:
+        flags = view.arrays.person_flags
+        return bool(author < flags.size and flags[author] & NO_UNAUTHENTICATED)
+
+    def _without_likes(self, view: View, f: Formula, query: Request, post: int, seeds: Sequence[int]) -> list[Changed]:
+        """The place if the reader had not liked one of these."""
+        changes = []
+        for seed in seeds:
+            ranked = rank(view, f, without_seed(query, seed))
+            at = np.flatnonzero(ranked.ints[:, R_POST] == post)
+            name = self.desk.library.uri(seed)
+            if name is not None:
+                changes.append(Changed(name, int(at[0]) + 1 if at.size else None))
+        return changes
+
+
+def without_seed(query: Request, seed: int) -> Request:
+    """The same question, if that had not been liked."""
+    rest = query.seeds != seed
+    return query._replace(
+        seeds=query.seeds[rest],
+        seed_times=query.seed_times[rest],
+        seed_factors=query.seed_factors[rest],
+        seed_listed=query.seed_listed[rest],
+    )
+
+
+def _alike(one: set[int], other: set[int]) -> float:
+    """The share that two crowds have in common."""
+    return len(one & other) / max(len(one | other), 1)
