@@ -35,6 +35,7 @@ from feedgen.feeds.shelf import Shelf
 from feedgen.graph.archive import Archive
 from feedgen.graph.days import Days
 from feedgen.host import figures, measures
+from feedgen.host.fallback import Pusher
 from feedgen.host.life import Life
 from feedgen.host.reload import take_over
 from feedgen.host.systemd import Notifier, Unit, public_and_private, sockets_given
@@ -210,6 +211,8 @@ class App:
             stack.callback(self.life.stop)  # before the parts that it feels go
             if self.settings.tunnel.kind == TAILSCALE:
                 tasks["tunnel"] = TunnelWatch(Tailscale(), self.settings.tunnel.vps).run()
+            if self.settings.fallback.url or self.settings.fallback.dir:
+                tasks["fallback"] = Pusher(self.settings, lambda: server.addresses[0]).run()
             forgetting = self._forget_readers(archive, viewers, resolver)
             stack.push_async_callback(forgetting.finish)  # before the others write a last time
             tasks["forgetting"] = forgetting.run()

@@ -242,6 +242,34 @@ def fallback(config: Path | None, set_: tuple[str, ...], folder: Path, url: str)
 
 
 @cli.command()
+@debug_option
+@click.option(
+    "--bind", required=True, metavar="ADDRESS:PORT", help="The VPS's address in the tunnel, or tailscale:PORT."
+)
+@click.option("--allow", required=True, multiple=True, metavar="ADDRESS", help="The PC's address in the tunnel.")
+@click.option(
+    "--fallback",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Also keep there what the PC sends for the time when it is off.",
+)
+@click.pass_context
+def egress(ctx: click.Context, bind: str, allow: tuple[str, ...], folder: Path | None) -> None:
+    """On the VPS: connect to strangers' hosts in the PC's place.
+
+    A forward proxy for HTTPS to public addresses, for [identity] proxy_url, so that hosts which readers choose see the
+    VPS and never the home. It listens on an address of the tunnel alone and answers nobody but --allow. `feedgen vps`
+    packs the same into one file that needs nothing but Python.
+    """
+    from feedgen.core import logs
+
+    logs.setup("info", "auto")
+    resolved, tailscale = imported("feedgen.host.tunnel:resolved"), imported("feedgen.host.tailscale:Tailscale")
+    ctx.exit(imported("feedgen.serve.egress:run")(resolved(bind, tailscale()), allow, folder))
+
+
+@cli.command()
 def metrics() -> None:
     """Print the table of all metrics, in Markdown.
 

@@ -95,6 +95,20 @@ class Tunnel(Section, frozen=True, kw_only=True):
     ] = ""
 
 
+class Fallback(Section, frozen=True, kw_only=True):
+    """What the VPS answers while this machine is off: the running process hands it a fresh popular page."""
+
+    url: Annotated[
+        str,
+        Key(
+            "`feedgen egress` on the VPS, at its address in the tunnel, like `http://100.64.0.2:8118`. Empty: none.",
+            check=or_nothing(check_http_url),
+        ),
+    ] = ""
+    dir: Annotated[str, Key("A folder that the files are written to, for a copy of your own. Empty: none.")] = ""
+    every_s: Annotated[int, Key("How often.", unit="s", low=10, high=86_400)] = 300
+
+
 class Store(Section, frozen=True, kw_only=True):
     """What is kept, and for how long."""
 
@@ -643,6 +657,7 @@ class Log(Section, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service: Service = Service()
     tunnel: Tunnel = Tunnel()
+    fallback: Fallback = Fallback()
     store: Store = Store()
     jetstream: Jetstream = Jetstream()
     identity: Identity = Identity()

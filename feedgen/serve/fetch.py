@@ -1,20 +1,18 @@
 """Getting DID documents: from the directory that we chose, and, if at all, from hosts that a stranger chose.
 
-No redirects, bounded bodies, bounded time. For a stranger's host the name is looked up here, every address must be
-public, and the connection goes to the very address that was checked: a name that points elsewhere a moment later
-changes nothing.
+No redirects, bounded bodies, bounded time; strangers' hosts only at addresses that were checked (addresses.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 import httpx
 
 from feedgen.core.errors import UpstreamError
+from feedgen.serve.addresses import Lookup, RefusedHost, checked_address, in_url, look_up
 from feedgen.serve.did_document import MAX_DOCUMENT_BYTES, BadDocument
 from feedgen.serve.hosts import did_web_host, is_public_address
 
@@ -25,10 +23,6 @@ USER_AGENT: Final = "feedgen"
 
 class UnknownDid(Exception):
     """Whoever should know says that there is no such account."""
-
-
-class RefusedHost(Exception):
-    """We don't ask this host, whoever sends us there."""
 
 
 class Fetcher(Protocol):
@@ -66,18 +60,6 @@ class ProxiedWebFetcher:
         await self._client.aclose()
 
 
-Lookup = Callable[[str], Awaitable[list[str]]]
-
-
-async def look_up(host: str) -> list[str]:
-    """All addresses of a name."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, 443, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise UpstreamError(f"can't look up a stranger's host: {error}") from None
-    return [str(entry[4][0]) for entry in found]
-
-
 class DirectWebFetcher:
     """did:web, from here. `look_up`, `is_public`, `scheme` and `port` differ only in tests."""
 
@@ -94,25 +76,13 @@ class DirectWebFetcher:
 
     async def fetch(self, did: str) -> bytes:
         host = _host(did)
-        address = await checked_address(host, self._look_up, self._is_public)
+        address = in_url(await checked_address(host, self._look_up, self._is_public))
         url = f"{self._scheme}://{address}:{self._port}/.well-known/did.json"
         # The certificate is checked against the name, the connection goes to the address.
         return await _get(self._client, url, {"host": host}, {"sni_hostname": host})
 
     async def close(self) -> None:
         await self._client.aclose()
-
-
-async def checked_address(host: str, look_up: Lookup, is_public: Callable[[str], bool]) -> str:
-    """Where a name leads, as it is written in a URL. One private address among public ones is a trap, too."""
-    try:
-        async with asyncio.timeout(FETCH_TIMEOUT_S):
-            addresses = await look_up(host)
-    except TimeoutError:
-        raise UpstreamError("looking up a stranger's host took too long") from None
-    if not addresses or not all(is_public(address) for address in addresses):
-        raise RefusedHost("the name leads to an address that is not public")
-    return f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
 
 
 def _host(did: str) -> str:

@@ -19,9 +19,10 @@ from feedgen.core.errors import StoreError, UpstreamError
 from feedgen.core.ids import US_PER_S
 from feedgen.core.settings import Identity
 from feedgen.core.telemetry import Counter, Gauge
+from feedgen.serve.addresses import RefusedHost
 from feedgen.serve.auth import TokenError, Unverifiable
 from feedgen.serve.did_document import BadDocument, parse_document
-from feedgen.serve.fetch import DirectWebFetcher, Fetcher, PlcFetcher, ProxiedWebFetcher, RefusedHost, UnknownDid
+from feedgen.serve.fetch import DirectWebFetcher, Fetcher, PlcFetcher, ProxiedWebFetcher, UnknownDid
 from feedgen.serve.keys import SigningKey, parse_key
 from feedgen.serve.limits import Rate, RateLimit
 from feedgen.store.viewers import Account

@@ -35,8 +35,8 @@ from feedgen.core.ids import (
 from feedgen.core.telemetry import Counter, Gauge
 from feedgen.feeds.base import Fetched, Library, reader_key
 from feedgen.ingest.events import time_to_us
+from feedgen.serve.addresses import RefusedHost
 from feedgen.serve.auth import TokenError, Unverifiable
-from feedgen.serve.fetch import RefusedHost
 from feedgen.serve.limits import Rate, RateLimit
 from feedgen.serve.visit import Hosts, Visit
 from feedgen.store.viewers import Account

@@ -19,7 +19,8 @@ import httpx
 
 from feedgen.core.errors import UpstreamError
 from feedgen.core.settings import Identity
-from feedgen.serve.fetch import USER_AGENT, Lookup, RefusedHost, checked_address, look_up
+from feedgen.serve.addresses import Lookup, RefusedHost, checked_address, in_url, look_up
+from feedgen.serve.fetch import USER_AGENT
 from feedgen.serve.hosts import is_public_address, public_origin
 
 ASK_TIMEOUT_S: Final = 5.0
@@ -72,7 +73,7 @@ class DirectHosts:
     @asynccontextmanager
     async def visit(self, origin: str) -> AsyncIterator[Visit]:
         host = _public_host(origin)
-        address = await checked_address(host, self._look_up, self._is_public)
+        address = in_url(await checked_address(host, self._look_up, self._is_public))
         async with _client(None) as client:
             yield Visit(client, f"{self._scheme}://{address}:{self._port}", host)
 

@@ -94,6 +94,7 @@ CALM = {
     'feedgen_tunnel_up{kind="tailscale"}': "1x240",
     'feedgen_tunnel_vps{way="relayed"}': "0x240",
     'feedgen_tunnel_key_expiry_timestamp_seconds{kind="tailscale"}': "0x240",
+    "feedgen_fallback_handed_timestamp_seconds": "0+60x240",
     'process_start_time_seconds{job="feedgen"}': "5x240",
     'process_open_fds{job="feedgen"}': "50x240",
     'process_max_fds{job="feedgen"}': "1024x240",
@@ -116,6 +117,7 @@ PLANTED: dict[str, dict[str, str]] = {
     "FeedgenFilesLow": {'process_open_fds{job="feedgen"}': "1000x240"},
     "FeedgenTunnelDown": {'feedgen_tunnel_up{kind="tailscale"}': "0x240"},
     "FeedgenTunnelRelayed": {'feedgen_tunnel_vps{way="relayed"}': "1x240"},
+    "FeedgenFallbackOld": {"feedgen_fallback_handed_timestamp_seconds": "60x240"},
     "FeedgenTunnelKeyEnds": {'feedgen_tunnel_key_expiry_timestamp_seconds{kind="tailscale"}': "86400x240"},
 }
 
@@ -204,7 +206,14 @@ def test_a_real_prometheus_reads_the_process_the_rules_and_what_the_dashboard_as
         answers = {panel: ask(client, expr) for panel, expr in expressions().items()}
         empty = {panel for panel, rows in answers.items() if not rows}
         # Nothing of this kind has happened to this process, or it has no such tunnel.
-        may_be_empty = ("Turned away", "Pages with something else", "Lists that came", "The way to", "Days until")
+        may_be_empty = (
+            "Turned away",
+            "Pages with something else",
+            "Lists that came",
+            "The way to",
+            "Days until",
+            "Age of the VPS",
+        )
         may_be_empty += ("Gaps and", "Likes and reposts recorded B", "Events B", "Look-ups", "Connections B")
         assert [panel for panel in sorted(empty) if not panel.startswith(may_be_empty)] == []
 

@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from feedgen.core.clock import ManualClock
 from feedgen.core.errors import StoreError
 from feedgen.core.settings import Identity
-from feedgen.serve import fetch, identity
+from feedgen.serve import addresses, fetch, identity
 from feedgen.serve.auth import SKELETON_METHODS, TokenError, Unverifiable
 from feedgen.serve.fetch import DirectWebFetcher, Fetcher, PlcFetcher, ProxiedWebFetcher
 from feedgen.serve.identity import FRESH_S, AccountStore, Resolver, make_resolver
@@ -432,7 +432,7 @@ async def test_a_name_that_changes_its_mind_changes_nothing() -> None:
 
 async def test_a_name_that_does_not_exist() -> None:
     with pytest.raises(Exception, match="look up"):
-        await fetch.look_up("nothing.invalid")
+        await addresses.look_up("nothing.invalid")
 
 
 async def test_redirects_of_did_web_hosts_are_not_followed() -> None:

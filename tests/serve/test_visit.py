@@ -10,7 +10,7 @@ import pytest
 from feedgen.core.errors import UpstreamError
 from feedgen.core.settings import Identity
 from feedgen.serve import visit as visit_module
-from feedgen.serve.fetch import RefusedHost
+from feedgen.serve.addresses import RefusedHost
 from feedgen.serve.server import Server
 from feedgen.serve.visit import DirectHosts, ProxiedHosts, TrustedHosts, Visit, make_hosts
 from tests.serve.test_identity import Directory, answering
