@@ -41,6 +41,7 @@ def _measure(service: Service, name: str, pages: int, people: int) -> Iterable[F
     """Everybody asks once, so that each page is a reader's first: looked up, ranked, answered."""
     try:
         service.first_personal_page()
+        service.wait_until_whole()
         if name == "idle":
             service.wait_until_counted()
         times_ms, events, start = [], service.events(), time.perf_counter()

@@ -15,7 +15,7 @@ def test_points_stand_in_order_of_ratings() -> None:
 def test_a_drawing_is_an_image_that_says_its_values() -> None:
     image = draw_growth.drawing([report(5e7, 4.25), report(1e7, 2.0)])
     texts = [node.text for node in ElementTree.fromstring(image).iter("{http://www.w3.org/2000/svg}text")]
-    assert "4.25" in texts and "50M" in texts and "CPU of that, s" not in texts
+    assert "4.25" in texts and "50M" in texts and "on disk, bytes a rating" not in texts
 
 
 def test_the_drawing_in_the_documentation_is_one() -> None:
