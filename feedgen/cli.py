@@ -270,6 +270,24 @@ def egress(ctx: click.Context, bind: str, allow: tuple[str, ...], folder: Path |
 
 
 @cli.command()
+@settings_options
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--home", default="", metavar="ADDRESS", help="This machine in the tunnel.  [default: asks Tailscale]")
+@click.option("--vps", "there", default="", metavar="ADDRESS", help="The VPS in the tunnel.  [default: [tunnel] vps]")
+@click.option("--url", default="", metavar="URL", help="Where the service answers.  [default: [service] bind]")
+def vps(config: Path | None, set_: tuple[str, ...], folder: Path, home: str, there: str, url: str) -> None:
+    """Write into FOLDER all that the VPS needs.
+
+    The Caddyfile with its values, the fallback as it is now, feedgen-egress (one file that needs nothing but Python),
+    its unit, and a short script that puts them in place or takes them away again. Prints what to do with them.
+    """
+    settings = read(config, set_).get()
+    ends = imported("feedgen.host.vps:find_ends")(settings, home, there)
+    write = imported("feedgen.host.vps:write_folder")
+    click.echo(write(settings, folder, ends, url or f"http://{settings.service.bind}"), nl=False)
+
+
+@cli.command()
 def metrics() -> None:
     """Print the table of all metrics, in Markdown.
 
