@@ -219,7 +219,7 @@ def _error(done: subprocess.CompletedProcess[str], words: str, hint: str) -> Tai
     """What the program said, in words that help."""
     said = (done.stderr.strip() or done.stdout.strip()).splitlines()
     all_said = " ".join(said).lower()
-    if "failed to connect to local tailscaled" in all_said or "is tailscaled running" in all_said:
+    if any(words in all_said for words in ("connect to local tailscale", "is tailscaled running")):
         if "permission denied" not in all_said:
             return TailscaleError("Tailscale's service is not running.", _START)
         return TailscaleError("This user may not ask Tailscale.", "Type: sudo tailscale set --operator=$USER")
@@ -229,7 +229,7 @@ def _error(done: subprocess.CompletedProcess[str], words: str, hint: str) -> Tai
         return TailscaleError("Tailscale is logged out.", f"{_UP}, and open the address that it shows.")
     if "tailscale is stopped" in all_said or "no current tailscale ips" in all_said:
         return TailscaleError("Tailscale is stopped.", _UP)
-    if "no such host" in all_said or "lookup" in all_said or "no matching peer" in all_said:
+    if any(words in all_said for words in ("no such host", "lookup", "no matching peer", "peer not found")):
         return TailscaleError("No machine of this name is in the tailnet.", "Look at: tailscale status")
     # Only the last line: keys of this machine may stand elsewhere, and never belong in a log.
     last = re.sub(r"\b(tskey|nodekey|mkey)[-:]\S+", "***", said[-1])[:MAX_WORDS_CHARS] if said else ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -24,6 +26,8 @@ import pytest
 from click.testing import CliRunner
 
 from feedgen import cli
+from feedgen.app import build
+from feedgen.core.settings import Settings, Web
 from feedgen.simnet.process import SimnetProcess
 from tests.host import http3
 from tests.host.as_systemd import Activated, public_socket
@@ -203,6 +207,20 @@ def test_only_public_routes_and_headers_that_tell_nothing(program: str, tmp_path
             assert not {"server", "via"} & set(answer.headers)
         answer = client.get("/xrpc/../metrics")
         assert answer.status_code == 404
+
+
+def test_every_public_route_is_let_through_and_no_private_one() -> None:
+    allowed = re.findall(r"^\t\tpath (.+)$", CADDYFILE.read_text().partition("handle @public")[0], re.MULTILINE)
+    patterns = " ".join(allowed).split()
+
+    def passes(path: str) -> bool:
+        return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+
+    site = build(Settings(web=Web(public=True))).site
+    public = {row.path for row in site.rows(private=False)} | {SKELETON, DESCRIBE, INTERACTIONS, DID, "/also-liked"}
+    assert {path for path in public if not passes(path)} == set()
+    private = {row.path for row in site.rows(private=True)} - public | {"/metrics", "/livez", "/why", "/xrpc/_health"}
+    assert {path for path in private if passes(path)} == set()
 
 
 async def test_http_1_2_and_3_with_a_certificate_and_compressed(program: str, tmp_path: Path, upstream: str) -> None:
