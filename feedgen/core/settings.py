@@ -347,6 +347,35 @@ class Rank(Section, frozen=True, kw_only=True):
             high=1,
         ),
     ] = None
+    head: Annotated[
+        int | None,
+        Key(
+            "How many of the best co-likers vouch for posts; `tail` and `tail_base` bound what all others add. "
+            "Lower: many accounts that agree a little with the reader move the list less.",
+            unit="people",
+            low=1,
+            high=20000,
+        ),
+    ] = None
+    tail: Annotated[
+        float | None,
+        Key(
+            "All co-likers beyond the head together add less than this many times what the head gives a post, and so "
+            "many times the mean weight of the head as `tail_base` says. Lower: the head decides alone.",
+            unit="x head",
+            low=0,
+            high=100,
+        ),
+    ] = None
+    tail_base: Annotated[
+        float | None,
+        Key(
+            "See `tail`, which it adds to. Lower: what none of the head likes comes later.",
+            unit="x mean of head",
+            low=0,
+            high=100,
+        ),
+    ] = None
     coliker_likes: Annotated[
         int | None,
         Key(

@@ -94,12 +94,14 @@ LAST: Final = 5  # 1 + the seed that was counted last: a person counts once per 
 PERSON_COLUMNS: Final = 6
 
 # Columns of a candidate's row.
-RAW: Final = 0
-PATHS: Final = 1
-VIA: Final = 2  # 1 + the co-liker that was counted last: a person counts once per post
-BEST_PATH: Final = 3  # the largest share that one co-liker brought
-BEST_VIA: Final = 4  # 1 + which co-liker that was
-CANDIDATE_COLUMNS: Final = 5
+RAW: Final = 0  # of the head, the co-likers with the most weight
+REST: Final = 1  # of all others
+PATHS: Final = 2  # how many led here
+REST_PATHS: Final = 3  # and how many of them are not of the head
+VIA: Final = 4  # 1 + the co-liker that was counted last: a person counts once per post
+BEST_PATH: Final = 5  # the largest share that one co-liker brought
+BEST_VIA: Final = 6  # 1 + which co-liker that was
+CANDIDATE_COLUMNS: Final = 7
 
 
 class Scratch(NamedTuple):
@@ -299,6 +301,7 @@ def ask_person(
     """Give a co-liker's weight to what they liked, newest first. Returns (posts known, edges visited)."""
     slots, keys, rows, coarse, fine = t.slots, t.keys, t.rows, like.coarse, like.fine
     since_us, mark = ask.now_us - n.window_us, np.float64(ask.via + 1)
+    side, of_rest = (RAW, 0.0) if ask.via < n.head else (REST, 1.0)
     d, visited = last_row(a, ask.now_us), 0
     while d >= 0 and visited < ask.limit and (a.day_numbers[d] + 1) * US_PER_DAY > since_us:
         found = copy_likes(a, d, ask.person, ask.limit - visited, values, ticks)
@@ -325,9 +328,10 @@ def ask_person(
             age = max(ask.now_us - at_us, 0) >> DECAY_SHIFT
             part = ask.weight * (coarse[min(age >> 8, DECAY_SLOTS - 1)] * fine[age & 255])
             rows[row, VIA] = mark
-            rows[row, RAW] += part
+            rows[row, side] += part
             if ask.weight > 0.0:
                 rows[row, PATHS] += 1.0
+                rows[row, REST_PATHS] += of_rest
                 if part > rows[row, BEST_PATH]:
                     rows[row, BEST_PATH], rows[row, BEST_VIA] = part, mark
         d -= 1
@@ -421,12 +425,36 @@ def find_posts(a: Arrays, f: Formula, q: Request, s: Scratch, chosen: int, visit
 
 
 @inline
-def choose_posts(f: Formula, s: Scratch, posts: int, limit: int, finalists: I32) -> int:
+def head_weight(n: Numbers, s: Scratch, chosen: int) -> float:
+    """The mean weight of the head: the measure of what all others may add to a post that the head knows nothing of."""
+    total, count = 0.0, min(chosen, n.head)
+    for i in range(count):
+        total += max(s.weights[s.chosen[i]], 0.0)
+    return total / max(count, 1)
+
+
+@inline
+def bounded(n: Numbers, row: F64, of_head: float) -> tuple[float, int]:
+    """raw and n of a post. However many agree a little with the reader, together they add less than `most`."""
+    raw, rest, paths = row[RAW], row[REST], wide(row[PATHS])
+    if rest <= 0.0:
+        return raw + rest, paths
+    most = n.tail * max(raw, 0.0) + n.tail_base * of_head
+    counted = most / (rest + most)
+    of_rest = wide(row[REST_PATHS])
+    return raw + rest * counted, max(paths - of_rest + wide(of_rest * counted), 1)
+
+
+@inline
+def choose_posts(f: Formula, s: Scratch, posts: int, limit: int, finalists: I32, of_head: float) -> int:
     """The posts with the best raw x n^c. Returns how many."""
     t, pre, powers = s.posts, s.pre, f.paths
     for k in range(posts):
-        paths = t.rows[k, PATHS]
-        pre[k] = t.rows[k, RAW] * powers[wide(paths)] if paths > 0.0 else 0.0
+        if t.rows[k, PATHS] > 0.0:
+            raw, paths = bounded(f.n, t.rows[k], of_head)
+            pre[k] = raw * powers[paths]
+        else:
+            pre[k] = 0.0
     return best_rows(t.keys, pre, posts, limit, finalists)
 
 
@@ -440,7 +468,7 @@ def describe(a: Arrays, d: int, post: int, row: I64) -> None:
 
 @inline
 def score_finalists(
-    a: Arrays, f: Formula, q: Request, s: Scratch, finalists: I32, visited: int, ints: I64, floats: F64
+    a: Arrays, f: Formula, q: Request, s: Scratch, finalists: I32, visited: int, ints: I64, floats: F64, of_head: float
 ) -> tuple[int, int]:
     """Scores in full those that may be listed, in the order of `finalists`. Returns (rows written, edges visited)."""
     n, powers, of_age_table, of_velocity_table, t = f.n, f.paths, f.age, f.velocity, s.posts
@@ -467,7 +495,7 @@ def score_finalists(
             v, edges = velocity(a, of_velocity_table, newest, max(d, oldest), post, now_us, limit, values, ticks)
             visited += edges
             of_velocity = power(v + 0.001, n.g)  # nothing new at all is little, not nothing
-        raw, paths = t.rows[row, RAW], wide(t.rows[row, PATHS])
+        raw, paths = bounded(n, t.rows[row], of_head)
         of_age = decay(of_age_table, now_us - result[R_TIME])
         of_popularity = 1.0 / power(np.float64(max(result[R_COUNT], 1)), n.d)
         terms[R_SCORE] = raw * powers[paths] * of_age * of_popularity * of_velocity * of_author
@@ -492,10 +520,11 @@ def rank_posts(a: Arrays, f: Formula, q: Request, s: Scratch, ints: I64, floats:
     `done` with the work: edges, co-likers, posts, finalists. Returns the number of rows.
     """
     chosen, visited = find_people(a, f, q, s)
+    of_head = head_weight(f.n, s, chosen)
     posts, visited = find_posts(a, f, q, s, chosen, visited)
     finalists = np.empty(posts, np.int32)
-    finals = choose_posts(f, s, posts, min(f.n.finalists, ints.shape[0]), finalists)
-    kept, visited = score_finalists(a, f, q, s, finalists[:finals], visited, ints, floats)
+    finals = choose_posts(f, s, posts, min(f.n.finalists, ints.shape[0]), finalists, of_head)
+    kept, visited = score_finalists(a, f, q, s, finalists[:finals], visited, ints, floats, of_head)
     name_paths(s, ints, kept)
     keys, scores = np.empty(kept, np.uint32), np.empty(kept)
     for i in range(kept):

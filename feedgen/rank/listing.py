@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from feedgen.core.ids import NO_POST
@@ -44,6 +45,7 @@ MAX_WAITING: Final = 64  # posts put off because their author came just before
 PERSONAL: Final = 0
 POPULAR: Final = 1
 
+BOOL = NDArray[np.bool_]
 _NONE: Final = np.empty(0, np.uint32)
 
 
@@ -144,47 +146,100 @@ def _next_waiting(ints: I64, waiting: I64, held: int, last: int) -> int:
     return -1
 
 
+class _Counts(NamedTuple):
+    """How often posts, authors and what posts are about were listed, and the room for them."""
+
+    keys: I64
+    counts: I32
+
+
+@inline
+def _room(c: _Counts, rule: _Rules, row: I64, take: int) -> bool:
+    """Whether the list has room for one more by that author and about that; `take` 1 counts it as listed."""
+    post, about = row[R_POST], row[R_ABOUT]
+    of_post, of_author = _count_of(c.keys, 0, post), _count_of(c.keys, 1, row[R_AUTHOR])
+    of_about = _count_of(c.keys, 2, post if about == NO_POST else about)
+    counts = c.counts
+    if counts[of_post] > 0 or counts[of_author] >= rule.author_max or counts[of_about] >= rule.about_max:
+        return False
+    counts[of_post] += take
+    counts[of_author] += take
+    counts[of_about] += take
+    return True
+
+
+@inline
+def _last_gap(ints: I64, out: I64, kept: int, start: int, end: int, author: int) -> int:
+    """The last place from `start` to `end` where a post by this author stands beside none of theirs; -1: none."""
+    for at in range(end, start - 1, -1):
+        after = at < kept and ints[out[at], R_AUTHOR] == author
+        before = at > 0 and ints[out[at - 1], R_AUTHOR] == author
+        if not before and not after:
+            return at
+    return -1
+
+
+@inline
+def _fit_in(
+    ints: I64, rule: _Rules, c: _Counts, waiting: I64, waits_unseen: BOOL, held: int, out: I64, kept: int, border: int
+) -> int:
+    """Posts that wait although all are told are by the last author: each goes in as late as it may stand, and nothing
+    seen before the `border` where the seen ones begin. Returns how many are listed then."""
+    for w in range(held):
+        if kept == out.size:
+            break
+        row, unseen = waiting[w], waits_unseen[w]
+        start, end = (0, border) if unseen else (border, kept)
+        at = _last_gap(ints, out, kept, start, end, ints[row, R_AUTHOR])
+        if at < 0 or not _room(c, rule, ints[row], 1):
+            continue
+        for k in range(kept, at, -1):
+            out[k] = out[k - 1]
+        out[at] = row
+        kept += 1
+        border += wide(unseen)
+    return kept
+
+
 @njit
-def _choose(ints: I64, order: I64, rule: _Rules, out: I64) -> int:
-    """Walks the candidates in order and takes what the rules allow, until `out` is full. Returns how many rows it
-    took."""
+def _choose(ints: I64, order: I64, unseen: int, rule: _Rules, out: I64) -> int:
+    """Walks the candidates in order, of which the first `unseen` are that, and takes what the rules allow, until `out`
+    is full. Returns how many rows it took."""
     slots = 64
     while slots < 6 * order.size:
         slots *= 2
-    keys, counts = np.full(slots, -1, np.int64), np.zeros(slots, np.int32)
-    waiting = np.empty(MAX_WAITING, np.int64)
-    kept, held, i, last = 0, 0, 0, -1
+    c = _Counts(np.full(slots, -1, np.int64), np.zeros(slots, np.int32))
+    waiting, waits_unseen = np.empty(MAX_WAITING, np.int64), np.empty(MAX_WAITING, np.bool_)
+    kept, held, i, last, first_seen = 0, 0, 0, -1, -1
     while kept < out.size:
         w = _next_waiting(ints, waiting, held, last)
         if w >= 0:
-            row = waiting[w]
+            row, is_unseen = waiting[w], waits_unseen[w]
             for k in range(w, held - 1):
-                waiting[k] = waiting[k + 1]
+                waiting[k], waits_unseen[k] = waiting[k + 1], waits_unseen[k + 1]
             held -= 1
         elif i < order.size:
-            row = order[i]
+            row, is_unseen = order[i], i < unseen
             i += 1
             if not _allowed(rule, ints[row]):
                 continue
         else:
             break
-        post, author, about = ints[row, R_POST], ints[row, R_AUTHOR], ints[row, R_ABOUT]
-        of_post, of_author = _count_of(keys, 0, post), _count_of(keys, 1, author)
-        of_about = _count_of(keys, 2, post if about == NO_POST else about)
-        if counts[of_post] > 0 or counts[of_author] >= rule.author_max or counts[of_about] >= rule.about_max:
+        author = ints[row, R_AUTHOR]
+        if not _room(c, rule, ints[row], wide(author != last)):
             continue
         if author == last:
             if held < MAX_WAITING:
-                waiting[held] = row
+                waiting[held], waits_unseen[held] = row, is_unseen
                 held += 1
             continue
-        counts[of_post] += 1
-        counts[of_author] += 1
-        counts[of_about] += 1
+        if first_seen < 0 and not is_unseen:
+            first_seen = kept
         out[kept] = row
         kept += 1
         last = author
-    return kept
+    border = kept if first_seen < 0 else first_seen
+    return _fit_in(ints, rule, c, waiting, waits_unseen, held, out, kept, border)
 
 
 def make_list(
@@ -215,20 +270,20 @@ def make_list(
         hidden_authors=hidden_authors,
     )
     out = np.empty(min(rules.size, MAX_LIST), np.int64)
-    order = unseen_first(ints[:, R_POST], seen)
+    order, unseen = unseen_first(ints[:, R_POST], seen)
     aside = view.aside.rows(ints[:, R_POST].astype(np.uint32), rules.adult)
     if aside.any():
+        unseen -= int(aside[order[:unseen]].sum())
         order = order[~aside[order]]
-    taken = out[: _choose(ints, order, rule, out)]
+    taken = out[: _choose(ints, order, unseen, rule, out)]
     return Listed(ints[taken, R_POST].astype(np.uint32), kinds[taken], rows[taken])
 
 
-def unseen_first(posts: I64, seen: BitMap | None) -> I64:
-    """The order of rows: those that were not seen, then those that were."""
-    if not seen or not posts.size:
-        return np.arange(posts.size)
-    known = BitMap(posts.astype(np.uint32)) & seen
+def unseen_first(posts: I64, seen: BitMap | None) -> tuple[I64, int]:
+    """The order of rows, those that were not seen before those that were; and how many were not."""
+    known = BitMap(posts.astype(np.uint32)) & seen if seen and posts.size else None
     if not known:
-        return np.arange(posts.size)
+        return np.arange(posts.size), posts.size
     was_seen = np.isin(posts, np.array(known, np.int64))
-    return np.concatenate([np.flatnonzero(~was_seen), np.flatnonzero(was_seen)])
+    unseen = np.flatnonzero(~was_seen)
+    return np.concatenate([unseen, np.flatnonzero(was_seen)]), unseen.size

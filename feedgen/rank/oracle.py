@@ -7,6 +7,7 @@ the tables, `power`, and how an edge's time is read.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -39,6 +40,16 @@ def _decay(t: Decay, age_us: int) -> float:
     return float(t.coarse[min(age // 256, len(t.coarse) - 1)]) * float(t.fine[age % 256])
 
 
+@dataclass(slots=True)
+class Found:
+    """What a post got from the head, the best co-likers, and from all others; and how many of each led to it."""
+
+    head: float = 0.0
+    rest: float = 0.0
+    head_paths: int = 0
+    rest_paths: int = 0
+
+
 class Oracle:
     """`rank()` gives (post, score) pairs, best first. One use."""
 
@@ -54,8 +65,7 @@ class Oracle:
         self.ask_given_people()
         self.ask_seeds()
         colikers = self.choose_colikers()
-        raw, paths = self.ask_colikers(colikers)
-        return self.score(raw, paths)
+        return self.score(self.ask_colikers(colikers))
 
     def edges(self, which: int, d: int, key: int, limit: int) -> list[tuple[int, int]]:
         """(person or post, time in us), newest first; each costs one of the budget."""
@@ -169,12 +179,12 @@ class Oracle:
         cap = n.share * sum_of_best
         return [(person, min(-w, cap) if weights[person] > 0 else -min(-w, cap)) for w, person in best]
 
-    def ask_colikers(self, colikers: list[tuple[int, float]]) -> tuple[dict[int, float], dict[int, int]]:
+    def ask_colikers(self, colikers: list[tuple[int, float]]) -> dict[int, tuple[float, int]]:
+        """(raw, n) by post."""
         f, n, q = self.f, self.n, self.q
-        raw: dict[int, float] = {}
-        paths: dict[int, int] = {}
+        found: dict[int, Found] = {}
         since_us = q.now_us - n.window_us
-        for person, w in colikers:
+        for place, (person, w) in enumerate(colikers):
             left = min(n.coliker_likes, n.edges - n.edges // 8 - self.visited)
             done = set()
             for d in self.rows_back_from(q.now_us):
@@ -188,9 +198,24 @@ class Oracle:
                     if post in done or not self.may_come(post):
                         continue
                     done.add(post)
-                    raw[post] = raw.get(post, 0.0) + w * _decay(f.like, q.now_us - at_us)
-                    paths[post] = paths.get(post, 0) + (w > 0)
-        return raw, paths
+                    part = w * _decay(f.like, q.now_us - at_us)
+                    of = found.setdefault(post, Found())
+                    if place < n.head:
+                        of.head, of.head_paths = of.head + part, of.head_paths + (w > 0)
+                    else:
+                        of.rest, of.rest_paths = of.rest + part, of.rest_paths + (w > 0)
+        total = 0.0
+        for _, w in colikers[: n.head]:
+            total += max(w, 0.0)
+        mean = total / max(min(n.head, len(colikers)), 1)
+        return {post: self.bounded(of, mean) for post, of in found.items() if of.head_paths + of.rest_paths}
+
+    def bounded(self, of: Found, mean_of_head: float) -> tuple[float, int]:
+        if of.rest <= 0:
+            return of.head + of.rest, of.head_paths + of.rest_paths
+        most = self.n.tail * max(of.head, 0.0) + self.n.tail_base * mean_of_head
+        counted = most / (of.rest + most)
+        return of.head + of.rest * counted, max(of.head_paths + int(of.rest_paths * counted), 1)
 
     def may_come(self, post: int) -> bool:
         return post not in self.q.excluded.tolist() and (not self.q.early or self.passes(post))
@@ -199,9 +224,9 @@ class Oracle:
         facts = self.view.post(post)
         return facts is not None and facts.flags & self.q.require == self.q.require and not facts.flags & self.q.forbid
 
-    def score(self, raw: dict[int, float], paths: dict[int, int]) -> list[tuple[int, float]]:
+    def score(self, found: dict[int, tuple[float, int]]) -> list[tuple[int, float]]:
         f, n, q = self.f, self.n, self.q
-        pre = {post: raw[post] * float(f.paths[paths[post]]) for post in raw if paths[post]}
+        pre = {post: raw * float(f.paths[paths]) for post, (raw, paths) in found.items()}
         finalists = sorted((-s, post) for post, s in pre.items() if s > 0)[: n.finalists]
         factors = dict(zip(q.authors.tolist(), q.author_factors.tolist(), strict=True))
         out = []
@@ -215,7 +240,7 @@ class Oracle:
             of_age = _decay(f.age, q.now_us - facts.time_us)
             of_popularity = 1.0 / _power(float(max(facts.count, 1)), n.d)
             of_velocity = self.velocity(post)
-            score = raw[post] * float(f.paths[paths[post]]) * of_age * of_popularity * of_velocity * of_author
+            score = pre[post] * of_age * of_popularity * of_velocity * of_author
             if score > 0:
                 out.append((post, score))
         return sorted(out, key=lambda item: (-item[1], item[0]))

@@ -2,7 +2,9 @@
 
     seeds     the reader's newest `seeds` ratings;  w(p) = rank curve x likes(p)^-a, at most `seed_cap` times the mean
     co-liker  W(v) = [ sum of w over shared seeds (x late_factor if v came after them) ]^e / (ratings(v) + floor)^b
-    post      raw = sum over co-likers of W(v) x 0.5^(since v liked it / like_half_life);  n = how many they were
+    post      head, rest = sums over the `head` best co-likers, and over all others, of W(v) x 0.5^(since v liked it /
+              like_half_life);  most = tail x head + tail_base x mean W of the head
+              raw = head + rest x most / (rest + most);  n = how many they were, of the rest as large a part as counted
     score     raw x n^c x 0.5^(age / age_half_life) x likes^-d x velocity^g,  less what "show less" paths bring
 
 Half-lives are multiples of L, the median age of a post when it is liked: a network that lives faster is ranked faster.
@@ -160,7 +162,7 @@ class RankParams:
         0.05,
     )
     ratings_floor: float = _number(
-        2.0,
+        10.0,
         0,
         100,
         "floor",
@@ -198,6 +200,37 @@ class RankParams:
         "lower: one account can move the list less",
         "",
         0.01,
+    )
+    head: int = _number(
+        50,
+        1,
+        MAX_COLIKERS,
+        "head",
+        "how many of the best co-likers vouch for posts; `tail` and `tail_base` bound what all others add",
+        "lower: many accounts that agree a little with the reader move the list less",
+        "people",
+        10,
+    )
+    tail: float = _number(
+        1.0,
+        0,
+        100,
+        "tail",
+        "all co-likers beyond the head together add less than this many times what the head gives a post, and so "
+        "many times the mean weight of the head as `tail_base` says",
+        "lower: the head decides alone",
+        "x head",
+        0.25,
+    )
+    tail_base: float = _number(
+        3.0,
+        0,
+        100,
+        "tail_base",
+        "see `tail`, which it adds to",
+        "lower: what none of the head likes comes later",
+        "x mean of head",
+        0.5,
     )
     coliker_likes: int = _number(
         200,
@@ -402,6 +435,9 @@ class Numbers(NamedTuple):
     ratings_max: int
     colikers: int
     share: float
+    head: int
+    tail: float
+    tail_base: float
     coliker_likes: int
     window_us: int
     d: float
@@ -469,6 +505,9 @@ def _formula(p: RankParams, pace_us: int) -> Formula:
         ratings_max=p.ratings_max,
         colikers=p.colikers,
         share=float(p.coliker_share),
+        head=p.head,
+        tail=float(p.tail),
+        tail_base=float(p.tail_base),
         coliker_likes=p.coliker_likes,
         window_us=round(p.window * pace_us),
         d=float(p.popularity_power),
@@ -506,6 +545,7 @@ FORYOU: Final = RankParams(
     ratings_floor=0.0,
     colikers=5000,
     coliker_share=1.0,
+    head=MAX_COLIKERS,
     ratings_max=10_000_000,
     coliker_likes=1000,
     window=12.0,

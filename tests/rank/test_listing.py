@@ -159,13 +159,24 @@ def test_the_rules_hold_for_any_candidates(
     assert max(np.bincount(taken[:, R_AUTHOR]), default=0) <= author_max
     about = np.where(taken[:, R_ABOUT] == NO_POST, taken[:, R_POST], taken[:, R_ABOUT])
     assert max(np.bincount(about), default=0) <= about_max
-    if taken.shape[0] < size and len({a for _, a, f, _ in posts if not f & REPLY}) > 1 and author_max == 6:
-        # Nothing that could still be added at the end was left behind.
-        last = taken[-1, R_AUTHOR] if len(taken) else -1
-        for row in ints[(ints[:, R_FLAGS] & REPLY) == 0]:
-            kin = row[R_POST] if row[R_ABOUT] == NO_POST else row[R_ABOUT]
-            full = (about == kin).sum() >= about_max or (taken[:, R_AUTHOR] == row[R_AUTHOR]).sum() >= author_max
-            assert row[R_POST] in found.posts or row[R_AUTHOR] == last or full
+    # Nothing was left behind that has room and a place where it may stand.
+    authors = [-1, *taken[:, R_AUTHOR].tolist(), -1]
+    was_seen = [int(post) in seen for post in found.posts]
+    border = was_seen.index(True) if any(was_seen) else found.posts.size
+    for row in ints[(ints[:, R_FLAGS] & REPLY) == 0]:
+        kin = row[R_POST] if row[R_ABOUT] == NO_POST else row[R_ABOUT]
+        full = (about == kin).sum() >= about_max or (taken[:, R_AUTHOR] == row[R_AUTHOR]).sum() >= author_max
+        places = range(border, len(authors) - 1) if int(row[R_POST]) in seen else range(border + 1)
+        gap = any(row[R_AUTHOR] not in authors[at : at + 2] for at in places)
+        assert row[R_POST] in found.posts or found.posts.size == size or full or not gap
+
+
+def test_the_last_posts_of_one_author_find_their_places_further_up() -> None:
+    source = plain((1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 5), (7, 5))
+    assert make_list(view_with({}), [source], ListRules()).posts.tolist() == [1, 2, 7, 3, 6, 4, 5]
+    seen = BitMap([5, 6, 7])
+    found = make_list(view_with({}), [source], ListRules(), seen=seen).posts.tolist()
+    assert found == [1, 2, 3, 4, 5]  # nothing seen comes before what was not
 
 
 def test_so_many_may_wait_for_their_author_to_be_elsewhere() -> None:
