@@ -1,7 +1,7 @@
 """Draws docs/rank.svg out of what `scripts/bench rank --json` wrote, one file a size of the graph:
 
 scripts/bench rank --set ratings=10000000 --json 10.json
-.venv/bin/python scripts/draw_rank.py 10.json 50.json > docs/rank.svg
+.venv/bin/python -m scripts.draw_rank 10.json 50.json > docs/rank.svg
 """
 
 from __future__ import annotations
@@ -34,10 +34,15 @@ def main(paths: list[str]) -> None:
         )
     ]
     by_seeds: list[Line] = [(f"{size:.0f}M ratings, p50", _seeds(f, most)) for size, f, most in runs]
-    parts = [_panel(0, "ratings, millions", by_size), _panel(WIDTH + 20, "seeds", by_seeds)]
+    what = "CPU of a list, ms"
+    print(document([panel(0, "ratings, millions", what, by_size), panel(1, "seeds", what, by_seeds)]))
+
+
+def document(parts: list[str]) -> str:
+    """Two panels side by side."""
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH + 20} {HEIGHT + 10}"'
     style = 'font-family="sans-serif" font-size="11"'
-    print(f'{head} {style}><rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>')
+    return f'{head} {style}><rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>'
 
 
 def _seeds(figures: dict[str, float], most: int) -> list[tuple[float, float]]:
@@ -47,7 +52,9 @@ def _seeds(figures: dict[str, float], most: int) -> list[tuple[float, float]]:
     return sorted({**steps, most: figures["rank.list_cpu_ms_p50"]}.items())
 
 
-def _panel(x: int, label: str, lines: list[Line]) -> str:
+def panel(number: int, label: str, what: str, lines: list[Line]) -> str:
+    """Lines over one axis, each named at its last point; `what` says what is drawn."""
+    x = number * (WIDTH + 20)
     right = max(px for _, points in lines for px, _ in points) * 1.05
     top = max(py for _, points in lines for _, py in points) * 1.1
 
@@ -62,7 +69,7 @@ def _panel(x: int, label: str, lines: list[Line]) -> str:
         out.append(f'<text x="{tx:.0f}" y="{y0 + 14:.0f}" text-anchor="middle">{right * i / 4:.0f}</text>')
         out.append(f'<text x="{x0 - 4:.0f}" y="{ty + 4:.0f}" text-anchor="end">{top * i / 4:.1f}</text>')
     out.append(f'<text x="{(x0 + x1) / 2:.0f}" y="{y0 + 30:.0f}" text-anchor="middle">{label}</text>')
-    out.append(f'<text x="{x0 + 6:.0f}" y="{y1 + 8:.0f}">CPU of a list, ms</text>')
+    out.append(f'<text x="{x0 + 6:.0f}" y="{y1 + 8:.0f}">{what}</text>')
     for i, (name, points) in enumerate(lines):
         colour = COLOURS[i % len(COLOURS)]
         at = [place(px, py) for px, py in points]
