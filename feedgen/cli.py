@@ -366,15 +366,16 @@ def stats(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> Non
 
 @cli.command()
 @settings_options
+@click.option("--beside", is_flag=True, help="While feedgen runs: only the days that are over, and the names.")
 @click.pass_context
-def verify(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> None:
+def verify(ctx: click.Context, config: Path | None, set_: tuple[str, ...], beside: bool) -> None:
     """Check the data folder: files, rows against names, arrays against rows.
 
     Says what it found and what to do about it. Exit code 0 when all is well.
     """
     settings = read(config, set_).get()
     checks = (imported("feedgen.graph.check:check_sidecars"),)
-    ctx.exit(imported("feedgen.store.verify:main")(Path(settings.store.dir), checks))
+    ctx.exit(imported("feedgen.store.verify:main")(Path(settings.store.dir), checks, beside))
 
 
 @cli.command()
@@ -590,6 +591,63 @@ def doctor(
     """
     examine = imported("feedgen.host.doctor.command:main")
     ctx.exit(examine(read(config, set_), as_json, connect_to, password_file))
+
+
+@cli.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    default=Path("feedgen.toml"),
+    show_default=True,
+    help="The settings file that is made or changed.",
+)
+@debug_option
+@click.pass_context
+def setup(ctx: click.Context, config: Path) -> None:
+    """Ask what must be known, check each answer, and write feedgen.toml.
+
+    Each answer is written at once, so it can be ended at any question and typed again: what was answered is offered
+    as the default. Everything else in the file stays as it is. At the end it says what to type next.
+    """
+    ctx.exit(imported("feedgen.host.setup:main")(config))
+
+
+@cli.command()
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings to begin with.")
+@click.option("--backup", type=click.Path(path_type=Path), metavar="DIR", help="Back up into DIR every night.")
+@click.option("--listen", default="", metavar="HOST:PORT", help="Where systemd listens.  [default: [service] bind]")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@click.option(
+    "--root", type=click.Path(path_type=Path), default=Path("/"), hidden=True, help="Another system's root folder."
+)
+@debug_option
+@click.pass_context
+def install(
+    ctx: click.Context, config: Path | None, backup: Path | None, listen: str, dry_run: bool, root: Path
+) -> None:
+    """Make this installation a service that systemd starts with the computer.
+
+    Puts the units in place for the Python environment that this command runs in (a venv, `uv tool`, pipx), makes the
+    user `feedgen`, /etc/feedgen/feedgen.toml if it is missing, and starts the service and its timers. Needs root. Can
+    be typed again, after an update or with other options. Undo: feedgen uninstall.
+    """
+    ctx.exit(imported("feedgen.host.install:install")(config, backup, listen, dry_run, root))
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@click.option(
+    "--root", type=click.Path(path_type=Path), default=Path("/"), hidden=True, help="Another system's root folder."
+)
+@debug_option
+@click.pass_context
+def uninstall(ctx: click.Context, dry_run: bool, root: Path) -> None:
+    """Stop the service and remove its units, never the data.
+
+    /var/lib/feedgen, /etc/feedgen and the backups stay, and it says how to remove them. Needs root.
+    """
+    ctx.exit(imported("feedgen.host.install:uninstall")(dry_run, root))
 
 
 def keep_machine_code() -> None:

@@ -1,5 +1,5 @@
-"""`feedgen verify`: is a data folder what it should be, and what to do if not. Reads only; run it while feedgen is
-stopped.
+"""`feedgen verify`: is a data folder what it should be, and what to do if not. Reads only. While feedgen runs, only
+what it no longer writes can be looked at.
 """
 
 from __future__ import annotations
@@ -46,24 +46,29 @@ _OUR_FILES: Final = {"format", "lock", "names.db", "names.db-wal", "names.db-shm
 
 
 def verify(
-    path: Path, progress: Progress = lambda done, total, text: None, more: tuple[Check, ...] = ()
+    path: Path,
+    progress: Progress = lambda done, total, text: None,
+    more: tuple[Check, ...] = (),
+    beside: bool = False,
 ) -> list[Problem]:
-    """All that is wrong, in the order of the files."""
+    """All that is wrong, in the order of the files. `beside` a running feedgen only what it no longer writes is looked
+    at: names, then days that are sealed, whose people all had their numbers by then."""
     try:
         folder = Folder(path, lock=False)
     except FeedgenError as error:
         return [Problem(path, error.message, error.hint)]
-    days = folder.days()
+    days = [file for file in folder.days() if file.sealed or not beside]
+    more = () if beside else more
     total = 2 + len(days) + len(more)
     problems: list[Problem] = []
     progress(0, total, "names")
-    people, found = _names(folder)
+    people, found = _names(folder, with_index=not beside)
     problems += found
     for i, file in enumerate(days):
         progress(1 + i, total, day_name(file.day))
         problems += _few(file.path, _day(file, people), RESTORE_DAY)
     progress(1 + len(days), total, "folder")
-    problems += _folder(folder, days)
+    problems += _folder(folder, days) if not beside else []
     for i, check in enumerate(more):
         progress(2 + len(days) + i, total, "derived files")
         problems += check(folder)
@@ -111,7 +116,7 @@ def _whole(path: Path, question: str, answer: int | None) -> Iterator[str]:
         db.close()
 
 
-def main(path: Path, more: tuple[Check, ...] = ()) -> int:
+def main(path: Path, more: tuple[Check, ...] = (), beside: bool = False) -> int:
     """The command: a progress bar, then what was found. 0 if nothing."""
     bar = sys.stderr.isatty()
 
@@ -120,7 +125,7 @@ def main(path: Path, more: tuple[Check, ...] = ()) -> int:
             width = 30 * done // total
             click.echo(f"\r[{'#' * width}{'.' * (30 - width)}] {text:<14}", err=True, nl=done == total)
 
-    problems = verify(path, progress, more)
+    problems = verify(path, progress, more, beside)
     for problem in problems:
         click.echo(f"{problem.path}: {problem.what}\n  {problem.advice}")
     click.echo("nothing is wrong" if not problems else f"{len(problems)} problems")
@@ -133,7 +138,7 @@ class _People(NamedTuple):
     erasing: set[int]
 
 
-def _names(folder: Folder) -> tuple[_People, list[Problem]]:
+def _names(folder: Folder, with_index: bool) -> tuple[_People, list[Problem]]:
     path = folder.names_path
     people = _People(0, np.zeros(0, np.bool_), set())
     if not path.exists():
@@ -141,11 +146,12 @@ def _names(folder: Folder) -> tuple[_People, list[Problem]]:
     try:
         db = open_reader(path)
         try:
+            db.execute("BEGIN")  # one moment for all questions
             broken = _sqlite_check(db)
             if broken:
                 return people, [Problem(path, f"SQLite says: {broken}", RESTORE_NAMES)]
             people, what = _check_people(db, folder)
-            index = check_index(folder.index_path, db)
+            index = check_index(folder.index_path, db) if with_index else ""
         finally:
             db.close()
     except (FeedgenError, apsw.Error) as error:

@@ -83,6 +83,9 @@ class SmallPds:
             return self.refuse[method]
         if method == "com.atproto.server.createSession":
             return self._session(json.loads(raw))
+        if method == "com.atproto.identity.resolveHandle":
+            known = query["handle"] == HANDLE
+            return (200, {"did": DID}) if known else (400, {"error": "InvalidRequest", "message": "Unable to resolve"})
         if method == "com.atproto.repo.getRecord":
             return self._get(query)
         if method == "com.atproto.repo.listRecords":

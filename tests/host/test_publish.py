@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import pty
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from feedgen.core.errors import SettingsError
 from feedgen.core.settings import Publish, Settings
 from feedgen.host.publish import letters_in, looks
 from tests.host.small_pds import DID, HANDLE, PASSWORD, SmallPds
+from tests.host.terminal import Terminal
 
 SERVICE = "did:web:feed.example.com"
 PATIENCE_S = 120
@@ -160,37 +159,13 @@ def test_a_code_is_asked_for(pds: SmallPds, tmp_path: Path) -> None:
     pds.code, pds.scope = "AB-12", "com.atproto.access"
     nobody = Typed(pds.url, tmp_path, "publish")
     assert nobody.code == 1 and "sent by mail" in nobody.err and "needs no code" in nobody.err
-    said = in_terminal(pds, tmp_path, ["whoami"], {"App password": PASSWORD, "by mail": "AB-12"})
-    assert DID in said and "main password" in said and PASSWORD not in said
-    said = in_terminal(pds, tmp_path, ["whoami"], {"App password": PASSWORD, "by mail": "00-00"})
-    assert "not accepted" in said
-
-
-def in_terminal(pds: SmallPds, folder: Path, words: list[str], replies: dict[str, str]) -> str:
-    """Types each reply after its question, in a real terminal; all that was shown."""
-    ours, theirs = pty.openpty()
-    given = ["--set", f"publish.pds={pds.url}", "--set", f"publish.handle={HANDLE}"]
-    given += ["--set", f"service.publisher_did={DID}"]
-    command = [sys.executable, "-m", "feedgen", *words, *given]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, start_new_session=True)
-    os.close(theirs)
-    said, waiting, deadline_s = "", dict(replies), time.monotonic() + PATIENCE_S
-    try:
-        while time.monotonic() < deadline_s:
-            try:
-                said += os.read(ours, 4096).decode()
-            except OSError:  # the other end is closed
-                break
-            for question in [q for q in waiting if f"{q}:" in said]:
-                os.write(ours, f"{waiting.pop(question)}\n".encode())
-        process.wait(10)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        os.close(ours)
-    assert not waiting, said
-    return said
+    given = [f"--set=publish.pds={pds.url}", f"--set=publish.handle={HANDLE}", f"--set=service.publisher_did={DID}"]
+    for code, words, ends_with in (("AB-12", "main password", 0), ("00-00", "not accepted", 1)):
+        with Terminal(tmp_path, "whoami", *given) as terminal:
+            terminal.answer("App password:", PASSWORD)
+            terminal.answer("by mail:", code)
+            assert terminal.ended() == ends_with
+            assert words in terminal.said and PASSWORD not in terminal.said
 
 
 # --- what Bluesky would refuse

@@ -202,3 +202,13 @@ def test_stats_count_what_is_there(sound: Path, capsys: pytest.CaptureFixture[st
     out = capsys.readouterr().out
     assert "2026-11-20  sealed" in out and "bytes a rating" in out
     assert stats.main(sound / "nowhere") == 1
+
+
+def test_beside_a_running_feedgen_only_what_is_over_is_looked_at(sound: Path, tmp_path: Path) -> None:
+    for name, finds in ((LOG, []), (SEALED, [SEALED])):
+        path = tmp_path / Path(name).name
+        shutil.copytree(sound, path)
+        flip_in_blob(name, "log" if name == LOG else "people", "ratings")(path)
+        (path / "names.idx").write_bytes(b"being written")
+        assert [str(problem.path.relative_to(path)) for problem in verify.verify(path, beside=True)] == finds
+        assert verify.verify(path) != []

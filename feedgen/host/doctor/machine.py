@@ -168,7 +168,8 @@ def check_systemd(systemctl: str = "systemctl") -> Iterator[Finding]:
     for timer in TIMERS:
         about = show_unit(systemctl, timer) or {}
         if about.get("LoadState") == "not-found" or not about:
-            yield warning("systemd", f"{timer} is not installed", "Type: sudo feedgen install")
+            more = " --backup DIR" if "backup" in timer else ""
+            yield warning("systemd", f"{timer} is not installed", f"Type: sudo feedgen install{more}")
         elif about.get("ActiveState") != "active":
             yield warning("systemd", f"{timer} is not active", f"Type: sudo systemctl enable --now {timer}")
         else:
