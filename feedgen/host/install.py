@@ -23,6 +23,8 @@ from feedgen.core.config import read_settings
 from feedgen.core.errors import FeedgenError
 from feedgen.core.settings import Settings
 from feedgen.host.settings_file import with_value
+from feedgen.host.tailscale import Tailscale
+from feedgen.host.tunnel import resolved
 
 UNITS: Final = Path("etc/systemd/system")
 USER_FILE: Final = Path("etc/sysusers.d/feedgen.conf")
@@ -157,7 +159,7 @@ def bind_of(config: Path | None, installed: Path) -> str:
     """[service] bind of the settings that will count; nothing when it is a port that systemd can't know."""
     file = config if config is not None else installed if installed.exists() else None
     settings = read_settings(Settings, file, env={}).get() if file is not None else Settings()
-    bind = settings.service.bind.removeprefix("unix:")
+    bind = resolved(settings.service.bind, Tailscale()).removeprefix("unix:")
     return "" if bind.endswith(":0") else bind
 
 

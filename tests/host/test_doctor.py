@@ -148,6 +148,14 @@ def test_the_address_is_what_the_socket_unit_says(home: Home) -> None:
     assert bad(look(home, service__bind="127.0.0.1:9")) == []
 
 
+def test_the_address_is_looked_up_in_the_tunnel(home: Home) -> None:
+    port = str(home.settings["service.bind"]).rpartition(":")[2]
+    home.tailscale(BackendState="Stopped")
+    found = bad(look(home, service__bind=f"tailscale:{port}"))
+    assert [finding.check for finding in found] == ["service", "tunnel"]
+    assert all("stopped" in finding.said for finding in found)
+
+
 def test_systemd(home: Home) -> None:
     failed = {"LoadState": "loaded", "ActiveState": "failed", "Result": "watchdog"}
     home.systemctl(feedgen_service=failed)
@@ -381,7 +389,11 @@ def test_lag(told: dict[str, Any], level: str) -> None:
 def test_a_disk_that_is_full_for_the_service() -> None:
     health = {"jetstream": {"state": "live", "behind_s": 1}, "store": {"days": 1, "people": 1, "full": True}}
     with Site({inside.HEALTH_PATH: health}) as site:
-        assert [finding.level for finding in inside.check_service(site.url)] == ["ok", "failure", "ok"]
+        assert [finding.level for finding in inside.check_service(site.url.removeprefix("http://"))] == [
+            "ok",
+            "failure",
+            "ok",
+        ]
 
 
 def test_names_without_an_address_that_the_world_can_reach() -> None:

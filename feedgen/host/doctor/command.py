@@ -57,7 +57,7 @@ def examine(loaded: Loaded[Settings], connect_to: str, password_file: Path | Non
     yield from _guarded("disk space", lambda: [machine.check_space(folder, days)])
     yield from _guarded("disk speed", lambda: [machine.check_speed(folder)])
     yield from _guarded("data", lambda: inside.check_data(folder))
-    yield from _guarded("service", lambda: inside.check_service(inside.service_url(settings.service.bind)))
+    yield from _guarded("service", lambda: inside.check_service(settings.service.bind))
     yield from _guarded("hosts", lambda: network.check_hosts(settings))
     now = datetime.datetime.now(datetime.UTC)
     yield from _guarded("tunnel", lambda: outside.check_tunnel(settings.tunnel.kind, settings.tunnel.vps, now))

@@ -11,6 +11,8 @@ import httpx
 from feedgen.core.errors import FeedgenError
 from feedgen.host.doctor.finding import Finding, failure, ok, warning
 from feedgen.host.doctor.machine import show_unit
+from feedgen.host.tailscale import Tailscale
+from feedgen.host.tunnel import resolved
 from feedgen.store.folder import Folder
 from feedgen.store.verify import glance
 
@@ -46,7 +48,7 @@ def service_url(bind: str, systemctl: str = "systemctl") -> str:
     shown = show_unit(systemctl, SOCKET_UNIT) or {}
     if shown.get("ActiveState") == "active" and (listen := shown.get("Listen", "").partition(" ")[0]):
         bind = f"unix:{listen}" if listen.startswith("/") else listen
-    return f"http://{bind}"
+    return f"http://{resolved(bind, Tailscale())}"
 
 
 def client_for(url: str, timeout_s: float = TIMEOUT_S) -> httpx.Client:
@@ -57,8 +59,13 @@ def client_for(url: str, timeout_s: float = TIMEOUT_S) -> httpx.Client:
     return httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
 
 
-def check_service(url: str) -> Iterator[Finding]:
+def check_service(bind: str) -> Iterator[Finding]:
     """Whether it answers, and what it says of the network and of its disk."""
+    try:
+        url = service_url(bind)
+    except FeedgenError as error:
+        yield failure("service", f"its address {bind} is not known: {error.message}", error.hint)
+        return
     try:
         with client_for(url) as client:
             answer = client.get(HEALTH_PATH)
