@@ -395,6 +395,27 @@ def why(ctx: click.Context, config: Path | None, set_: tuple[str, ...], reader: 
 
 @cli.command()
 @settings_options
+@click.argument("duration", default="30s")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("feedgen-profile.svg"),
+    show_default=True,
+    help="Where to; a name that does not end in .svg gets plain stacks, for other programs.",
+)
+@click.pass_context
+def profile(ctx: click.Context, config: Path | None, set_: tuple[str, ...], duration: str, out: Path) -> None:
+    """Show where the running service spends its processor time.
+
+    Asks it on its private address ([service] private_bind) to look at itself for DURATION (30s, 2m) and draws a flame
+    graph, to be opened in a browser. Costs the service about two hundredths of a core meanwhile.
+    """
+    ctx.exit(imported("feedgen.serve.profile:main")(read(config, set_).get(), duration, out, click.echo))
+
+
+@cli.command()
+@settings_options
 @click.option(
     "--readers", type=click.IntRange(1, 100_000), default=200, show_default=True, help="How many at each of 4 moments."
 )

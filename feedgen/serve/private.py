@@ -14,6 +14,7 @@ from feedgen.core.clock import Clock
 from feedgen.core.exposition import CONTENT_TYPE, render
 from feedgen.core.ids import is_did, parse_at_uri
 from feedgen.core.telemetry import all_metrics
+from feedgen.serve.profile import PROFILE_PATH, ProfileRoute
 from feedgen.serve.table import Row, application
 
 METRICS_PATH: Final = "/metrics"
@@ -62,6 +63,7 @@ def make_private_app(parts: PrivateParts) -> ASGIApp:
         Row(LIVE_PATH, live, "livez"),
         Row(READY_PATH, ready, "readyz"),
         Row(WHY_PATH, why, "why.json"),
+        Row(PROFILE_PATH, ProfileRoute().answer, "profile.json"),
         *parts.pages,
     ]
     return application(rows, parts.clock)

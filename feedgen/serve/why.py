@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-import httpx
 import msgspec
 
-from feedgen.core.errors import FeedgenError
 from feedgen.core.settings import Settings
+from feedgen.serve.asking import ask_private
 
-TIMEOUT_S: Final = 10.0
 MAX_SEEDS: Final = 10
 HOUR_US: Final = 3_600_000_000
 
@@ -42,22 +40,7 @@ def main(settings: Settings, reader: str, post: str, feed: str) -> int:
 
 
 def ask(bind: str, query: dict[str, str]) -> Told:
-    if not bind:
-        raise FeedgenError(
-            "There is no private address to ask.",
-            'Set [service] private_bind, "127.0.0.1:8091" for example, and start feedgen again.',
-        )
-    path = bind.removeprefix("unix:")
-    transport = httpx.HTTPTransport(uds=path) if path != bind else None
-    url = "http://localhost/why.json" if path != bind else f"http://{bind}/why.json"
-    try:
-        with httpx.Client(transport=transport, timeout=TIMEOUT_S, trust_env=False) as client:
-            answer = client.get(url, params=query)
-    except httpx.HTTPError as error:
-        raise FeedgenError(f"Nobody answers on {bind}: {error}", "Is feedgen running, with these settings?") from error
-    if answer.status_code != 200:
-        raise FeedgenError(f"feedgen can't say: {answer.text.strip()}", "Look at its log.")
-    return msgspec.json.decode(answer.content, type=Told)
+    return msgspec.json.decode(ask_private(bind, "/why.json", query), type=Told)
 
 
 def in_words(told: Told) -> str:
