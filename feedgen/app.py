@@ -26,10 +26,10 @@ from feedgen.core.arms import parse_arm
 from feedgen.core.clock import Clock, SystemClock
 from feedgen.core.errors import FeedgenError
 from feedgen.core.exposition import document
-from feedgen.core.ids import US_PER_S
+from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.core.settings import Settings
 from feedgen.core.telemetry import all_metrics
-from feedgen.feeds.base import fallbacks
+from feedgen.feeds.base import Feed, fallbacks
 from feedgen.feeds.recipes import Experiment, Recipe, Share
 from feedgen.feeds.shelf import Shelf
 from feedgen.graph.archive import Archive
@@ -69,9 +69,10 @@ from feedgen.store.figures import Figures
 from feedgen.store.moderation import Moderation
 from feedgen.store.viewers import Viewers
 from feedgen.web.allowance import Allowance
-from feedgen.web.front import Front
+from feedgen.web.front import Front, Live
 from feedgen.web.playground import Playground
 from feedgen.web.posts import Posts
+from feedgen.web.reasons import ReasonPages
 from feedgen.web.site import Site
 from feedgen.web.status import Status
 from feedgen.web.who import Guests, Workshop
@@ -157,6 +158,7 @@ class App:
         self.repositories: Repositories | None = None
         self.readers: KeptReaders | None = None
         self.history: History | None = None
+        self.viewers: Viewers | None = None
         self.moderation: Moderation | None = None
         self.figures: Figures | None = None
         self.reread: Callable[[], Settings] | None = None  # for SIGHUP
@@ -166,9 +168,11 @@ class App:
         self.limits, self.handles = Limits(self.clock), Handles(settings.appview.url, self.clock)
         self.workshop: Workshop | None = None  # once everything is open
         guests = Guests(self.handles, self.limits, self.clock)
-        self.site.add(Front(self.site).pages())
+        front = Front(self.site, guests, self._workshop, lambda: self._feeds().values(), self._look_at_us)
+        self.site.add(front.pages())
         self.site.add(Status(self.site, self.clock, lambda: self.figures).pages())
         self.site.add(Playground(self.site, guests, self._workshop).pages())
+        self.site.add(ReasonPages(self.site, guests, self._workshop).pages())
         self.binds = [settings.service.bind]
         self.private_binds = [settings.service.private_bind] if settings.service.private_bind else []
         self._stopping = asyncio.Event()
@@ -203,6 +207,7 @@ class App:
             )
             stack.callback(self._close_archive, archive)
             viewers = await stack.enter_async_context(await Viewers.open(folder))
+            self.viewers = viewers
             await viewers.numbered_by(archive.names.identity)
             resolver = await self._meet_readers(archive, viewers, stack)
             tasks = self._make_parts(archive, folder)
@@ -377,6 +382,19 @@ class App:
         stack.push_async_callback(posts.close)
         stack.callback(share.close)
         self.workshop = Workshop(self.shelf.preview(), share, posts, self.readers.load)
+
+    def _feeds(self) -> dict[str, Feed]:
+        assert self.shelf is not None
+        return self.shelf.feeds
+
+    async def _look_at_us(self) -> Live:
+        """What the front page says of us."""
+        assert self.viewers is not None and self.archive is not None and self.pipeline is not None
+        now_us, heard_us = self.clock.now_us(), self.pipeline.status.last_us
+        view = self.archive.library.view()
+        likes = await asyncio.to_thread(lambda: int(view.arrays.person_ratings.sum(dtype="uint64")))
+        readers = await self.viewers.pages.readers_since(now_us - US_PER_DAY)
+        return Live(readers, likes, max(0, now_us - heard_us) / US_PER_S if heard_us else None)
 
     def _workshop(self) -> Workshop:
         assert self.workshop is not None  # pages wait until we are ready

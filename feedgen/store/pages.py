@@ -160,6 +160,11 @@ class Pages:
             made.append(Outcome(at_us, reader, None if age_us is None else at_us - age_us, *_unpacked(EVENT, blob)))
         return made
 
+    async def readers_since(self, us: int) -> int:
+        """How many got a page since then; who is logged out is nobody."""
+        rows = await self._rows("SELECT count(DISTINCT reader) FROM pages WHERE at_us >= ? AND reader != 0", us)
+        return int(rows[0][0])
+
     async def forget(self, reader: int) -> None:
         await self._do("DELETE FROM pages WHERE reader = ?", signed(reader))
         await self._do("DELETE FROM outcomes WHERE reader = ?", signed(reader))
