@@ -18,7 +18,7 @@ from feedgen.feeds.also_liked import AlsoLiked
 from feedgen.feeds.base import Ask, Desk, Known, reader_key
 from feedgen.feeds.for_you import Drawn, ForYou, Seeds, either
 from feedgen.feeds.shown import still_there
-from feedgen.graph.access import I64
+from feedgen.graph.access import I64, U32
 from feedgen.graph.view import View
 from feedgen.ingest.events import NO_UNAUTHENTICATED
 from feedgen.rank.kernel import rank
@@ -123,17 +123,20 @@ class Preview:
                     break
         return placed
 
+    def question(self, view: View, f: Formula, subject: Subject, now_us: int) -> tuple[Request, Seeds, U32]:
+        """(what ranking is asked for them, all that they like, whom they follow)."""
+        ask, liked = self._ask(subject, now_us), self._liked(subject, now_us)
+        return self._feed.query(view, f, ask, subject.known, liked)
+
     def likes(self, subject: Subject, now_us: int) -> int:
         """How many likes of theirs are known."""
-        view, f = self.desk.library.view(), self.desk.formula(cheap=True)
-        _, liked, _ = self._feed.query(view, f, self._ask(subject, now_us), subject.known, self._liked(subject, now_us))
+        _, liked, _ = self.question(self.desk.library.view(), self.desk.formula(cheap=True), subject, now_us)
         return int(liked.posts.size)
 
     def why(self, subject: Subject, params: RankParams, post: int, now_us: int) -> Reasons | str:
         """Everything that is known of a post's place; or in words why it has none."""
         view, f = self.desk.library.view(), params.formula(self.desk.pace.pace_us)
-        ask, known, liked = self._ask(subject, now_us), subject.known, self._liked(subject, now_us)
-        query, _, _ = self._feed.query(view, f, ask, known, liked)
+        query, _, _ = self.question(view, f, subject, now_us)
         why = explain(view, f, query, post)
         if why is None:
             return absent(view, query, post)
@@ -151,7 +154,7 @@ class Preview:
         """(how many stand in the list, what would stand among them but for a rule)."""
         view, f = self.desk.library.view(), params.formula(self.desk.pace.pace_us)
         ask, known = self._ask(subject, now_us), subject.known
-        query, liked, follows = self._feed.query(view, f, ask, known, self._liked(subject, now_us))
+        query, liked, follows = self.question(view, f, subject, now_us)
         # Ranked without a rule, so that each can say what it drops.
         ranked = rank(view, f, query._replace(reader=NO_PERSON, excluded=_NONE, require=0, forbid=0, early=False))
         ints = np.concatenate([ranked.ints, self._feed.popular_rows(ask)])[:MAX_ROWS]

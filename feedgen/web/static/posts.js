@@ -5,6 +5,7 @@
 (() => {
   const BATCH = 25;
   const PATIENCE_MS = 4000;
+  const HIDDEN_MS = 1200; // a list is shown at once when it is whole, but not later than this
   const {appview, pictures} = document.body.dataset;
   const hosts = new Set(pictures.split(" "));
   const known = new Map(); // at-uri -> post, or null when nobody has it
@@ -127,10 +128,12 @@
     const cards = [...root.querySelectorAll("[data-uri].bare:not(.done)")];
     cards.forEach(fill); // what is known is there at once
     const rest = cards.filter(card => !card.classList.contains("done"));
+    const show = () => [root, ...root.querySelectorAll(".waiting")].forEach(one => one.classList?.remove("waiting"));
+    const timer = setTimeout(show, HIDDEN_MS);
     await fetchAll(rest.map(card => card.dataset.uri));
     rest.forEach(fill);
-    root.querySelectorAll(".waiting").forEach(one => one.classList.remove("waiting"));
-    root.classList?.remove("waiting");
+    clearTimeout(timer);
+    show();
   };
 
   document.addEventListener("posts", event => hydrate(event.target));

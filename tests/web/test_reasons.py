@@ -1,0 +1,143 @@
+"""The arithmetic of the why page, against the oracle, and how a preview leaves no trace."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from random import Random
+
+import numpy as np
+import pytest
+
+from feedgen.feeds.base import Desk, reader_key
+from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.preview import Preview, Subject, without_seed
+from feedgen.rank.left_out import RULES
+from feedgen.rank.oracle import Oracle
+from feedgen.rank.params import PRESETS, RankParams
+from feedgen.rank.why import explain
+from feedgen.web.reasons import WIDTH, bars
+from tests.feeds.town import NEWCOMER, NOW_US, READER, Town, ask, did, make_desk
+
+POSTS = 1000
+Make = Callable[[Town], tuple[Desk, Preview]]
+
+
+@pytest.fixture
+def desk_of() -> Iterator[Make]:
+    desks = []
+
+    def make(town: Town) -> tuple[Desk, Preview]:
+        desks.append(make_desk(town))
+        return desks[-1], Preview(desks[-1], ForYou(desks[-1]))
+
+    yield make
+    for desk in desks:
+        desk.pool.close()
+
+
+def test_a_thousand_posts_of_the_why_page_against_the_oracle(desk_of: Make) -> None:
+    """Score, place, terms, the bars' sum, and the places without a like are the oracle's."""
+    chance, checked, moved = Random(7), 0, 0
+    town = Town(seed=3)
+    desk, preview = desk_of(town)
+    while checked < POSTS:
+        person = chance.randrange(120)
+        params = chance.choice([*PRESETS.values(), RankParams(window=20, age_half_life=1.5, popularity_power=0.3)])
+        subject = preview.reader(did(person), private=False, now_us=NOW_US)
+        f = params.formula(desk.pace.pace_us)
+        view = town.view()
+        query, _, _ = preview.question(view, f, subject, NOW_US)
+        expected = Oracle(view, f, query).rank()
+        for place, (post, score) in chance.sample(list(enumerate(expected, 1)), min(40, len(expected))):
+            why = explain(view, f, query, post)
+            assert why is not None and (why.place, why.of, why.score) == (place, len(expected), score)
+            *terms, total = bars(why)
+            assert math.prod(bar.value for bar in terms) == pytest.approx(score, rel=1e-12)
+            assert sum(bar.doublings for bar in terms) == pytest.approx(total.doublings, abs=1e-9)
+            mean = sum(math.log2(other) for _, other in expected) / len(expected)
+            assert total.doublings == pytest.approx(math.log2(score) - mean, abs=1e-9)
+            assert all(bar.x >= 0 and bar.x + bar.width <= 2 * WIDTH + 1 for bar in (*terms, total))
+            checked += 1
+        if expected:
+            post = expected[0][0]
+            reasons = preview.why(subject, params, post, NOW_US)
+            assert not isinstance(reasons, str)
+            for change in reasons.changes[:1]:
+                less = Oracle(view, f, without_seed(query, preview.post(change.seed))).rank()
+                place = next((i for i, (other, _) in enumerate(less, 1) if other == post), None)
+                assert change.place == place
+                moved += place != 1
+    assert checked >= POSTS and moved > 0
+
+
+def test_places_without_a_term(desk_of: Make) -> None:
+    town = Town(seed=5)
+    desk, preview = desk_of(town)
+    subject = preview.reader(did(READER), private=False, now_us=NOW_US)
+    params = PRESETS["default"]
+    f = params.formula(desk.pace.pace_us)
+    query, _, _ = preview.question(town.view(), f, subject, NOW_US)
+    told = {post: explain(town.view(), f, query, post) for post, _ in Oracle(town.view(), f, query).rank()}
+    for term in ("popularity", "likes just now"):
+        rest = {
+            post: math.prod(value for name, value in why.terms.items() if name != term)
+            for post, why in told.items()
+            if why is not None
+        }
+        order = sorted(rest, key=lambda post: (-rest[post], post))
+        places = [told[post].without[term] for post in order]  # type: ignore[union-attr]
+        assert places == sorted(places) and places[0] == 1
+        assert sum(a != b for a, b in zip(places, range(1, len(places) + 1), strict=True)) <= len(places) * 0.02
+
+
+async def test_a_preview_is_the_list_that_is_served_and_leaves_no_trace(desk_of: Make) -> None:
+    town = Town()
+    desk, preview = desk_of(town)
+    subject = preview.reader(did(READER), private=False, now_us=NOW_US)
+    placed = preview.listing(subject, desk.recipe.params, 30, NOW_US)
+    preview.left_out(subject, desk.recipe.params, 50, NOW_US)
+    preview.why(subject, desk.recipe.params, placed[0].post, NOW_US)
+    assert len(desk.readers) == 0 and not desk.readers.changed
+    page = await ForYou(desk).page(ask(READER, limit=30))
+    assert [one.uri for one in placed] == [item.uri for item in page.items]
+    assert [one.context for one in placed] == [item.context for item in page.items]
+
+
+async def test_what_a_reader_saw_counts_for_the_operator_alone(desk_of: Make) -> None:
+    town = Town()
+    desk, preview = desk_of(town)
+    feed = ForYou(desk)
+    first = await feed.page(ask(READER, limit=30))
+    seen = [preview.post(item.uri) for item in first.items]
+    desk.readers.edit(reader_key(did(READER))).saw(seen, NOW_US)
+    public = preview.reader(did(READER), private=False, now_us=NOW_US)
+    private = preview.reader(did(READER), private=True, now_us=NOW_US)
+    params = desk.recipe.params
+    assert [one.post for one in preview.listing(public, params, 30, NOW_US)] == seen
+    assert not {one.post for one in preview.listing(private, params, 30, NOW_US)} & set(seen)
+    rules = {one.rule for one in preview.left_out(private, params, 50, NOW_US)[1]}
+    assert "seen" in rules and rules <= set(RULES)
+    assert "seen" not in {one.rule for one in preview.left_out(public, params, 50, NOW_US)[1]}
+
+
+def test_tastes_are_apart_and_make_lists(desk_of: Make) -> None:
+    town = Town()
+    desk, preview = desk_of(town)
+    tastes = preview.tastes()
+    assert len(tastes) >= 2
+    evens = [town.posts.index(taste.post) % 2 for taste in tastes]
+    assert set(evens) == {0, 1}  # the town's two tastes
+    for taste, even in zip(tastes, evens, strict=True):
+        placed = preview.listing(Subject(post=taste.post), desk.recipe.params, 10, NOW_US)
+        assert len(placed) == 10
+        assert np.mean([town.posts.index(one.post) % 2 == even for one in placed]) > 0.9
+
+
+def test_a_newcomer_gets_what_is_popular(desk_of: Make) -> None:
+    town = Town()
+    desk, preview = desk_of(town)
+    subject = preview.reader(did(NEWCOMER), private=False, now_us=NOW_US)
+    placed = preview.listing(subject, desk.recipe.params, 10, NOW_US)
+    assert len(placed) == 10 and preview.likes(subject, NOW_US) == 0
+    assert {one.context for one in placed} == {"popular, no likes yet"}
