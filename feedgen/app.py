@@ -70,6 +70,7 @@ from feedgen.store.moderation import Moderation
 from feedgen.store.viewers import Viewers
 from feedgen.web.allowance import Allowance
 from feedgen.web.front import Front, Live
+from feedgen.web.learning import Learning
 from feedgen.web.playground import Playground
 from feedgen.web.posts import Posts
 from feedgen.web.reasons import ReasonPages
@@ -170,9 +171,10 @@ class App:
         guests = Guests(self.handles, self.limits, self.clock)
         front = Front(self.site, guests, self._workshop, lambda: self._feeds().values(), self._look_at_us)
         self.site.add(front.pages())
-        self.site.add(Status(self.site, self.clock, lambda: self.figures).pages())
         self.site.add(Playground(self.site, guests, self._workshop).pages())
         self.site.add(ReasonPages(self.site, guests, self._workshop).pages())
+        self.site.add(Learning(self.site, self.clock).pages())
+        self.site.add(Status(self.site, self.clock, lambda: self.figures).pages())
         self.binds = [settings.service.bind]
         self.private_binds = [settings.service.private_bind] if settings.service.private_bind else []
         self._stopping = asyncio.Event()

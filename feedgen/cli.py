@@ -492,6 +492,17 @@ def viewer_forget(ctx: click.Context, config: Path | None, set_: tuple[str, ...]
 @cli.command()
 @settings_options
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--days", default=90, show_default=True, type=click.IntRange(1, 90), help="How far back.")
+@click.pass_context
+def export(ctx: click.Context, config: Path | None, set_: tuple[str, ...], folder: Path, days: int) -> None:
+    """Write served pages and what came of them to FOLDER, as Parquet (docs/analysis.md). Needs feedgen[export]."""
+    settings = read(config, set_).get()
+    ctx.exit(imported("feedgen.feeds.export:main")(Path(settings.store.dir), folder, days))
+
+
+@cli.command()
+@settings_options
+@click.argument("folder", type=click.Path(path_type=Path))
 @click.pass_context
 def backup(ctx: click.Context, config: Path | None, set_: tuple[str, ...], folder: Path) -> None:
     """Copy the data folder into FOLDER, while the service runs or not.

@@ -98,7 +98,14 @@ def learn(pages: Pages, arms: Iterable[str] = (), effect: float = 0.1, max_serve
             break
         served, share = served + part.served.post.size, part.share
         _add(part, pages.kinds, rows, of_arms)
-    return Learned(dict(sorted(rows.items())), _compared(of_arms, effect), share)
+    return Learned(dict(sorted(rows.items(), key=_order)), _compared(of_arms, effect), share)
+
+
+def _order(item: tuple[Row, Cell]) -> tuple[str, str, bool, int, str]:
+    """Whole presets before their paths, and these from one person to many."""
+    row, _ = item
+    people = int(row.path.split("-")[0].split()[0]) if row.path[0].isdigit() else 0
+    return row.feed, row.preset, row.path != ALL, people, row.path
 
 
 def _add(part: Slice, kinds: dict[int, Kind], rows: dict[Row, Cell], of_arms: dict[str, list[F64]]) -> None:

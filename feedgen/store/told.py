@@ -23,6 +23,8 @@ from feedgen.store.viewers import FILE_NAME
 PAGES_A_SLICE: Final = 20_000
 MAX_SLICES: Final = 4096
 NO_LIST: Final = -1  # the app did not say which list a post was in
+SERVED: Final = "SELECT reader, at_us, at_us - age_us, kind, position, posts FROM pages"
+TOLD: Final = f"SELECT reader, at_us, ifnull(at_us - age_us, {NO_LIST}), events FROM outcomes"
 
 I64 = NDArray[np.int64]
 
@@ -83,21 +85,20 @@ class Pages:
     def _slice(self, low: int, high: int) -> tuple[Served, Told]:
         where = "WHERE reader BETWEEN ? AND ? AND at_us >= ? AND reader <> ?"
         given = (low, high, self._since_us, self._without)
-        pages = self._rows(f"SELECT reader, at_us, at_us - age_us, kind, position, posts FROM pages {where}", *given)
-        posts, of_page = _unpacked(POST, [row[5] for row in pages])
-        columns = _columns(pages, 5)
-        first = np.searchsorted(of_page, np.arange(len(pages)))
-        place = np.arange(of_page.size) - first[of_page]
-        reader, at_us, list_us, kind, position = (column[of_page] for column in columns)
-        post, code = (posts[name].astype(np.int64) for name in ("post", "code"))
-        served = Served(reader, at_us, list_us, kind, position + place, post, code)
-        told = self._rows(
-            f"SELECT reader, at_us, ifnull(at_us - age_us, {NO_LIST}), events FROM outcomes {where}", *given
-        )
-        events, of_call = _unpacked(EVENT, [row[3] for row in told])
-        reader, at_us, list_us = (column[of_call] for column in _columns(told, 3))
-        post, event, code = (events[name].astype(np.int64) for name in ("post", "event", "code"))
-        return served, Told(reader, at_us, list_us, post, event, code)
+        return _served(self._rows(f"{SERVED} {where}", *given)), _told(self._rows(f"{TOLD} {where}", *given))
+
+    def served_in_order(self) -> Iterator[Served]:
+        """Everybody's, oldest first, some pages at a time."""
+        return map(_served, self._in_order(SERVED))
+
+    def told_in_order(self) -> Iterator[Told]:
+        return map(_told, self._in_order(TOLD))
+
+    def _in_order(self, sql: str) -> Iterator[list[tuple[Any, ...]]]:
+        since_us = self._since_us
+        while rows := self._rows(f"{sql} WHERE at_us >= ? ORDER BY at_us LIMIT {PAGES_A_SLICE}", since_us):
+            yield rows
+            since_us = int(rows[-1][1]) + 1  # no two have the same time
 
     def _rows(self, sql: str, *values: int) -> list[tuple[Any, ...]]:
         try:
@@ -106,6 +107,22 @@ class Pages:
         except sqlite3.Error as error:
             hint = "Has this feedgen run once with this data folder?"
             raise StoreError(f"Can't read {self._path}: {error}", hint) from error
+
+
+def _served(pages: list[tuple[Any, ...]]) -> Served:
+    posts, of_page = _unpacked(POST, [row[5] for row in pages])
+    first = np.searchsorted(of_page, np.arange(len(pages)))
+    place = np.arange(of_page.size) - first[of_page]
+    reader, at_us, list_us, kind, position = (column[of_page] for column in _columns(pages, 5))
+    post, code = (posts[name].astype(np.int64) for name in ("post", "code"))
+    return Served(reader, at_us, list_us, kind, position + place, post, code)
+
+
+def _told(calls: list[tuple[Any, ...]]) -> Told:
+    events, of_call = _unpacked(EVENT, [row[3] for row in calls])
+    reader, at_us, list_us = (column[of_call] for column in _columns(calls, 3))
+    post, event, code = (events[name].astype(np.int64) for name in ("post", "event", "code"))
+    return Told(reader, at_us, list_us, post, event, code)
 
 
 def _columns(rows: list[tuple[Any, ...]], n: int) -> list[I64]:

@@ -70,6 +70,14 @@ def bars(title: str, values: Sequence[tuple[str, float]], words: Words) -> Marku
     return _svg(f"{title}, {len(values)} of them, {total} together", [_rule(top, words), *parts])
 
 
+def whisker(interval: tuple[float, float, float], top: float) -> Markup:
+    """A value and how sure it is, on a scale from 0 to `top`. What it says stands beside it as text."""
+    value, low, high = (100 * min(1.0, part / top) for part in interval)
+    drawn = f'<path class="rule" d="M0 8H100"/><path class="reach" d="M{low:.1f} 8H{high:.1f}"/>'
+    dot = f'<circle class="dot" cx="{value:.1f}" cy="8" r="3.5"/>'
+    return Markup(f'<svg class="whisker" viewBox="-4 0 108 16" aria-hidden="true">{drawn}{dot}</svg>')
+
+
 def ceiling(value: float) -> float:
     """The next of 1, 2 and 5 with zeros: where a scale ends. 1 for nothing."""
     if value <= 0 or not math.isfinite(value):
