@@ -23,7 +23,7 @@ from feedgen.core.telemetry import Counter, Gauge
 TIMEOUT_S: Final = 10.0
 POSTS: Final = 50
 POPULAR: Final = "popular"
-FIRST_S: Final = 30.0  # after the start: the popular list is there by then
+FIRST_S: Final = 10.0  # after the start, and after a failure
 PUSH_PATH: Final = "/fallback"
 
 HANDED = Gauge(

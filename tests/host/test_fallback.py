@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -15,9 +16,11 @@ from feedgen.core.fallback import DID_PATH, NAMES, SKELETON
 from feedgen.core.settings import Fallback
 from feedgen.host.fallback import HANDED, TURNS, Pusher, push
 from feedgen.serve.egress import Egress, Rules
+from feedgen.simnet.process import SimnetProcess
 from feedgen.simnet.server import Simnet
+from tests.host.tailscale import put
 from tests.inside import Inside, running, until
-from tests.process import PUBLISHER, SERVICE
+from tests.process import PUBLISHER, SERVICE, Feedgen
 
 
 def pusher(it: Inside, **fallback: Any) -> Pusher:
@@ -55,6 +58,28 @@ async def test_a_fresh_page_goes_to_the_folder_and_to_the_vps(tmp_path: Path, ca
         task.cancel()
         assert sum("could not be handed on" in line for line in caplog.messages) == 1
         assert "feedgen-egress running" in caplog.text
+
+
+def test_the_process_does_it_by_itself_and_measures_its_tunnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", put(tmp_path, "1.76.6-running"))
+    with (
+        SimnetProcess("--people", "60", "--days", "0.5", "--wait", "--rate", "5") as network,
+        Feedgen(
+            tmp_path,
+            jetstream__urls=",".join(network.urls.jetstream),
+            jetstream__start="oldest",
+            identity__plc_url=network.urls.plc,
+            service__private_bind="127.0.0.1:0",
+            tunnel__kind="tailscale",
+            tunnel__vps="vps",
+            fallback__dir=tmp_path / "fallback",
+        ) as it,
+    ):
+        private = it.said("the private address answers")["bind"]
+        it.wait_for((tmp_path / "fallback" / SKELETON[1:]).exists, "the fallback")
+        lines = httpx.get(f"http://{private}/metrics").text.splitlines()
+        assert 'feedgen_tunnel_up{kind="tailscale"} 1' in lines and 'feedgen_tunnel_vps{way="direct"} 1' in lines
+        assert it.stop()[0] == 0
 
 
 async def test_what_the_vps_refuses_is_said() -> None:

@@ -25,6 +25,7 @@ from feedgen.serve import egress as module
 from feedgen.serve.egress import Egress, Rules, private_bind
 from feedgen.serve.fetch import ProxiedWebFetcher
 from feedgen.serve.hosts import is_public_address
+from feedgen.serve.visit import ProxiedHosts
 
 HOST = "reader.example.com"
 PAGE = {"feed": [{"post": "at://did:plc:a/app.bsky.feed.post/1"}]}
@@ -107,7 +108,7 @@ async def world(
         far.stop()
 
 
-async def test_a_did_document_comes_through_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_documents_and_repositories_come_through_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `[identity] did_web = "proxy"` does, to the last byte: the certificate is the far host's own."""
     async with world(tmp_path) as w:
         fetcher = ProxiedWebFetcher(w.url)
@@ -119,6 +120,9 @@ async def test_a_did_document_comes_through_it(tmp_path: Path, monkeypatch: pyte
         assert await fetcher.fetch(f"did:web:{HOST}") == b"{}"
         await fetcher.close()
         assert w.far.asked == ["GET /.well-known/did.json HTTP/1.1"] and set(w.looked) == {HOST}
+        async with ProxiedHosts(w.url).visit(f"https://{HOST}") as pds:  # and `pds = "proxy"`
+            assert await pds.get("com.atproto.repo.listRecords", {"repo": "x"}, 1000) == b"{}"
+        assert w.far.asked[1:] == ["GET /xrpc/com.atproto.repo.listRecords?repo=x HTTP/1.1"]
 
 
 @pytest.mark.parametrize(
