@@ -219,7 +219,13 @@ def test_every_public_route_is_let_through_and_no_private_one() -> None:
     site = build(Settings(web=Web(public=True))).site
     public = {row.path for row in site.rows(private=False)} | {SKELETON, DESCRIBE, INTERACTIONS, DID, "/also-liked"}
     assert {path for path in public if not passes(path)} == set()
-    private = {row.path for row in site.rows(private=True)} - public | {"/metrics", "/livez", "/why", "/xrpc/_health"}
+    private = {row.path for row in site.rows(private=True)} - public | {
+        "/metrics",
+        "/livez",
+        "/why.json",
+        "/profile.json",
+        "/xrpc/_health",
+    }
     assert {path for path in private if passes(path)} == set()
 
 
