@@ -7,10 +7,12 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 
-from feedgen.core.ids import POST_NSID, make_tid
+from feedgen.core.ids import POST_NSID, PROFILE_NSID, VISIBILITY_NSID, make_tid
+from feedgen.simnet.records import SimEvent
 from feedgen.simnet.server import Simnet
 from feedgen.store.moderation import Moderation
 from tests.inside import Inside, running, until
@@ -128,8 +130,6 @@ async def test_a_label_may_come_before_its_post(it: Inside, sim: Simnet) -> None
     sim.labels.put(uri, "!hide", neg=True)
     await becomes(it, uri, shown=True)
     assert it.app.archive is not None
-    from feedgen.simnet.records import SimEvent
-
     record = b'{"$type":"app.bsky.feed.post","text":"x","createdAt":"2026-01-01T00:00:00Z"}'
     await it.heard(
         sim.emit(SimEvent(0, 0, author, "commit", "create", POST_NSID, early.rsplit("/", 1)[1], record=record))
@@ -179,3 +179,34 @@ async def test_what_was_said_is_known_after_a_restart(sim: Simnet, tmp_path: Pat
         assert blocked not in {post.split("/")[2] for post in await it.all_posts(None, limit=100)}
         await until(lambda: sim.labels.cursors[-1] == str(seq))
     sim.labels.put(labelled, "!hide", neg=True)
+
+
+ADULT = {"$type": "com.atproto.label.defs#selfLabels", "values": [{"val": "porn"}]}
+
+
+@pytest.mark.parametrize(
+    ("collection", "said", "taken_back"),
+    [
+        (PROFILE_NSID, {"labels": ADULT}, {}),
+        (VISIBILITY_NSID, {"hideFromAlgorithmicRecommendations": True}, {"hideFromAlgorithmicRecommendations": False}),
+    ],
+    ids=["an adult profile", "an opt-out"],
+)
+async def test_what_people_say_of_themselves_counts_on_the_next_page(
+    it: Inside, sim: Simnet, collection: str, said: dict[str, object], taken_back: dict[str, object]
+) -> None:
+    author = (await a_post(it, 4)).split("/")[2]
+    for value, shown in ((said, False), (taken_back, True)):
+        record = msgspec.json.encode({"$type": collection, **value})
+        await it.heard(sim.emit(SimEvent(0, 0, author, "commit", "update", collection, "self", record=record)))
+        assert (author in {uri.split("/")[2] for uri in await it.all_posts(None, limit=100)}) == shown
+
+
+@pytest.mark.parametrize("status", ["deactivated", "suspended", "takendown"])
+async def test_an_account_that_is_away_is_gone_from_the_next_page(it: Inside, sim: Simnet, status: str) -> None:
+    author = (await a_post(it, 4)).split("/")[2]
+    person = sim.people.index(author)
+    assert person is not None
+    for state, shown in ((status, False), ("", True)):
+        await it.heard(sim.set_account(person, state))
+        assert (author in {uri.split("/")[2] for uri in await it.all_posts(None, limit=100)}) == shown

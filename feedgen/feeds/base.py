@@ -20,7 +20,7 @@ from feedgen.core.ids import US_PER_S
 from feedgen.core.languages import number
 from feedgen.core.telemetry import Counter, Histogram, Laps
 from feedgen.feeds.recipes import Experiment, Recipe
-from feedgen.feeds.shown import still_there
+from feedgen.feeds.shown import IF_FOLLOWED, still_there
 from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.view import View
 from feedgen.ingest.events import VIDEO
@@ -376,7 +376,7 @@ class ListFeed(Feed):
         while position < snapshot.posts.size and len(items) < ask.limit:
             rows = slice(position, position + ask.limit - len(items))
             posts = snapshot.posts[rows]
-            allowed = still_there(view, posts, ask.reader_did is None, self.rules.adult)
+            allowed = self._allowed(ask, view, posts)
             found = zip(
                 posts.tolist(), snapshot.codes[rows].tolist(), allowed, self.desk.library.uris(posts), strict=True
             )
@@ -396,6 +396,23 @@ class ListFeed(Feed):
             at = Cursor(self.tag, snapshot.reader, snapshot.id, position)
             cursor = self.desk.cursors.write(at)
         return Page(items, cursor, req_id_of(self.tag, snapshot.id), snapshot.languages)
+
+    def _allowed(self, ask: Ask, view: View, posts: U32) -> list[int]:
+        """Which posts may be shown to this reader now."""
+        allowed = still_there(view, posts, ask.reader_did is None, self.rules.adult)
+        if IF_FOLLOWED in allowed:
+            follows = self._follows(ask, view)
+            for row, post in enumerate(posts.tolist()):
+                if allowed[row] == IF_FOLLOWED:
+                    allowed[row] = view.author(post) in follows
+        return allowed
+
+    def _follows(self, ask: Ask, view: View) -> set[int]:
+        if ask.reader_did is None or self.shared(ask):
+            return set()
+        fetched = self.desk.library.fetched(ask.reader_did)
+        told = set[int]() if fetched is None else set(fetched.follows.tolist())
+        return told if ask.person is None else told | set(view.follows_of(ask.person).tolist())
 
     def _mark_served(self, ask: Ask, posts: list[int]) -> None:
         if ask.reader_did is not None and not ask.peek and posts:

@@ -6,6 +6,8 @@ to compiled code costs more than looking at one post does.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from feedgen.core.jit import brief
@@ -18,9 +20,12 @@ from feedgen.ingest.events import (
     HIDDEN,
     INACTIVE,
     NO_UNAUTHENTICATED,
+    OPTED_OUT,
     PERSON_ADULT,
     PERSON_HIDDEN,
 )
+
+IF_FOLLOWED: Final = 2  # its author does not want to be recommended
 
 
 @brief
@@ -32,11 +37,11 @@ def _look(a: Arrays, posts: U32, of_post: int, of_person: int, out: U8) -> None:
             continue
         author = post_author(a, d, posts[i])
         if author < a.person_flags.size and a.person_flags[author] & of_person == 0:
-            out[i] = 1
+            out[i] = IF_FOLLOWED if a.person_flags[author] & OPTED_OUT != 0 else 1
 
 
 def still_there(view: View, posts: U32, logged_out: bool, adult: bool = False) -> list[int]:
-    """1 for each post that may be shown now, 0 for the others."""
+    """1 for each post that may be shown now, 0 for the others; IF_FOLLOWED where only its author's followers may."""
     of_person = INACTIVE | GONE | PERSON_HIDDEN | (NO_UNAUTHENTICATED if logged_out else 0)
     of_post = DELETED | HIDDEN
     if not adult:

@@ -237,7 +237,7 @@ class Hostile:
 
     def _page(self, token: str | None, more: str = "") -> bytes:
         headers = "" if token is None else f"authorization: Bearer {token}\r\n"
-        return self._get(f"{SKELETON}?feed={self._target.feed}&limit=30{more}", headers)
+        return self._get(f"{SKELETON}?feed={self._target.feed}&limit=5{more}", headers)
 
     def _parameters(self) -> bytes:
         feed = self._target.feed if self._random.random() < 0.5 else self._garbage(80)
@@ -386,7 +386,10 @@ class Attack:
             self.tally.sent += answers
             if connection is None or connection.transport.is_closing():
                 _, connection = await loop.create_connection(_Connection, "127.0.0.1", self._port)
-            self.tally.add(kind, await connection.ask(request, answers))
+            try:
+                self.tally.add(kind, await connection.ask(request, answers))
+            except TimeoutError:
+                raise RuntimeError(f"no answer within {TIMEOUT_S} s to {kind}: {request[:300]!r}") from None
         if connection is not None:
             connection.transport.close()
 

@@ -50,7 +50,7 @@ PARAMETERS = {
     "seed": 1,
 }
 MARKS = (5_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000)  # requests after which memory is told
-NETWORK = ("--people", "300", "--days", "1", "--rate", "2", "--wait", "--lookback-h", "-1")
+NETWORK = ("--people", "300", "--days", "1", "--rate", "0.1", "--wait", "--lookback-h", "-1")
 READER_S = 0.6
 READER = plc("reader")
 

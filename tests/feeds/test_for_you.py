@@ -16,7 +16,7 @@ from feedgen.graph.edit import mark_posts
 from feedgen.ingest.events import DELETED, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, VIDEO
 from feedgen.rank.listing import ListRules
 from feedgen.rank.paging import BadCursor, Cursors, Snapshots
-from tests.feeds.town import NEWCOMER, NOW_US, READER, Town, ask, did, make_desk, u32
+from tests.feeds.town import AUTHORS, NEWCOMER, NOW_US, PEOPLE, READER, Town, ask, did, make_desk, u32
 
 MINUTE_US = 60 * US_PER_S
 
@@ -209,6 +209,23 @@ async def test_authors_who_must_not_be_shown() -> None:
     assert did(three) in authors
     public = {uri.split("/")[2] for uri in await read_all(PopularFeed(desk), ask(person=None))}
     assert not {did(one), did(two), did(three)} & public
+    desk.pool.close()
+
+
+async def test_who_opts_out_is_gone_from_the_list_that_is_being_read() -> None:
+    """But for those who follow them."""
+    town = Town(posts=200)
+    desk = make_desk(town)
+    first = await ForYou(desk).page(ask(limit=2))
+    rest = uris(await ForYou(desk).page(ask(limit=30, cursor=first.cursor)))
+    authors = list(dict.fromkeys(uri.split("/")[2] for uri in rest))
+    numbers = {did(person): person for person in range(PEOPLE + AUTHORS)}
+    one, followed = (numbers[author] for author in authors[:2])
+    town.world.people.flags[[one, followed]] |= OPTED_OUT
+    town.fetched_by_did[did(READER)] = Fetched(u32([]), np.empty(0, np.int64), u32([followed]))
+    page = await ForYou(desk).page(ask(limit=30, cursor=first.cursor))
+    shown = {uri.split("/")[2] for uri in uris(page)}
+    assert did(one) not in shown and did(followed) in shown
     desk.pool.close()
 
 
