@@ -30,6 +30,7 @@ UNITS: Final = Path("etc/systemd/system")
 USER_FILE: Final = Path("etc/sysusers.d/feedgen.conf")
 SETTINGS: Final = Path("etc/feedgen/feedgen.toml")
 DATA: Final = Path("var/lib/feedgen")
+CACHE: Final = Path("var/cache/feedgen")
 USER: Final = "feedgen"
 COMMAND: Final = "/usr/local/bin/feedgen"  # as the units of systemd/ have it
 BACKUPS: Final = "/var/backups/feedgen"
@@ -55,14 +56,16 @@ def install(config: Path | None, backup: Path | None, listen: str, dry_run: bool
         work.write(SETTINGS, text)
     if backup is not None:
         work.folder_of_user(backup)
-    for name, text in texts.items():
-        work.write(UNITS / name, text)
-    started = [name for name in texts if name.endswith((".socket", ".timer"))] + ["feedgen.service"]
+    work.machine_code(os.environ.get("NUMBA_CACHE_DIR", ""))
+    changed = {name for name, text in texts.items() if work.write(UNITS / name, text)}
+    listening = [name for name in texts if name.endswith((".socket", ".timer"))]
     work.systemctl("daemon-reload")
-    work.systemctl("enable", *started)
-    # The socket's address may be another one now, which only a stopped service lets go of.
-    work.systemctl("stop", "feedgen.service", "feedgen.socket", quietly=True)
-    work.systemctl("start", *started)
+    work.systemctl("enable", *listening, "feedgen.service")
+    if "feedgen.socket" in changed:
+        # Another address, which only a stopped service lets go of. Otherwise the socket stays open over the restart.
+        work.systemctl("stop", "feedgen.service", "feedgen.socket", quietly=True)
+    work.systemctl("start", *listening)
+    work.systemctl("restart", "feedgen.service")
     if not dry_run:
         click.echo("Installed. See how it is: systemctl status feedgen, feedgen doctor. Undo: feedgen uninstall")
     return 0
@@ -186,19 +189,32 @@ class Work:
         if path.exists() and path.read_text() != text:
             self.write(place.with_name(f"{place.name}.before"), path.read_text())
 
-    def write(self, place: Path, text: str) -> None:
+    def write(self, place: Path, text: str) -> bool:
+        """Whether it says something else than before."""
         path = self.path(place)
         if path.exists() and path.read_text() == text:
-            return
+            return False
         click.echo(f"{'would write' if self.dry_run else 'writing'} {path}")
         if self.dry_run:
-            return
+            return True
         with _spoken(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             draft = path.with_name(f".{path.name}.new")
             draft.write_text(text)
             draft.chmod(0o644)
             os.replace(draft, path)
+        return True
+
+    def machine_code(self, cache: str) -> None:
+        """What was compiled for this environment is what the service would compile: it need not do so again."""
+        if self.is_elsewhere or self.dry_run or not cache or not Path(cache).is_dir():
+            return
+        target, user = self.path(CACHE), pwd.getpwnam(USER)
+        with _spoken(target):
+            shutil.copytree(cache, target, dirs_exist_ok=True)
+            for folder, _, files in os.walk(target):
+                for path in (Path(folder), *(Path(folder, name) for name in files)):
+                    os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
     def remove(self, place: Path) -> None:
         path = self.path(place)
@@ -228,7 +244,7 @@ class Work:
             self.run("systemctl", verb, *words, quietly=quietly)
         elif verb in ("enable", "disable"):
             self.run("systemctl", f"--root={self.root}", verb, *(w for w in words if w != "--now"), quietly=quietly)
-        elif verb == "start" and not self.dry_run:
+        elif verb == "restart" and not self.dry_run:
             click.echo("systemd does not run here: the service starts with the computer.")
 
     def run(self, *command: str, quietly: bool = False) -> None:

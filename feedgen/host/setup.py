@@ -45,7 +45,7 @@ def main(path: Path) -> int:
     made.set("service", "private_bind", made.settings.service.private_bind or PRIVATE_BIND)
     click.echo(f"\n{path} is complete. `feedgen config show` lists everything that can be set.\n\nNow, one by one:")
     for line, why in next_steps(path):
-        click.echo(f"  {line:<44} {why}")
+        click.echo(f"  {line:<52} {why}")
     return 0
 
 
@@ -55,9 +55,10 @@ def next_steps(path: Path) -> list[tuple[str, str]]:
             f"sudo {shutil.which('feedgen') or 'feedgen'} install --config {path}",
             "a service that starts with the computer",
         ),
-        ("feedgen doctor", "is all well so far?"),
-        ("feedgen publish --dry-run", "what Bluesky would be told"),
-        ("feedgen publish", "then open the feed in the app, and pin it"),
+        (f"feedgen vps --config {path} feedgen-vps", "what the VPS needs, and what to do with it"),
+        (f"feedgen doctor --config {path}", "is all well so far?"),
+        (f"feedgen publish --config {path} --dry-run", "what Bluesky would be told"),
+        (f"feedgen publish --config {path}", "then open the feed in the app, and pin it"),
     ]
 
 

@@ -80,9 +80,12 @@ def run(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_all_is_well(home: Home) -> None:
-    done = run(home, "--json")
-    told = json.loads(done.stdout)
-    findings = [Finding(**finding) for finding in told["findings"]]
+    for _ in range(3):  # a machine that is very busy looks ill for a moment
+        done = run(home, "--json")
+        told = json.loads(done.stdout)
+        findings = [Finding(**finding) for finding in told["findings"]]
+        if not bad(findings):
+            break
     assert bad(findings) == []
     assert done.returncode == told["exit_code"] == worst(findings)
     checks = {finding.check for finding in findings}
@@ -280,6 +283,24 @@ def test_disk_space(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * 100_000)
     assert machine.bytes_in(tmp_path) >= 100_000
     assert machine.existing(tmp_path / "a" / "b") == tmp_path
+
+
+def test_a_folder_that_is_closed(tmp_path: Path) -> None:
+    data = tmp_path / "lib" / "data"
+    data.mkdir(parents=True)
+    data.parent.chmod(0o700)
+    tmp_path.chmod(0o711)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            assert not machine.is_closed(data) and not machine.is_closed(data / "more")
+            os.seteuid(65534)
+        else:
+            data.parent.chmod(0)
+        assert machine.is_closed(data)
+    finally:
+        os.seteuid(user)
+        data.parent.chmod(0o700)
 
 
 def test_disk_speed(tmp_path: Path) -> None:

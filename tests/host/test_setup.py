@@ -62,7 +62,7 @@ def test_an_evening_with_an_interruption(tmp_path: Path) -> None:
             second.answer("[100.64.0.7:8090]:", "")
             second.answer("[vps]:", "")
             assert second.ended() == 0, second.said
-            assert "answers in 12 ms, directly" in second.said and "feedgen publish" in second.said
+            assert "answers in 12 ms, directly" in second.said and "feedgen publish --config" in second.said
     settings = read_settings(Settings, path, env={}).get()
     assert settings.service.hostname == "feed.example.invalid" and settings.service.publisher_did == DID
     assert (settings.service.bind, settings.service.private_bind) == ("100.64.0.7:8090", "127.0.0.1:8091")

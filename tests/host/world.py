@@ -149,7 +149,7 @@ class TlsFront:
     def _serve(self, plain: socket.socket) -> None:
         host, _, port = self.upstream.rpartition(":")
         with contextlib.suppress(OSError), plain, self.context.wrap_socket(plain, server_side=True) as secure:
-            secure.settimeout(20)
+            secure.settimeout(60)
             request = b""
             while b"\r\n\r\n" not in request:
                 data = secure.recv(65536)
@@ -159,7 +159,7 @@ class TlsFront:
             # One request a connection: what comes back ends when the service closes.
             head, _, body = request.partition(b"\r\n\r\n")
             lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
-            with socket.create_connection((host, int(port)), 20) as behind:
+            with socket.create_connection((host, int(port)), 60) as behind:
                 behind.sendall(b"\r\n".join([*lines, b"Connection: close"]) + b"\r\n\r\n" + body)
                 while data := behind.recv(65536):
                     secure.sendall(data)
@@ -172,6 +172,12 @@ class Home:
         self.folder, self.stack = folder, contextlib.ExitStack()
 
     def __enter__(self) -> Home:
+        with contextlib.ExitStack() as self.stack:
+            self._start()
+            self.stack = self.stack.pop_all()  # all is up: it ends with the block
+        return self
+
+    def _start(self) -> None:
         enter = self.stack.enter_context
         self.network = enter(SimnetProcess("--people", "80", "--days", "0.2", "--wait", "--rate", "40"))
         self.pds = enter(SmallPds())
@@ -202,7 +208,6 @@ class Home:
         self.bin.mkdir()
         self.systemctl()
         self.tailscale()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.stack.close()

@@ -53,10 +53,14 @@ def examine(loaded: Loaded[Settings], connect_to: str, password_file: Path | Non
     yield from _guarded("systemd", machine.check_systemd)
     if settings is None:
         return  # all that follows would look at the wrong places
-    days = settings.store.retention_days
-    yield from _guarded("disk space", lambda: [machine.check_space(folder, days)])
-    yield from _guarded("disk speed", lambda: [machine.check_speed(folder)])
-    yield from _guarded("data", lambda: inside.check_data(folder))
+    if machine.is_closed(folder):
+        again = "Type the command again as its owner: sudo -u feedgen ..."
+        yield warning("data", f"{folder.absolute()} is closed to this user: not looked at", again)
+    else:
+        days = settings.store.retention_days
+        yield from _guarded("disk space", lambda: [machine.check_space(folder, days)])
+        yield from _guarded("disk speed", lambda: [machine.check_speed(folder)])
+        yield from _guarded("data", lambda: inside.check_data(folder))
     yield from _guarded("service", lambda: inside.check_service(settings.service.bind))
     yield from _guarded("hosts", lambda: network.check_hosts(settings))
     now = datetime.datetime.now(datetime.UTC)

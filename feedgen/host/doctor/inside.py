@@ -17,7 +17,7 @@ from feedgen.store.folder import Folder
 from feedgen.store.verify import glance
 
 HEALTH_PATH: Final = "/xrpc/_health"
-TIMEOUT_S: Final = 10.0
+TIMEOUT_S: Final = 20.0
 LIVE_S: Final = 60.0
 LATE_S: Final = 600.0
 SOCKET_UNIT: Final = "feedgen.socket"

@@ -221,6 +221,15 @@ def show_unit(systemctl: str, unit: str) -> dict[str, str] | None:
     return found if done.returncode == 0 and found else None
 
 
+def is_closed(folder: Path) -> bool:
+    """Whether it is another user's, so that nothing can be said of it."""
+    try:
+        at = existing(folder)
+        return at == folder.absolute() and not os.access(at, os.R_OK | os.W_OK | os.X_OK)
+    except PermissionError:
+        return True
+
+
 def existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
     at = folder.absolute()

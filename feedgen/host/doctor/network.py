@@ -18,7 +18,7 @@ from feedgen.host.doctor.finding import Finding, failure, ok, warning
 from feedgen.ingest.hosts import base_of, subscription_url
 from feedgen.ingest.labeler import PATH as LABELS_PATH
 
-TIMEOUT_S: Final = 10.0
+TIMEOUT_S: Final = 20.0
 FIRST_EVENT_S: Final = 10.0
 OFF_S: Final = 5.0  # a clock that is off by more is worth a look,
 FAR_OFF_S: Final = 60.0  # and by more than this readers' tokens look expired

@@ -22,7 +22,7 @@ from feedgen.host.doctor.finding import Finding, failure, ok, warning
 from feedgen.host.publish import looks
 from feedgen.host.tailscale import Tailscale
 
-TIMEOUT_S: Final = 10.0
+TIMEOUT_S: Final = 20.0
 TAILNET: Final = ipaddress.ip_network("100.64.0.0/10")
 SOON_DAYS: Final = 14
 DID_PATH: Final = "/.well-known/did.json"
