@@ -6,7 +6,6 @@ one past day, when there is a new one. A `folder` that is given is filled once, 
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
@@ -17,7 +16,7 @@ from typing import Any
 from feedgen.store.backup import backup, restore
 from feedgen.store.folder import Folder
 from scripts.benchmarks import Figure, Params
-from scripts.benchmarks.loading import load, plan_for
+from scripts.benchmarks.loading import filled
 
 PARAMETERS = {"ratings": 10_000_000, "folder": ""}
 
@@ -26,20 +25,11 @@ def run(params: Params) -> Iterable[Figure]:
     given = str(params["folder"])
     folder = Path(given or tempfile.mkdtemp(prefix="feedgen-backup-"))
     try:
-        kept = _filled(folder, int(params["ratings"]))
+        kept, _ = filled(folder, int(params["ratings"]))
         yield from _measure(folder / "data", Path(tempfile.mkdtemp(prefix="kept-", dir=folder)), kept)
     finally:
         if not given:
             shutil.rmtree(folder)
-
-
-def _filled(folder: Path, ratings: int) -> int:
-    """How many ratings the folder has."""
-    note = folder / "filled.json"
-    if not note.exists():
-        plan, days = plan_for(ratings, int(time.time() * 1e6))
-        note.write_text(json.dumps([load(folder / "data", plan, days, ratings), plan.people]))
-    return int(json.loads(note.read_text())[0])
 
 
 def _measure(data: Path, made: Path, kept: int) -> Iterator[Figure]:

@@ -22,7 +22,7 @@ from typing import Any
 
 from feedgen.simnet.process import SimnetProcess
 from scripts.benchmarks import Figure, Params
-from scripts.benchmarks.loading import load, plan_for
+from scripts.benchmarks.loading import filled
 
 PARAMETERS = {"ratings": 10_000_000, "readers": 200, "folder": ""}
 SERVICE = "did:web:feed.example.com"
@@ -36,23 +36,13 @@ def run(params: Params) -> Iterable[Figure]:
     given = str(params["folder"])
     folder = Path(given or tempfile.mkdtemp(prefix="feedgen-boot-"))
     try:
-        kept, people = _filled(folder, int(params["ratings"]))
+        kept, people = filled(folder, int(params["ratings"]))
         words = ("--flood", "--ratings", "1000", "--flood-people", str(people), "--hosts", "v2", "--max-rate", "1")
         with SimnetProcess(*words) as sim:
             yield from _measure(folder, sim, kept, int(params["readers"]))
     finally:
         if not given:
             shutil.rmtree(folder)
-
-
-def _filled(folder: Path, ratings: int) -> tuple[int, int]:
-    """(how many ratings the folder has, of how many people)."""
-    note = folder / "filled.json"
-    if not note.exists():
-        plan, days = plan_for(ratings, int(time.time() * 1e6))
-        note.write_text(json.dumps([load(folder / "data", plan, days, ratings), plan.people]))
-    kept, people = json.loads(note.read_text())
-    return int(kept), int(people)
 
 
 def _measure(folder: Path, sim: SimnetProcess, kept: int, readers: int) -> Iterable[Figure]:

@@ -5,6 +5,8 @@ Only the way in is short: the files are made by the Writer and the sidecars by t
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,16 @@ def plan_for(ratings: int, end_us: int) -> tuple[FloodPlan, int]:
 def _fields(plan: FloodPlan) -> dict[str, int]:
     names = ("seed", "people", "ratings", "posts", "follows", "deletes", "others", "span_us")
     return {name: getattr(plan, name) for name in names}
+
+
+def filled(folder: Path, ratings: int) -> tuple[int, int]:
+    """Fills `folder/data` unless it is; (how many ratings it has, of how many people)."""
+    note = folder / "filled.json"
+    if not note.exists():
+        plan, days = plan_for(ratings, int(time.time() * 1e6))
+        note.write_text(json.dumps([load(folder / "data", plan, days, ratings), plan.people]))
+    kept, people = json.loads(note.read_text())
+    return int(kept), int(people)
 
 
 def load(folder: Path, plan: FloodPlan, days: int, ratings: int) -> int:

@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from click.testing import CliRunner
 
+from feedgen import cli
 from feedgen.core.errors import FeedgenError
 from feedgen.core.fallback import DID_PATH, NAMES, SKELETON
 from feedgen.core.settings import Fallback
@@ -79,6 +81,11 @@ def test_the_process_does_it_by_itself_and_measures_its_tunnel(tmp_path: Path, m
         it.wait_for((tmp_path / "fallback" / SKELETON[1:]).exists, "the fallback")
         lines = httpx.get(f"http://{private}/metrics").text.splitlines()
         assert 'feedgen_tunnel_up{kind="tailscale"} 1' in lines and 'feedgen_tunnel_vps{way="direct"} 1' in lines
+        arguments = ["fallback", str(tmp_path / "by-hand"), "--url", it.url]
+        arguments += ["--set", f"service.publisher_did={PUBLISHER}"]
+        done = CliRunner().invoke(cli.cli, arguments)
+        assert done.exit_code == 0 and "posts" in done.output, done.output
+        assert (tmp_path / "by-hand" / SKELETON[1:]).exists()
         assert it.stop()[0] == 0
 
 
