@@ -82,6 +82,7 @@ log = logging.getLogger(__name__)
 
 STOP_S: Final = 9.0  # from the first signal to the last word
 SWITCH_S: Final = 0.0001  # how long a page waits for each turn while other threads compute
+COLLECT_AFTER: Final = (20_000, 20, 50)  # objects, and generations: hardly anything of ours goes in circles
 MEET_S: Final = 1.5  # how long a first page may wait for what the reader's own repository tells,
 MET_WITHIN_S: Final = 2.0  # and not past this time from its arrival: ranking needs some of its 3 s
 SPAM_S: Final = 300.0  # between two looks for spammers
@@ -227,6 +228,7 @@ class App:
             address = server.addresses[0]
             # What is here stays: the collector need not look at it again while events stream through.
             gc.freeze()
+            gc.set_threshold(*COLLECT_AFTER)
             self.life.begin()
             log.info("answering", extra={"bind": address, "after_s": round(time.monotonic() - started_s, 2)})
             self.on_ready(address)

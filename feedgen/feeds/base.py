@@ -11,10 +11,10 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
-from pyroaring import BitMap
 
 from feedgen.core.ids import US_PER_S
 from feedgen.core.languages import number
@@ -67,8 +67,7 @@ class Ask:
     arrived_s: float | None = None  # on the pool's clock, for the deadline
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     uri: str
     context: str | None = None
 
@@ -178,6 +177,7 @@ class Desk:
     rules: ListRules = field(default_factory=ListRules)
     log: Log = field(default_factory=NoLog)
     experiment: Experiment | None = None
+    popular_lists: dict[tuple[str, tuple[str, ...], bool], Made] = field(init=False, default_factory=dict)
     _popular_rows: dict[tuple[tuple[str, ...], bool], I64] = field(init=False, default_factory=dict)
 
     def recipe_of(self, reader_did: str | None) -> Recipe:
@@ -197,7 +197,7 @@ class Desk:
         view = self.library.view()
         self.pace.measure(view, now_us)
         self.popular.refresh(view, now_us, self.pace.pace_us)
-        self._popular_rows = {}
+        self._popular_rows, self.popular_lists = {}, {}
 
     def popular_rows(self, languages: tuple[str, ...], video: bool) -> I64:
         """What is popular in these languages: put together once a minute for all who speak the same. Not to be
@@ -211,6 +211,7 @@ class Desk:
         return rows
 
 
+@lru_cache(maxsize=20_000)
 def reader_key(did: str) -> int:
     """A reader as 64 bits: what snapshots, cursors and states are kept under."""
     return tag(did, 64)
@@ -242,7 +243,7 @@ class Known:
     """What a list takes into account of its reader, as of one moment."""
 
     taste: Taste
-    seen: BitMap = field(default_factory=BitMap)
+    seen: U32 = field(default_factory=lambda: np.empty(0, np.uint32))  # ascending
     skip: U32 = field(default_factory=lambda: np.empty(0, np.uint32))  # served a moment ago: not again
     recipe: Recipe | None = None  # None: the operator's
 
@@ -256,6 +257,7 @@ class ListFeed(Feed):
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.tag = tag(self.name, 16)
+        self._said: list[str | None] = []
         self._contexts: dict[str, int] = {}
 
     @property
@@ -273,9 +275,14 @@ class ListFeed(Feed):
     def code_of(self, context: str) -> int | None:
         """The code of which `context` made that."""
         if not self._contexts:
-            codes = range(NO_CODE - 1, -1, -1)
-            self._contexts = {said: code for code in codes if (said := self.context(code)) is not None}
+            said = list(enumerate(self._contexts_by_code()))
+            self._contexts = {context: code for code, context in reversed(said) if context is not None}
         return self._contexts.get(context)
+
+    def _contexts_by_code(self) -> list[str | None]:
+        """`context` of every code: a page needs thirty of them."""
+        self._said = self._said or [self.context(code) for code in range(NO_CODE)]
+        return self._said
 
     def shared(self, ask: Ask) -> bool:
         """Whether everybody who asks like this gets the same list."""
@@ -346,15 +353,26 @@ class ListFeed(Feed):
         recipe = self.recipe_of(ask)
         if state is None:
             return Known(Taste([], ask.now_us), recipe=recipe)
-        skip = np.array(state.served.all(ask.now_us) if again else [], np.uint32)
-        return Known(state.taste(ask.now_us), state.seen.all(ask.now_us), skip, recipe)
+        skip = state.served.ascending(ask.now_us) if again else np.empty(0, np.uint32)
+        return Known(state.taste(ask.now_us), state.seen.ascending(ask.now_us), skip, recipe)
 
     def recipe_of(self, ask: Ask) -> Recipe:
         """Who gets the same list as everybody else is in no experiment."""
         return self.desk.recipe_of(None if self.shared(ask) else ask.reader_did)
 
     def popular_list(self, ask: Ask, known: Known) -> Made:
-        """What there is when there is no time, or nothing personal: cheap enough for the event loop."""
+        """What there is when there is no time, or nothing personal: cheap enough for the event loop, and made once a
+        minute for all of whom nothing is known."""
+        nothing_known = not (known.seen.size or known.skip.size or known.taste.hidden_posts.size)
+        key = (self.name, ask.languages, ask.reader_did is None)
+        made = self.desk.popular_lists.get(key) if nothing_known else None
+        if made is None:
+            made = self._make_popular(ask, known)
+            if nothing_known and len(self.desk.popular_lists) < MAX_POPULAR_ROWS:
+                self.desk.popular_lists[key] = made
+        return made
+
+    def _make_popular(self, ask: Ask, known: Known) -> Made:
         listed = make_list(
             self.desk.library.view(),
             [Source(POPULAR, self.popular_rows(ask))],
@@ -372,7 +390,7 @@ class ListFeed(Feed):
     def _answer(self, ask: Ask, snapshot: Snapshot, position: int) -> Page:
         """The next posts that still may be shown, and where to go on."""
         view, items, shown, codes = self.desk.library.view(), list[Item](), list[int](), list[int]()
-        start = position
+        start, contexts = position, self._contexts_by_code()
         while position < snapshot.posts.size and len(items) < ask.limit:
             rows = slice(position, position + ask.limit - len(items))
             posts = snapshot.posts[rows]
@@ -382,7 +400,7 @@ class ListFeed(Feed):
             )
             for post, code, may, uri in found:
                 if may and uri is not None:
-                    items.append(Item(uri, self.context(code)))
+                    items.append(Item(uri, contexts[code]))
                     shown.append(post)
                     codes.append(code)
             position += posts.size

@@ -21,7 +21,7 @@ from feedgen.rank.kernel import rank
 from feedgen.rank.listing import PERSONAL, POPULAR, Listed, Source, make_list
 from feedgen.rank.params import Formula
 from feedgen.rank.parts import F64
-from feedgen.rank.request import R_AUTHOR, R_PATHS, R_POST, R_SEED, Ranked, Request, request
+from feedgen.rank.request import R_PATHS, R_SEED, Ranked, Request, request
 from feedgen.rank.seen import MORE_SEED_FACTOR, Taste
 from feedgen.rank.why import Why, absent, explain
 
@@ -99,13 +99,13 @@ class ForYou(ListFeed):
         lap("seeds")
         ranked = rank(view, f, query)
         lap("ranking")
-        popular = self.popular_rows(ask)
-        popular = popular[~np.isin(popular[:, R_POST], liked.posts) & (popular[:, R_AUTHOR] != ask.person)]
-        sources = [Source(PERSONAL, ranked.ints), Source(POPULAR, popular)]
+        sources = [Source(PERSONAL, ranked.ints), Source(POPULAR, self.popular_rows(ask))]
         listed = make_list(
             view,
             sources,
             self.rules,
+            reader=NO_PERSON if ask.person is None else ask.person,
+            liked=np.sort(liked.posts),
             seen=known.seen,
             follows=np.sort(follows),
             hidden_posts=either(known.taste.hidden_posts, known.skip),

@@ -93,7 +93,7 @@ class Preview:
     def reader(self, did: str, private: bool, now_us: int) -> Subject:
         """With `private`, what they saw and asked for counts as well; it must be in memory by now."""
         state = self.desk.readers.get(reader_key(did)) if private else None
-        known = Known(Taste([], now_us)) if state is None else Known(state.taste(now_us), state.seen.all(now_us))
+        known = Known(Taste([], now_us)) if state is None else Known(state.taste(now_us), state.seen.ascending(now_us))
         return Subject(did, self.desk.library.person(did), known=known)
 
     def post(self, uri: str) -> int:

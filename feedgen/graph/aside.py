@@ -8,6 +8,8 @@ interpreter's lock.
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
@@ -33,12 +35,14 @@ class Aside:
         """Which of these may not be shown; with `adult`, those for adults may."""
         out = np.zeros(posts.size, np.bool_)
         if posts.size and (self.hidden or (self.adult and not adult)):
-            asked = BitMap(posts)
+            asked = BitMap(array("I", posts.tobytes()))  # three times as fast as from the array of numpy's
             found = asked & self.hidden
             if not adult:
                 found |= asked & self.adult
             if found:
-                out = np.isin(posts, np.array(found, np.uint32))
+                ascending = np.frombuffer(found.to_array(), np.uint32)
+                at = np.minimum(np.searchsorted(ascending, posts), ascending.size - 1)
+                out = ascending[at] == posts
         return out
 
     def keep_days(self, slots: set[int]) -> None:

@@ -8,7 +8,6 @@ from collections import Counter
 from typing import Final, NamedTuple
 
 import numpy as np
-from pyroaring import BitMap
 
 from feedgen.core.ids import NO_POST
 from feedgen.graph.access import I64, U32
@@ -73,7 +72,7 @@ def walk(
     *,
     reader: int,
     liked: U32,
-    seen: BitMap,
+    seen: U32,
     follows: U32,
     hidden_posts: U32,
     hidden_authors: U32,
@@ -126,15 +125,15 @@ class _Facts:
         rules: ListRules,
         reader: int,
         liked: U32,
-        seen: BitMap,
+        seen: U32,
         follows: U32,
         hidden_posts: U32,
         hidden_authors: U32,
         logged_out: bool,
     ) -> None:
-        self._rows, self._rules, self._reader, self._seen, self._logged_out = ints, rules, reader, seen, logged_out
+        self._rows, self._rules, self._reader, self._logged_out = ints, rules, reader, logged_out
         self._person_flags = view.arrays.person_flags
-        self._liked, self._follows = set(liked.tolist()), set(follows.tolist())
+        self._liked, self._seen, self._follows = set(liked.tolist()), set(seen.tolist()), set(follows.tolist())
         self._hidden_posts, self._hidden_authors = set(hidden_posts.tolist()), set(hidden_authors.tolist())
         self._aside = np.asarray(view.aside.rows(ints[:, R_POST].astype(np.uint32), rules.adult))
 

@@ -13,9 +13,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pyroaring import BitMap
 
-from feedgen.core.ids import NO_POST
+from feedgen.core.ids import NO_PERSON, NO_POST
 from feedgen.core.jit import inline, njit
 from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.view import View
@@ -100,6 +99,9 @@ class _Rules(NamedTuple):
     forbid: int
     author_max: int
     about_max: int
+    reader: int
+    liked: U32
+    seen: U32
     follows: U32
     hidden_posts: U32
     hidden_authors: U32
@@ -117,7 +119,7 @@ def _allowed(rule: _Rules, row: I64) -> bool:
     if row[R_FLAGS] & rule.require != rule.require or row[R_FLAGS] & rule.forbid != 0:
         return False
     author = row[R_AUTHOR]
-    if author >= rule.person_flags.size:
+    if author >= rule.person_flags.size or author == rule.reader or _holds(rule.liked, row[R_POST]):
         return False
     of_author = wide(rule.person_flags[author])
     if of_author & rule.forbid_people != 0 or (of_author & OPTED_OUT != 0 and not _holds(rule.follows, author)):
@@ -202,15 +204,17 @@ def _fit_in(
 
 
 @njit
-def _choose(ints: I64, order: I64, unseen: int, rule: _Rules, out: I64) -> int:
-    """Walks the candidates in order, of which the first `unseen` are that, and takes what the rules allow, until `out`
-    is full. Returns how many rows it took."""
-    slots = 64
-    while slots < 6 * order.size:
+def _choose(ints: I64, aside: BOOL, rule: _Rules, out: I64) -> int:
+    """Walks the candidates, unseen ones first, and takes what the rules allow, until `out` is full. Returns how many
+    rows it took.
+    """
+    slots, rows = 64, len(ints)
+    while slots < 6 * rows:
         slots *= 2
     c = _Counts(np.full(slots, -1, np.int64), np.zeros(slots, np.int32))
     waiting, waits_unseen = np.empty(MAX_WAITING, np.int64), np.empty(MAX_WAITING, np.bool_)
-    kept, held, i, last, first_seen = 0, 0, 0, -1, -1
+    seen = np.empty(rows, np.int64)  # put off until nothing unseen is left
+    kept, held, i, last, first_seen, seen_before, seen_again = 0, 0, 0, -1, -1, 0, 0
     while kept < out.size:
         w = _next_waiting(ints, waiting, held, last)
         if w >= 0:
@@ -218,11 +222,18 @@ def _choose(ints: I64, order: I64, unseen: int, rule: _Rules, out: I64) -> int:
             for k in range(w, held - 1):
                 waiting[k], waits_unseen[k] = waiting[k + 1], waits_unseen[k + 1]
             held -= 1
-        elif i < order.size:
-            row, is_unseen = order[i], i < unseen
+        elif i < rows:
+            row, is_unseen = i, True
             i += 1
-            if not _allowed(rule, ints[row]):
+            if aside[row] or not _allowed(rule, ints[row]):
                 continue
+            if _holds(rule.seen, ints[row, R_POST]):
+                seen[seen_before] = row
+                seen_before += 1
+                continue
+        elif seen_again < seen_before:
+            row, is_unseen = seen[seen_again], False
+            seen_again += 1
         else:
             break
         author = ints[row, R_AUTHOR]
@@ -247,17 +258,17 @@ def make_list(
     sources: Sequence[Source],
     rules: ListRules,
     *,
-    seen: BitMap | None = None,
+    reader: int = NO_PERSON,
+    liked: U32 = _NONE,
+    seen: U32 = _NONE,
     follows: U32 = _NONE,
     hidden_posts: U32 = _NONE,
     hidden_authors: U32 = _NONE,
     logged_out: bool = False,
 ) -> Listed:
-    """At most `rules.size` posts out of the sources. `follows`, `hidden_posts` and `hidden_authors` are ascending."""
+    """At most `rules.size` posts out of the sources. All that is said of the reader is ascending."""
     ints = np.concatenate([source.ints for source in sources]) if sources else np.empty((0, RESULT_INTS), np.int64)
     ints = ints[:MAX_ROWS]
-    kinds = np.concatenate([np.full(len(s.ints), s.kind, np.uint8) for s in sources] or [np.empty(0, np.uint8)])
-    rows = np.concatenate([np.arange(len(s.ints), dtype=np.int32) for s in sources] or [np.empty(0, np.int32)])
     rule = _Rules(
         person_flags=view.arrays.person_flags,
         forbid_people=rules.forbidden_people(logged_out),
@@ -265,25 +276,17 @@ def make_list(
         forbid=rules.forbidden(),
         author_max=rules.author_max,
         about_max=rules.about_max,
+        reader=reader,
+        liked=liked,
+        seen=seen,
         follows=follows,
         hidden_posts=hidden_posts,
         hidden_authors=hidden_authors,
     )
     out = np.empty(min(rules.size, MAX_LIST), np.int64)
-    order, unseen = unseen_first(ints[:, R_POST], seen)
     aside = view.aside.rows(ints[:, R_POST].astype(np.uint32), rules.adult)
-    if aside.any():
-        unseen -= int(aside[order[:unseen]].sum())
-        order = order[~aside[order]]
-    taken = out[: _choose(ints, order, unseen, rule, out)]
-    return Listed(ints[taken, R_POST].astype(np.uint32), kinds[taken], rows[taken])
-
-
-def unseen_first(posts: I64, seen: BitMap | None) -> tuple[I64, int]:
-    """The order of rows, those that were not seen before those that were; and how many were not."""
-    known = BitMap(posts.astype(np.uint32)) & seen if seen and posts.size else None
-    if not known:
-        return np.arange(posts.size), posts.size
-    was_seen = np.isin(posts, np.array(known, np.int64))
-    unseen = np.flatnonzero(~was_seen)
-    return np.concatenate([unseen, np.flatnonzero(was_seen)]), unseen.size
+    taken = out[: _choose(ints, aside, rule, out)]
+    ends = np.cumsum([len(source.ints) for source in sources], dtype=np.int64)
+    which = np.searchsorted(ends, taken, side="right")
+    kinds, starts = np.array([source.kind for source in sources], np.uint8), np.append(0, ends)
+    return Listed(ints[taken, R_POST].astype(np.uint32), kinds[which], (taken - starts[which]).astype(np.int32))

@@ -80,6 +80,12 @@ class PostMemory:
         self.forget(now_us)
         return BitMap.union(*self.buckets.values()) if self.buckets else BitMap()
 
+    def ascending(self, now_us: int) -> U32:
+        """The same for compiled code; a post may stand there twice."""
+        self.forget(now_us)
+        parts = [np.frombuffer(bitmap.to_array(), np.uint32) for bitmap in self.buckets.values()]
+        return np.sort(np.concatenate(parts)) if parts else np.empty(0, np.uint32)
+
 
 class Taste:
     """What "show less" and "show more" come to at one moment, in the words of `request.py`."""

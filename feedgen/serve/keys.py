@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 MAX_MULTIBASE: Final = 200  # characters; the longest key needs 91
 SIGNATURE_BYTES: Final = 64
@@ -28,6 +29,7 @@ _ORDERS: Final = {
     K256: 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141,
     P256: 0xFFFFFFFF_00000000_FFFFFFFF_FFFFFFFF_BCE6FAAD_A7179E84_F3B9CAC2_FC632551,
 }
+_FORMS: Final = frozenset({b"\2", b"\3", b"\4"})  # of a point; libsecp256k1 would take a hybrid one, too
 _MULTICODECS: Final = {b"\xe7\x01": K256, b"\x80\x24": P256}
 _TYPES_OF_2019: Final = {
     "EcdsaSecp256k1VerificationKey2019": K256,
@@ -56,12 +58,16 @@ class SigningKey:
 
     def __init__(self, algorithm: str, point: bytes) -> None:
         """`point` as SEC 1 says, compressed or not."""
+        self.algorithm, self._fast, self._key = algorithm, None, None
         try:
-            self._key = ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[algorithm], point)
+            if _fast is not None and algorithm == K256 and point[:1] in _FORMS:
+                self._fast = _fast.PublicKey(point)
+                self.point = self._fast.format(compressed=True)
+            else:
+                self._key = ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[algorithm], point)
+                self.point = self._key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
         except ValueError:
             raise BadKey("not a point of the curve") from None
-        self.algorithm, self.point = algorithm, point
-        self._fast = _fast.PublicKey(point) if _fast is not None and algorithm == K256 else None
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
         """Both halves of a malleable signature are good: s and n - s."""
@@ -73,6 +79,7 @@ class SigningKey:
             return False
         if self._fast is not None:
             return bool(self._fast.verify(encode_dss_signature(r, min(s, order - s)), message))
+        assert self._key is not None
         try:
             self._key.verify(encode_dss_signature(r, s), message, _SHA256)
         except InvalidSignature:
@@ -80,10 +87,10 @@ class SigningKey:
         return True
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, SigningKey) and self._key == other._key
+        return isinstance(other, SigningKey) and (self.algorithm, self.point) == (other.algorithm, other.point)
 
     def __hash__(self) -> int:
-        return hash(self._key.public_numbers())
+        return hash((self.algorithm, self.point))
 
 
 def parse_key(kind: str, multibase: str) -> SigningKey:

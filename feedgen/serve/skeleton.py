@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, Protocol
 
 import msgspec
@@ -87,9 +88,15 @@ def _fault(uri: object, context: object, seen: set[str]) -> str:
         return "uri"
     if uri in seen:
         return "duplicate"
-    if context and not (isinstance(context, str) and _sendable(context, MAX_CONTEXT)):
+    if context and not (isinstance(context, str) and _sendable_context(context)):
         return "context"
     return ""
+
+
+@lru_cache(maxsize=1024)
+def _sendable_context(context: str) -> bool:
+    """The same few words stand on all pages."""
+    return _sendable(context, MAX_CONTEXT)
 
 
 def is_post_uri(uri: str) -> bool:
@@ -103,11 +110,11 @@ def _sendable(text: str, max_length: int) -> bool:
     if len(text) > max_length or "|" in text:
         return False
     # A lone surrogate can't be encoded. Lengths in lexicons are counted in UTF-8 bytes.
-    return text.isascii() or (_is_unicode(text) and len(text.encode()) <= max_length)
+    return _is_unicode(text) and (text.isascii() or len(text.encode()) <= max_length)
 
 
 def _is_unicode(text: str) -> bool:
-    return not any(0xD800 <= ord(c) <= 0xDFFF for c in text)
+    return text.isascii() or not any(0xD800 <= ord(c) <= 0xDFFF for c in text)
 
 
 def _cursor(page: SkeletonPage, posts: list[_Post], sent: str | None) -> str | msgspec.UnsetType:

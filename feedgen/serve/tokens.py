@@ -12,6 +12,7 @@ import json
 import re
 from base64 import urlsafe_b64decode
 from collections import OrderedDict
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple, NoReturn, Protocol, TypeGuard
 
@@ -88,7 +89,7 @@ class TokenVerifier:
             _bad()
         signed, _, signature = token.rpartition(".")
         header, _, payload = signed.partition(".")
-        _check_header(_json(header))
+        _check_header(header)
         claims = self._read(_json(payload), methods, now_s, signed)
         await self._check_signature(claims.did, signed.encode(), _bytes(signature))
         checked.add(1, "good")
@@ -173,7 +174,10 @@ def _json(part: str) -> dict[str, object]:
     return value
 
 
-def _check_header(header: dict[str, object]) -> None:
+@lru_cache(maxsize=64)
+def _check_header(part: str) -> None:
+    """All tokens of one sender have the same; bad ones raise, and so are not remembered."""
+    header = _json(part)
     algorithm, kind = header.get("alg"), header.get("typ")
     if not isinstance(algorithm, str) or "crit" in header:
         _bad()

@@ -107,10 +107,10 @@ class Names:
 
     def words(self, people: U32) -> tuple[U64, U64]:
         """(high, low) of these people's DIDs; `low` is 0 for who has none of the plain form."""
-        known = people < self.count
-        rows, at = self._table.rows, np.where(known, people, 0)
-        high = rows[at, 0]  # in this order: see above
-        return high, np.where(known, rows[at, 1], np.uint64(0))
+        rows, high, low = self._table.rows, np.empty(people.size, np.uint64), np.empty(people.size, np.uint64)
+        _copy_words(rows, people, 0, high)  # in this order: see above
+        _copy_words(rows, people, 1, low)
+        return high, low
 
     @property
     def flags(self) -> U8:
@@ -409,6 +409,12 @@ def _hash(high: np.uint64, low: np.uint64, seed: np.uint64) -> Any:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
+
+
+@brief
+def _copy_words(rows: U64, people: U32, column: int, out: U64) -> None:
+    for i in range(people.size):
+        out[i] = rows[people[i], column] if people[i] < len(rows) else 0
 
 
 @brief

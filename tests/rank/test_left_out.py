@@ -6,7 +6,6 @@ from random import Random
 
 import numpy as np
 import pytest
-from pyroaring import BitMap
 
 from feedgen.core.ids import NO_PERSON, NO_POST
 from feedgen.graph.access import U32
@@ -50,7 +49,7 @@ def test_the_walk_takes_what_the_list_takes(seed: int) -> None:
     rules = ListRules(author_max=chance.randrange(1, 6), about_max=chance.randrange(1, 4), quotes=chance.random() < 0.5)
     size = chance.randrange(1, 60)
     asked = {
-        "seen": BitMap(chance.sample(range(250), 30)),
+        "seen": u32(*chance.sample(range(250), 30)),
         "follows": u32(*chance.sample(range(40), 10)),
         "hidden_posts": u32(*chance.sample(range(250), 5)),
         "hidden_authors": u32(chance.randrange(40)),
@@ -102,7 +101,7 @@ def test_each_rule_has_its_name() -> None:
         10,
         reader=7,
         liked=u32(12),
-        seen=BitMap([13]),
+        seen=u32(13),
         follows=NONE,
         hidden_posts=u32(14),
         hidden_authors=NONE,
@@ -123,7 +122,7 @@ def test_two_of_one_author() -> None:
         10,
         reader=NO_PERSON,
         liked=NONE,
-        seen=BitMap(),
+        seen=NONE,
         follows=NONE,
         hidden_posts=NONE,
         hidden_authors=NONE,

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyroaring import BitMap
 
 from feedgen.core.ids import NO_POST
 from feedgen.graph.access import I64
@@ -117,7 +116,7 @@ def test_a_pile_on_does_not_fill_the_page() -> None:
 
 def test_unseen_before_seen_and_personal_before_popular() -> None:
     personal, popular = plain((1, 1), (2, 2), (3, 3)), plain((11, 4), (2, 2), (12, 5))
-    seen = BitMap([1, 11])
+    seen = np.array([1, 11], np.uint32)
     found = make_list(view_with({}), [personal, Source(POPULAR, popular.ints)], EASY, seen=seen)
     assert found.posts.tolist() == [2, 3, 12, 1, 11]
     assert found.kinds.tolist() == [PERSONAL, PERSONAL, POPULAR, PERSONAL, POPULAR]
@@ -131,6 +130,12 @@ def test_hidden_posts_their_kin_and_hidden_authors() -> None:
     hidden = np.array([7], np.uint32)
     authors = np.array([4], np.uint32)
     found = make_list(view_with({}), [source], EASY, hidden_posts=hidden, hidden_authors=authors)
+    assert found.posts.tolist() == [2]
+
+
+def test_own_posts_and_liked_ones_do_not_come() -> None:
+    source = plain((1, 1), (2, 2), (3, 3))
+    found = make_list(view_with({}), [source], EASY, reader=3, liked=np.array([1], np.uint32))
     assert found.posts.tolist() == [2]
 
 
@@ -150,7 +155,7 @@ def test_the_rules_hold_for_any_candidates(
 ) -> None:
     rules = ListRules(size=size, author_max=author_max, about_max=about_max)
     ints = rows([(p, a, f, NO_POST if about > 9 else about) for p, a, f, about in posts])
-    found = make_list(view_with({}), [Source(PERSONAL, ints)], rules, seen=BitMap(seen))
+    found = make_list(view_with({}), [Source(PERSONAL, ints)], rules, seen=np.array(sorted(seen), np.uint32))
     taken = ints[found.rows]
     assert found.posts.tolist() == taken[:, R_POST].tolist()
     assert len(set(found.posts.tolist())) == found.posts.size <= size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -84,7 +85,7 @@ async def test_the_queue_has_an_end() -> None:
 
 
 async def test_nobody_is_let_in_who_could_not_be_served_in_time() -> None:
-    pool, gate = RankPool(width=1, deadline_s=1.0), threading.Event()
+    pool, gate = RankPool(width=1, deadline_s=1.0, line_s=1.0), threading.Event()
     pool._takes_s = {False: 0.5, True: 0.4}
     tasks = [asyncio.create_task(pool.run(lambda cheap: gate.wait(10))) for _ in range(4)]
     await asyncio.sleep(0.05)
@@ -109,3 +110,36 @@ async def test_a_caller_who_leaves_does_not_leave_a_hole() -> None:
     assert await pool.run(lambda cheap: 7) == 7
     assert pool.waiting == 0
     pool.close()
+
+
+async def test_a_long_line_is_not_joined_though_there_would_be_time() -> None:
+    pool, gate = RankPool(width=1, line_s=0.5), threading.Event()
+    pool._takes_s = {False: 0.5, True: 0.3}
+    tasks = [asyncio.create_task(pool.run(lambda cheap: gate.wait(10))) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    assert 0.5 < pool.expected_wait_s(cheap=True) < pool.deadline_s
+    with pytest.raises(TooLate):
+        await pool.run(lambda cheap: 1)
+    gate.set()
+    await asyncio.gather(*tasks)
+    pool.close()
+
+
+async def test_a_busy_loop_makes_lists_cheap_and_then_none_until_it_is_better(pool: RankPool) -> None:
+    async def list_while_the_loop_is_busy_for(busy_s: float) -> bool:
+        task = asyncio.create_task(pool.run(lambda cheap: cheap))
+        await asyncio.sleep(0)  # it is handed to the thread
+        time.sleep(busy_s)
+        return await task
+
+    assert await list_while_the_loop_is_busy_for(1.0) is False
+    assert await pool.run(lambda cheap: cheap) is True
+    pool._lag_s = 10.0
+    refused = 0
+    while True:
+        try:
+            await pool.run(lambda cheap: cheap)
+            break
+        except TooLate:
+            refused += 1
+    assert 10 < refused < 100
