@@ -119,8 +119,7 @@ class Service:
 
     @property
     def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_S
+        return cpu_s(self.process)
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -130,6 +129,12 @@ class Service:
         self.process.kill()
         self.process.wait()
         self._log.close()
+
+
+def cpu_s(process: subprocess.Popen[Any]) -> float:
+    """What a process has used."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_S
 
 
 class Readers:
@@ -157,12 +162,18 @@ class Readers:
         answer: dict[str, Any] = json.loads(self.process.stdout.readline())
         return answer
 
-    def phase(self, service: Service, rate: float, seconds: float) -> dict[str, Any]:
-        cpu_s, lists = service.cpu_s, service.health()["lists"]
+    def phase(self, service: Service, network: SimnetProcess, rate: float, seconds: float) -> dict[str, Any]:
+        used, lists = self._used(service, network), service.health()["lists"]
         found = self.ask({"port": service.port, "rate": rate, "seconds": seconds})
-        found["service_ms"] = (service.cpu_s - cpu_s) * 1000 / max(found["sent"], 1)
+        used = {name: value - used[name] for name, value in self._used(service, network).items()}
+        found["service_ms"] = used["service"] * 1000 / max(found["sent"], 1)
+        found["cores"] = {name: value / found["took_s"] for name, value in used.items()}
         found["lists"] = {k: v - lists.get(k, 0) for k, v in service.health()["lists"].items() if v > lists.get(k, 0)}
         return found
+
+    def _used(self, service: Service, network: SimnetProcess) -> dict[str, float]:
+        """CPU seconds of everybody who shares the machine in a benchmark."""
+        return {"service": service.cpu_s, "readers": cpu_s(self.process), "network": cpu_s(network.process)}
 
     def stop(self) -> None:
         self.process.kill()
@@ -194,10 +205,11 @@ def known_accounts(folder: Path, dids: list[str], keys: list[str]) -> None:
 
 def said(found: dict[str, Any]) -> str:
     lists = ", ".join(f"{count} {kind}" for kind, count in found["lists"].items())
+    cores = ", ".join(f"{name} {used:.2f}" for name, used in found["cores"].items())
     errors = f", errors {found['errors']}" if found["errors"] else ""
     return (
         f"{found['rate']:.0f}/s, p50 {found['p50_ms']:.1f} p90 {found['p90_ms']:.1f} max {found['max_ms']:.0f} ms; "
-        f"CPU {found['service_ms']:.2f} ms a request, the reader's {found['cpu_ms']:.2f}; lists: {lists}; "
+        f"CPU {found['service_ms']:.2f} ms a request; cores: {cores}; lists: {lists}; "
         f"{found['items']:.1f} posts a page{errors}"
     )
 
@@ -220,28 +232,30 @@ def under_load(params: Params, folder: Path) -> Iterable[Figure]:
             service = Service(folder, network.urls.jetstream[0], network.urls.plc)
             with stopping(service):
                 service.idle(int(params["ratings"]))
-                readers.phase(service, rate / 4, WARM_UP_S)
-                calm = readers.phase(service, rate, seconds)
+                readers.phase(service, network, rate / 4, WARM_UP_S)
+                calm = readers.phase(service, network, rate, seconds)
                 yield Figure("serve.p99_ms", calm["p99_ms"], "ms", said(calm))
                 yield Figure("serve.errors", errors_of(calm), "requests", f"of {calm['sent']}")
                 yield Figure("serve.cpu_ms", calm["service_ms"], "ms/request", "of the service, ranking included")
-                hard = readers.phase(service, rate * float(params["overload"]), seconds)
+                hard = readers.phase(service, network, rate * float(params["overload"]), seconds)
                 yield Figure("serve.overload_p99_ms", hard["p99_ms"], "ms", said(hard))
                 yield Figure("serve.overload_errors", errors_of(hard), "requests", f"of {hard['sent']}")
         yield from _while_ingesting(params, folder, readers, calm)
 
 
 def _while_ingesting(params: Params, folder: Path, readers: Readers, calm: dict[str, Any]) -> Iterable[Figure]:
-    """The same people go on, as fast as wanted, from where the past ended. So the service is started anew."""
+    """The same people go on, as fast as wanted, from now on: it is the live stream that is listened to, and not what
+    was heard before. So the service is started anew.
+    """
     per_s, hours = int(params["events_s"]), 2
     words = ("--ratings", str(round(per_s * 3600 * hours * 0.83)), "--span-h", str(hours), "--max-rate", str(per_s))
-    later = str(time.time_ns() // 1000 + hours * 1_800_000_000)
+    later = str(time.time_ns() // 1000 + hours * 3_600_000_000)
     with flood(params, *words, "--now", later) as network:
         service = Service(folder, network.urls.jetstream[0], network.urls.plc)
         with stopping(service):
-            readers.phase(service, float(params["rate"]) / 4, WARM_UP_S)
+            readers.phase(service, network, float(params["rate"]) / 4, WARM_UP_S)
             before, began_s = service.health()["jetstream"]["events"], time.monotonic()
-            busy = readers.phase(service, float(params["rate"]), float(params["seconds"]))
+            busy = readers.phase(service, network, float(params["rate"]), float(params["seconds"]))
             events_s = (service.health()["jetstream"]["events"] - before) / (time.monotonic() - began_s)
             times = f"{busy['p99_ms'] / calm['p99_ms']:.2f} times the quiet one; {events_s:.0f} events/s; "
             yield Figure("serve.p99_ms_while_ingesting", busy["p99_ms"], "ms", times + said(busy))

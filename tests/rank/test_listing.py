@@ -179,7 +179,7 @@ def test_the_rules_hold_for_any_candidates(
 def test_the_last_posts_of_one_author_find_their_places_further_up() -> None:
     source = plain((1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 5), (7, 5))
     assert make_list(view_with({}), [source], ListRules()).posts.tolist() == [1, 2, 7, 3, 6, 4, 5]
-    seen = BitMap([5, 6, 7])
+    seen = np.array([5, 6, 7], np.uint32)
     found = make_list(view_with({}), [source], ListRules(), seen=seen).posts.tolist()
     assert found == [1, 2, 3, 4, 5]  # nothing seen comes before what was not
 
