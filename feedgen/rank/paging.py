@@ -25,6 +25,7 @@ from feedgen.graph.access import U8, U32
 LIFE_US: Final = 600 * US_PER_S
 MAX_SNAPSHOTS: Final = 200_000
 MAX_BYTES: Final = 256 << 20
+MAX_OF_ONE: Final = 32  # of one reader and feed: nobody's impatience takes the lists of others; a shared one has 20
 OVERHEAD_BYTES: Final = 400  # of one snapshot: objects, keys, table entries
 MAX_CURSOR: Final = 64
 _BODY: Final = struct.Struct(">BHQQH")  # version, feed, reader, snapshot, position
@@ -120,7 +121,7 @@ class Snapshots:
     def __init__(self, max_count: int = MAX_SNAPSHOTS, max_bytes: int = MAX_BYTES, life_us: int = LIFE_US) -> None:
         self.max_count, self.max_bytes, self.life_us = max_count, max_bytes, life_us
         self._by_id: OrderedDict[int, Snapshot] = OrderedDict()
-        self._latest: dict[tuple[int, int], int] = {}
+        self._of: dict[tuple[int, int], list[int]] = {}  # ids by feed and reader, the newest last
         self._bytes = 0
         self._last_id = 0
 
@@ -146,9 +147,11 @@ class Snapshots:
         # Time makes ids differ across restarts; they never repeat within a process.
         self._last_id = max(now_us, self._last_id + 1)
         made = Snapshot(self._last_id, feed, reader, now_us, posts, codes, languages, preset)
-        self._forget(self._latest.get((feed, reader)), if_older_than_us=now_us - self.life_us)
+        of_one = self._of.get((feed, reader), [])
+        if of_one and (len(of_one) >= MAX_OF_ONE or self._by_id[of_one[0]].made_us < now_us - self.life_us):
+            self._forget(of_one[0])
         self._by_id[made.id] = made
-        self._latest[feed, reader] = made.id
+        self._of.setdefault((feed, reader), []).append(made.id)
         self._bytes += made.size_bytes
         while len(self._by_id) > self.max_count or self._bytes > self.max_bytes:
             self._forget(next(iter(self._by_id)))
@@ -170,25 +173,25 @@ class Snapshots:
 
     def latest(self, feed: int, reader: int) -> Snapshot | None:
         """The reader's last list, however old: better than none."""
-        return self._by_id.get(self._latest.get((feed, reader), -1))
+        of_one = self._of.get((feed, reader))
+        return self._by_id[of_one[-1]] if of_one else None
 
     def prune(self, now_us: int) -> None:
         """Lets expired ones go, but for each reader's last. Now and then."""
         for found in list(self._by_id.values()):
             if now_us - found.made_us <= self.life_us:
                 break
-            if self._latest.get((found.feed, found.reader)) != found.id:
+            if self._of[found.feed, found.reader][-1] != found.id:
                 self._forget(found.id)
 
     def forget_reader(self, reader: int) -> None:
         for found in [s for s in self._by_id.values() if s.reader == reader]:
             self._forget(found.id)
 
-    def _forget(self, snapshot: int | None, if_older_than_us: int | None = None) -> None:
-        found = self._by_id.get(snapshot) if snapshot is not None else None
-        if found is None or (if_older_than_us is not None and found.made_us >= if_older_than_us):
-            return
-        del self._by_id[found.id]
+    def _forget(self, snapshot: int) -> None:
+        found = self._by_id.pop(snapshot)
         self._bytes -= found.size_bytes
-        if self._latest.get((found.feed, found.reader)) == found.id:
-            del self._latest[found.feed, found.reader]
+        of_one = self._of[found.feed, found.reader]
+        of_one.remove(snapshot)
+        if not of_one:
+            del self._of[found.feed, found.reader]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedgen.rank.paging import LIFE_US, BadCursor, Cursor, Cursors, Snapshots
+from feedgen.rank.paging import LIFE_US, MAX_OF_ONE, BadCursor, Cursor, Cursors, Snapshots
 
 KEY = b"0123456789abcdef"
 cursors = st.builds(
@@ -80,9 +80,19 @@ def test_count_and_bytes_stay_bounded(puts: list[tuple[int, int]]) -> None:
         assert snapshots.latest(1, reader) is made
         assert len(snapshots) <= 7
         assert snapshots.size_bytes == sum(s.size_bytes for s in snapshots._by_id.values()) <= 3500
-        assert set(snapshots._latest.values()) <= set(snapshots._by_id)
+        assert sorted(id for ids in snapshots._of.values() for id in ids) == sorted(snapshots._by_id)
     snapshots.prune(10 * LIFE_US)
-    assert len(snapshots) == len(snapshots._latest)
+    assert len(snapshots) == len(snapshots._of)
     for reader in range(6):
         snapshots.forget_reader(reader)
-    assert (len(snapshots), snapshots.size_bytes, snapshots._latest) == (0, 0, {})
+    assert (len(snapshots), snapshots.size_bytes, snapshots._of) == (0, 0, {})
+
+
+def test_one_readers_impatience_takes_no_list_of_others() -> None:
+    snapshots = Snapshots(max_count=MAX_OF_ONE + 5)
+    others = [snapshots.put(1, reader, *SOME, now_us=reader) for reader in range(3)]
+    mine = [snapshots.put(1, 9, *SOME, now_us=100 + n) for n in range(10 * MAX_OF_ONE)]
+    assert len(snapshots) == MAX_OF_ONE + 3
+    for kept in (*others, *mine[-MAX_OF_ONE:]):
+        assert snapshots.get(Cursor(1, kept.reader, kept.id, 0), 1000) is kept
+    assert snapshots.latest(1, 9) is mine[-1]
