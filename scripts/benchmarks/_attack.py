@@ -200,7 +200,7 @@ class Hostile:
             "a forged token of somebody real": (8, lambda: self._page(self._forged(self._one(target.known)))),
             "a forged token of nobody": (10, lambda: self._page(self._forged(self._anybody()))),
             "a forged token of a did:web": (8, lambda: self._page(self._forged(self._web()))),
-            "an attacker's own token": (8, lambda: self._page(self._own_token())),
+            "an attacker's own token": (4, lambda: self._page(self._own_token())),
             "no token, any parameters": (14, self._parameters),
             "a cursor of no list": (6, lambda: self._page(None, f"&cursor={self._garbage(120)}")),
             "interactions": (8, self._interactions),
