@@ -7,7 +7,6 @@ notes whatever a good page does not do: errors, refused scripts, requests that f
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import urllib.request
@@ -36,7 +35,13 @@ class Demo(Feedgen):
 
     def wait(self) -> Demo:
         """Until the made-up past is in."""
-        self.said("made-up people", CATCH_UP_S)
+        self.said("answering", CATCH_UP_S)
+
+        def look() -> bool:
+            behind_s = self.health()["jetstream"]["behind_s"]
+            return behind_s is not None and behind_s < 5
+
+        self.wait_for(look, "the past to be in", CATCH_UP_S)
         return self
 
     @property
@@ -160,8 +165,5 @@ def overflows(page: Page) -> bool:
 
 
 def handle_of(demo: Demo) -> str:
-    """The reader whom the demo's guide names."""
-    line = demo.said("A personal feed, for")["event"]
-    found = re.search(r"\(@([^)]+)\)", line)
-    assert found is not None
-    return found[1]
+    """A made-up reader with a taste."""
+    return str(demo.readers(1)[0]["handle"])
