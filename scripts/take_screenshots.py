@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 import urllib.parse
 from pathlib import Path
 
+import httpx
 from playwright.sync_api import Browser
 
+from tests.process import METHOD, PUBLISHER
 from tests.web.browser import DESKTOP, PHONE, Demo, chromium, demo_in, handle_of, visiting
 
 LOOKS = {
@@ -40,10 +43,22 @@ def views(demo: Demo, browser: Browser) -> dict[str, str]:
     }
 
 
+def some_readers(demo: Demo) -> None:
+    """So that the figures are of somebody."""
+    service = "did:web:localhost"
+    for reader in demo.readers(12):
+        token = demo.control(f"token?person={reader['person']}&aud={service}&lxm={METHOD}")["token"]
+        uri = f"at://{PUBLISHER}/app.bsky.feed.generator/for-you"
+        headers = {"authorization": f"Bearer {token}"}
+        httpx.get(f"{demo.url}/xrpc/{METHOD}", params={"feed": uri}, headers=headers).raise_for_status()
+    time.sleep(6)  # they are written down every 5 s
+
+
 def main() -> int:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "build/screenshots")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as data, demo_in(Path(data), people=1000, days=4) as demo, chromium() as browser:
+        some_readers(demo)
         for name, url in views(demo, browser).items():
             for look, options in LOOKS.items():
                 with visiting(browser, url, **options) as visit:
