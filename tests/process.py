@@ -15,10 +15,21 @@ from typing import Any
 
 import httpx
 
+from feedgen.simnet.process import SimnetProcess
+
 SERVICE = "did:web:feed.example.com"
 PUBLISHER = "did:plc:publisheraaaaaaaaaaaaaaa"
 METHOD = "app.bsky.feed.getFeedSkeleton"
 PATIENCE_S = 90.0
+
+
+def of_network(network: SimnetProcess) -> dict[str, Any]:
+    """Settings that listen to this made-up network from its beginning."""
+    return {
+        "jetstream__urls": ",".join(network.urls.jetstream),
+        "jetstream__start": "oldest",
+        "identity__plc_url": network.urls.plc,
+    }
 
 
 class Feedgen:

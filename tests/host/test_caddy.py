@@ -29,7 +29,7 @@ from feedgen.core.settings import Settings, Web
 from feedgen.simnet.process import SimnetProcess
 from tests.host import http3
 from tests.host.as_systemd import Activated, public_socket
-from tests.process import METHOD, PUBLISHER, SERVICE
+from tests.process import METHOD, PUBLISHER, SERVICE, of_network
 
 pytestmark = pytest.mark.needs("caddy")
 
@@ -292,9 +292,7 @@ def activated(folder: Path, public: socket.socket, network: SimnetProcess, **set
         folder,
         public,
         **settings,
-        jetstream__urls=",".join(network.urls.jetstream),
-        jetstream__start="oldest",
-        identity__plc_url=network.urls.plc,
+        **of_network(network),
     )
 
 

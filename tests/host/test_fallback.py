@@ -22,7 +22,7 @@ from feedgen.simnet.process import SimnetProcess
 from feedgen.simnet.server import Simnet
 from tests.host.tailscale import put
 from tests.inside import Inside, running, until
-from tests.process import PUBLISHER, SERVICE, Feedgen
+from tests.process import PUBLISHER, SERVICE, Feedgen, of_network
 
 
 def pusher(it: Inside, **fallback: Any) -> Pusher:
@@ -68,9 +68,7 @@ def test_the_process_does_it_by_itself_and_measures_its_tunnel(tmp_path: Path, m
         SimnetProcess("--people", "60", "--days", "0.5", "--wait", "--rate", "5") as network,
         Feedgen(
             tmp_path,
-            jetstream__urls=",".join(network.urls.jetstream),
-            jetstream__start="oldest",
-            identity__plc_url=network.urls.plc,
+            **of_network(network),
             service__private_bind="127.0.0.1:0",
             tunnel__kind="tailscale",
             tunnel__vps="vps",

@@ -16,14 +16,14 @@ import pytest
 
 from feedgen.simnet.process import SimnetProcess
 from tests.host.test_caddy import free_port
-from tests.process import SERVICE, Feedgen
+from tests.process import SERVICE, Feedgen, of_network
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "contrib" / "grafana" / "feedgen.json"
 RULES = ROOT / "contrib" / "prometheus" / "feedgen.rules.yml"
 NAME = re.compile(r"\b(?:feedgen|process)_[a-z0-9_]+\b")
 HISTOGRAM = re.compile(r"_(bucket|sum|count)$")
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def expressions() -> dict[str, str]:
@@ -184,16 +184,14 @@ def test_a_real_prometheus_reads_the_process_the_rules_and_what_the_dashboard_as
         SimnetProcess("--people", "80", "--days", "0.5", "--wait", "--rate", "5") as network,
         Feedgen(
             tmp_path,
-            jetstream__urls=",".join(network.urls.jetstream),
-            jetstream__start="oldest",
-            identity__plc_url=network.urls.plc,
+            **of_network(network),
             service__private_bind="127.0.0.1:0",
         ) as it,
         prometheus(tmp_path, it.said("the private address answers")["bind"]) as client,
     ):
         it.said("answering")
         token = network.token(int(network.control("readers?k=1")[0]["person"]), SERVICE)
-        it.wait_for(lambda: it.page(token).json()["feed"], "a list")
+        until(lambda: it.page(token).json()["feed"], "a list")
         until(lambda: ask(client, 'up{job="feedgen"} == 1'), "a scrape")
         until(lambda: ask(client, 'rate(feedgen_rank_stage_seconds_count{stage="ranking"}[1m])'), "two scrapes")
 
