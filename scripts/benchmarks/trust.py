@@ -2,6 +2,7 @@
 
     --set table=true         prints every token and request of the table with its expected and its actual answer
     --set hostile=1000000    more of the attack, with the service's memory on the way
+    --set target=public      on what strangers reach alone, which is quicker
 
 Tokens are signed beforehand and each is new; keys are in memory, as for a known reader. `trust.remembered_us` is the
 same token again. The attack (_attack.py) is on `feedgen run` in a process of its own on a made-up network, while one
@@ -12,6 +13,7 @@ connections are those of a second, shorter attack, on a process that notes each 
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import uvloop
 from atproto_server.auth.jwt import verify_jwt
 
 from feedgen.core.clock import SystemClock
@@ -45,6 +48,7 @@ PARAMETERS = {
     "tokens": 2_000,
     "table": False,
     "hostile": 20_000,  # requests
+    "target": "whole",  # of these: the service, or its public side alone
     "watched": 4_000,  # requests while connections are noted
     "connections": 16,
     "seed": 1,
@@ -131,6 +135,20 @@ def _table(printed: bool) -> list[Figure]:
     ]
 
 
+class PublicSide(Service):
+    """What strangers reach, alone (_public.py)."""
+
+    def __init__(self, folder: Path, urls: Addresses, plc: str) -> None:
+        self._log = (folder / "service.log").open("a+")
+        program = [sys.executable, "-m", "scripts.benchmarks._public", str(folder), plc, urls.appview]
+        self.process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=self._log)
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+
+    def idle(self, at_least: int = 1) -> None:
+        """It listens to nothing."""
+
+
 class Watched(Service):
     """The same service, which notes its connections, and asks strangers' hosts through the operator's proxy."""
 
@@ -154,31 +172,34 @@ class Scene:
 
 
 @contextmanager
-def attackers(params: Params, watched: bool) -> Iterator[Scene]:
+def attackers(params: Params, target: str) -> Iterator[Scene]:
+    """`target` is the `whole` service, its `public` side alone, or the whole one, `watched`."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         network = stack.enter_context(SimnetProcess(*NETWORK))
         trap, proxy = stack.enter_context(closing(Trap())), stack.enter_context(closing(Proxy()))
         urls = network.urls
         directory = stack.enter_context(closing(Directory(urls.plc, trap)))
-        if watched:
+        if target == "watched":
             service: Service = Watched(folder, urls, directory.url, proxy.url)
+        elif target == "public":
+            service = PublicSide(folder, urls, directory.url)
         else:
             service = Service(folder, urls.jetstream[0], directory.url, urls.pds)
         stack.enter_context(stopping(service))
         service.idle()
-        target = Target(AUDIENCE, FEED, [one["did"] for one in network.control("readers?k=20")])
-        hostile = Hostile(target, directory, trap, int(params["seed"]))
+        known = [one["did"] for one in network.control("readers?k=20")]
+        hostile = Hostile(Target(AUDIENCE, FEED, known), directory, trap, int(params["seed"]))
         attack = Attack(hostile, service.port, int(params["connections"]))
         yield Scene(network, service, directory, proxy, trap, attack, Reader(network, service.port))
 
 
 def hostile(params: Params) -> Iterator[Figure]:
     n = int(params["hostile"])
-    with attackers(params, watched=False) as scene:
+    with attackers(params, str(params["target"])) as scene:
         service, attack = scene.service, scene.attack
         cpu_s, start_s = service.cpu_s, time.monotonic()
-        for mark, own in asyncio.run(_memory_under_attack(scene, [*(mark for mark in MARKS if mark < n), n])):
+        for mark, own in uvloop.run(_memory_under_attack(scene, [*(mark for mark in MARKS if mark < n), n])):
             yield Figure(f"trust.memory_mb_after_{mark}", own / 1e6, "MB")
         took_s, cpu_s = time.monotonic() - start_s, service.cpu_s - cpu_s
         for kind, counts in sorted(attack.tally.statuses.items()):
@@ -211,8 +232,8 @@ def _own_memory(service: Service) -> int:
 
 
 def connections(params: Params) -> Iterator[Figure]:
-    with attackers(params, watched=True) as scene:
-        asyncio.run(_memory_under_attack(scene, [int(params["watched"])]))
+    with attackers(params, "watched") as scene:
+        uvloop.run(_memory_under_attack(scene, [int(params["watched"])]))
         assert isinstance(scene.service, Watched)
         noted = Counter(scene.service.notes.read_text().splitlines())
         configured, foreign = _configured(scene), 0
