@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 SUFFIX: Final = ".idx"
 MAX_DAYS: Final = 200  # slots come around after 256 days; old numbers must be gone from all lists by then
 MAX_PENDING: Final = 200_000  # changes to a day while its sidecar is built; beyond, the build starts again
+COUNTED_FIRST: Final = 2  # newest past days: most of what is listed while the open day is replayed
 RETIRE_POLL_S: Final = 0.2
 VERIFY_PAUSE: Final = 3.0  # idle seconds per busy second while checksums are verified
 
@@ -80,7 +81,7 @@ class Graph:
         self._lock = threading.RLock()
         self._flags_lock = threading.Lock()  # the event loop asks for it, so it is never held for long
         self._replaying = threading.Lock()
-        self._may_count = threading.Event()  # not while the replay wants the lock
+        self._may_count = threading.Event()  # days that can wait do so for the replay
         self._may_count.set()
         self._days: dict[int, Day] = {}
         self._open: LiveDay | None = None
@@ -364,7 +365,11 @@ class Graph:
         False when we were told to stop before it was there.
         """
         with self._replaying:
-            done = self._replay(source)
+            self._may_count.clear()
+            try:
+                done = self._replay(source)
+            finally:
+                self._may_count.set()
         give_back()
         return done
 
@@ -379,12 +384,10 @@ class Graph:
             actors, subjects = follows.result()
         if self._closing.is_set():
             return False
-        self._may_count.clear()
         with self._lock:
             filling.fill(day, self._arrays, self._row(day.day), actors[:MAX_FOLLOWS], subjects[:MAX_FOLLOWS])
             self._people.top = max(self._people.top, filling.top)
             self._publish()
-        self._may_count.set()
         if filling.refused:
             _refused.add(filling.refused)
         for piece in pieces:  # more than what may be taken in bulk
@@ -424,7 +427,7 @@ class Graph:
         """Stop the background work and flush. Views that are still held stay right."""
         self.stop_soon()
         with self._replaying:
-            self._may_count.set()
+            pass  # it ends soon, too
         self._builder.shutdown(wait=True, cancel_futures=True)
         self._minder.shutdown(wait=True, cancel_futures=True)
         self.flush()
@@ -566,8 +569,9 @@ class Graph:
 
     def _mind(self, by_day: dict[int, DaySource]) -> None:
         """After the boot: count, newest days first; then verify what was mapped without a look."""
-        for day in sorted(by_day, reverse=True):
-            self._may_count.wait()
+        for place, day in enumerate(sorted(by_day, reverse=True)):
+            if place >= COUNTED_FIRST:
+                self._may_count.wait()
             if self._closing.is_set():
                 return
             self._count(day)
