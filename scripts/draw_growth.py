@@ -1,6 +1,6 @@
-"""Draws how the figures of `scripts/bench boot ingest` grow with the ratings on disk.
+"""Draws how the figures of `scripts/bench boot` grow with the ratings on disk.
 
-`scripts/bench boot ingest --set ratings=N --set folder=PATH --json N.json` for some N, then
+`scripts/bench boot --set ratings=N --set folder=PATH --json N.json` for some N, then
 `python -m scripts.draw_growth *.json` writes docs/growth.svg.
 """
 
@@ -13,15 +13,13 @@ from typing import Any, Final
 
 PATH: Final = Path(__file__).parent.parent / "docs" / "growth.svg"
 DRAWN: Final = (
-    ("boot.first_personal_page_s", "start until the first personal page, s"),
+    ("boot.first_personal_page_cpu_s", "CPU until the first personal page, s"),
     ("boot.today_read_cpu_s", "CPU until today's log is read, s"),
     ("memory.bytes_per_rating", "resident memory, bytes a rating"),
     ("boot.disk_bytes_per_rating", "on disk, bytes a rating"),
-    ("ingest.events_per_core_second", "events taken in, a second of CPU"),
-    ("ingest.steady_cpu_us_per_event", "CPU an event at 500/s, us"),
 )
 WIDTH, HEIGHT, LEFT, TOP, GAP = 260, 150, 44, 34, 70
-IN_A_ROW: Final = 3
+IN_A_ROW: Final = 2
 
 
 def points(reports: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:

@@ -1,7 +1,4 @@
-"""From a socket to committed and rankable: CPU of our process for an event, catching up and in steady state.
-
-With a `folder` that `scripts/bench boot --set folder=...` filled, the events come on top of what it holds, and stay.
-"""
+"""From a socket to committed and rankable: CPU of our process for an event, catching up and in steady state."""
 
 from __future__ import annotations
 
@@ -15,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from feedgen.core.clock import Clock, SystemClock
-from feedgen.core.ids import US_PER_DAY
+from feedgen.core.clock import SystemClock
 from feedgen.graph.archive import Archive
 from feedgen.ingest.frames import Inlet
 from feedgen.ingest.jetstream import Client
@@ -24,9 +20,8 @@ from feedgen.ingest.pipeline import Pipeline
 from feedgen.simnet.process import SimnetProcess
 from scripts.benchmarks import Figure, Params
 
-PARAMETERS = {"events": 1_500_000, "warm_up": 300_000, "steady_s": 30.0, "steady_rate": 500.0, "folder": ""}
+PARAMETERS = {"events": 1_500_000, "warm_up": 300_000, "steady_s": 30.0, "steady_rate": 500.0}
 A_36_H_OF_EVENTS = 45_000_000
-RETENTION_DAYS = 120
 Wire = Literal["v1", "v2"]
 
 
@@ -39,10 +34,12 @@ class Spent:
 
 def run(params: Params) -> Iterable[Figure]:
     events, warm_up = int(params["events"]), int(params["warm_up"])
-    folder = Path(str(params["folder"])) if params["folder"] else None
+    flood = ("--flood", "--ratings", "26000000", "--hosts", "v2,legacy", "--outbox", "0")
     wires: tuple[Wire, ...] = ("v2", "v1")
     for wire in wires:
-        spent = _hear(folder, wire, warm_up, events)
+        with SimnetProcess(*flood) as sim:
+            url = sim.urls.jetstream[0 if wire == "v2" else 1]
+            spent = asyncio.run(_listen(url, wire, warm_up, events))
         per_core = spent.events / spent.cpu_s
         suffix = "" if wire == "v2" else "_v1"
         note = f"{spent.cpu_s / spent.events * 1e6:.1f} us an event, all threads; {spent.events / spent.wall_s:,.0f}/s"
@@ -51,56 +48,31 @@ def run(params: Params) -> Iterable[Figure]:
             minutes = A_36_H_OF_EVENTS / (spent.events / spent.wall_s) / 60
             yield Figure("ingest.catch_up_36h_minutes", minutes, "min", "45M events, at the rate just measured")
     rate, seconds = float(params["steady_rate"]), float(params["steady_s"])
-    spent = _hear(folder, "v2", round(5 * rate), round(seconds * rate), "--max-rate", str(rate))
+    with SimnetProcess(*flood, "--max-rate", str(rate)) as sim:
+        spent = asyncio.run(_listen(sim.urls.jetstream[0], "v2", round(5 * rate), round(seconds * rate)))
     note = f"{spent.events / spent.wall_s:,.0f}/s"
     yield Figure("ingest.steady_cpu_us_per_event", spent.cpu_s / spent.events * 1e6, "us", note)
 
 
-def _hear(folder: Path | None, wire: Wire, warm_up: int, events: int, *words: str) -> Spent:
-    """What so many events cost after a warm-up, in a new data folder or in one that is filled."""
-    made = Path(tempfile.mkdtemp(prefix="feedgen-ingest-")) if folder is None else folder
-    clock = StreamClock(0 if folder is None else _newest_us(folder / "data"))
-    flood = ("--flood", "--ratings", "26000000", "--hosts", "v2,legacy", "--outbox", "0", "--now")
+async def _listen(url: str, wire: Wire, warm_up: int, events: int) -> Spent:
+    """The client, the pipeline and an archive, as in the service; what so many events cost after a warm-up."""
+    folder = Path(tempfile.mkdtemp(prefix="feedgen-ingest-"))
+    clock, inlet = SystemClock(), Inlet()
     try:
-        with SimnetProcess(*flood, str(clock.now_us()), *words) as sim:
-            url = sim.urls.jetstream[0 if wire == "v2" else 1]
-            return asyncio.run(_listen(made / "data", url, wire, clock, warm_up, events))
+        with Archive(folder) as archive:
+            pipeline = Pipeline(archive.recorder, inlet, clock)
+            client = Client(
+                urls=[url], wire=wire, start="oldest", dictionaries=folder / "dictionaries", inlet=inlet, clock=clock
+            )
+            gc.freeze()
+            tasks = [asyncio.create_task(pipeline.run()), asyncio.create_task(client.run())]
+            begun = await _reach(pipeline, warm_up, tasks)
+            ended = await _reach(pipeline, begun.events + events, tasks)
+            for task in reversed(tasks):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
     finally:
-        if folder is None:
-            shutil.rmtree(made)
-
-
-class StreamClock(SystemClock):
-    """The stream goes on where the folder ended: it tells a day, which begins then."""
-
-    def __init__(self, newest_us: int) -> None:
-        self._ahead_us = max(0, newest_us + US_PER_DAY - super().now_us())
-
-    def now_us(self) -> int:
-        return super().now_us() + self._ahead_us
-
-
-def _newest_us(data: Path) -> int:
-    with Archive(data, RETENTION_DAYS, today_later=True) as archive:
-        return archive.recorder.high_water_us()
-
-
-async def _listen(data: Path, url: str, wire: Wire, clock: Clock, warm_up: int, events: int) -> Spent:
-    """The client, the pipeline and an archive, as in the service."""
-    inlet = Inlet()
-    with Archive(data, RETENTION_DAYS) as archive:
-        archive.graph.wait()  # counted and verified, which is not what is measured
-        pipeline = Pipeline(archive.recorder, inlet, clock)
-        client = Client(
-            urls=[url], wire=wire, start="oldest", dictionaries=data / "dictionaries", inlet=inlet, clock=clock
-        )
-        gc.freeze()
-        tasks = [asyncio.create_task(pipeline.run()), asyncio.create_task(client.run())]
-        begun = await _reach(pipeline, warm_up, tasks)
-        ended = await _reach(pipeline, begun.events + events, tasks)
-        for task in reversed(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        shutil.rmtree(folder)
     return Spent(ended.events - begun.events, ended.cpu_s - begun.cpu_s, ended.wall_s - begun.wall_s)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +13,9 @@ import pytest
 
 from feedgen.core.ids import NO_PERSON, NO_POST, US_PER_DAY
 from feedgen.graph import sealed
-from feedgen.graph.access import mix32
+from feedgen.graph.access import U16, U32, mix32
 from feedgen.graph.build import build, put_in_place
-from feedgen.graph.graph import Graph, LoadReport
+from feedgen.graph.graph import COUNTED_FIRST, Graph, LoadReport
 from feedgen.graph.layout import HEADER_BYTES, PAGE, SECTIONS, STAMP_AT
 from feedgen.graph.sealed import Damaged, SealedDay
 from tests.graph.model import MemoryDay
@@ -319,6 +322,40 @@ def test_logs_name_no_person(folder: Path, caplog: pytest.LogCaptureFixture) -> 
     _missing(sidecar(folder))
     load(folder)[0].close()
     assert [record.levelname for record in caplog.records if record.name.startswith("feedgen")] == ["WARNING"]
+
+
+class SlowDay(MemoryDay):
+    """Its ratings are read when it is told to."""
+
+    def __init__(self, day: int) -> None:
+        super().__init__(day, rated=[(100, day % 256 << 24, 1)])
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    def ratings(self) -> tuple[U32, U32, U16]:
+        self.asked.set()
+        assert self.go.wait(60)
+        return super().ratings()
+
+
+def test_older_days_are_counted_after_today_is_replayed(tmp_path: Path) -> None:
+    graph, today, past = Graph(tmp_path, IDENTITY), SlowDay(DAY), range(DAY - COUNTED_FIRST - 2, DAY)
+    with ThreadPoolExecutor(1) as other:
+        replayed = other.submit(graph.replay, today)
+        assert today.asked.wait(60)
+        graph.load([truth(day) for day in past], None)
+        until = time.monotonic() + 60
+        while not all(graph._days[day].counted for day in past[-COUNTED_FIRST:]) and time.monotonic() < until:
+            time.sleep(0.01)
+        counted = [graph._days[day].counted for day in past]
+        today.go.set()
+        assert replayed.result()
+    assert counted == [False, False, True, True]
+    graph.wait()
+    assert all(graph._days[day].counted for day in past)
+    person = 120
+    found = sum(len({post for who, post, _ in truth(day).rated if who == person}) for day in past)
+    assert graph.view().arrays.person_ratings[person] == found > 0
+    graph.close()
 
 
 def test_what_was_verified_is_not_kept_in_memory(tmp_path: Path) -> None:
