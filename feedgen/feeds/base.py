@@ -353,7 +353,7 @@ class ListFeed(Feed):
         recipe = self.recipe_of(ask)
         if state is None:
             return Known(Taste([], ask.now_us), recipe=recipe)
-        skip = state.served.ascending(ask.now_us) if again else np.empty(0, np.uint32)
+        skip = state.sent(ask.now_us) if again else np.empty(0, np.uint32)
         return Known(state.taste(ask.now_us), state.seen.ascending(ask.now_us), skip, recipe)
 
     def recipe_of(self, ask: Ask) -> Recipe:

@@ -157,10 +157,9 @@ class Shelf:
             state.judge(view, post, less, now_us)
 
     async def forget(self, reader_did: str) -> None:
-        """An account that is gone. Most were never readers; who was has lists, too."""
+        """An account that is gone."""
         reader = reader_key(reader_did)
-        if self.desk.readers.get(reader) is not None:
-            self.desk.snapshots.forget_reader(reader)
+        self.desk.snapshots.forget_reader(reader)
         self.desk.readers.forget(reader)
 
     def _post(self, uri: str) -> int:

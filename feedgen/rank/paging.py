@@ -122,6 +122,7 @@ class Snapshots:
         self.max_count, self.max_bytes, self.life_us = max_count, max_bytes, life_us
         self._by_id: OrderedDict[int, Snapshot] = OrderedDict()
         self._of: dict[tuple[int, int], list[int]] = {}  # ids by feed and reader, the newest last
+        self._feeds: set[int] = set()
         self._bytes = 0
         self._last_id = 0
 
@@ -152,6 +153,7 @@ class Snapshots:
             self._forget(of_one[0])
         self._by_id[made.id] = made
         self._of.setdefault((feed, reader), []).append(made.id)
+        self._feeds.add(feed)
         self._bytes += made.size_bytes
         while len(self._by_id) > self.max_count or self._bytes > self.max_bytes:
             self._forget(next(iter(self._by_id)))
@@ -185,8 +187,9 @@ class Snapshots:
                 self._forget(found.id)
 
     def forget_reader(self, reader: int) -> None:
-        for found in [s for s in self._by_id.values() if s.reader == reader]:
-            self._forget(found.id)
+        for feed in self._feeds:
+            for snapshot in list(self._of.get((feed, reader), ())):
+                self._forget(snapshot)
 
     def _forget(self, snapshot: int) -> None:
         found = self._by_id.pop(snapshot)

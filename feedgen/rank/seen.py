@@ -2,8 +2,8 @@
 
 Posts are roaring bitmaps, one for each half day, so that forgetting is dropping a bitmap: a post is remembered for 48
 to 60 hours. "Show less" and "show more" are few and are kept one by one; their weight halves every two weeks.
-Everything is bounded, and a reader's state is a few hundred bytes when packed. Writing it to disk is others' work
-(`pack`, `unpack`).
+Everything is bounded: whoever was here lately is in memory, all others on disk only. Reading and writing that is
+others' work (`pack`, `unpack`, `take_changed`, `put`).
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ AUTHOR_LESS: Final = 0.4  # factor on an author's posts for each "show less"
 AUTHOR_MORE: Final = 1.5  # and for each "show more"
 MAX_AUTHOR_FACTOR: Final = 3.0
 MORE_SEED_FACTOR: Final = 2.0  # a post that the reader wants more of weighs as so many likes
-MAX_HOT: Final = 50_000  # readers whose state is unpacked
-MAX_READERS: Final = 2_000_000
+MAX_HOT: Final = 10_000  # readers whose state is unpacked: whoever pages just now
+MAX_BYTES: Final = 128 << 20  # of packed states of others
+OVERHEAD_BYTES: Final = 250  # of one packed state: its object, key and place in the table
 
 
 class Opinion(msgspec.Struct, array_like=True):
@@ -70,6 +71,11 @@ class PostMemory:
         self.forget(now_us)
         while len(self.buckets) > 1 and sum(map(len, self.buckets.values())) > MAX_SEEN:
             del self.buckets[min(self.buckets)]
+
+    def remove(self, posts: Iterable[int]) -> None:
+        gone = BitMap(posts)
+        for bitmap in self.buckets.values():
+            bitmap -= gone
 
     def forget(self, now_us: int) -> None:
         oldest = now_us // BUCKET_US - BUCKETS_KEPT + 1
@@ -128,12 +134,18 @@ class ReaderState:
         self.opinions: list[Opinion] = []
 
     def saw(self, posts: Iterable[int], now_us: int) -> None:
-        """The client says so, or the reader scrolled past and asked for more."""
+        """The client says so, or the reader scrolled past and asked for more. Then that it was served goes without
+        saying."""
+        self.served.remove(posts)
         self.seen.add(posts, now_us)
 
     def was_served(self, posts: Iterable[int], now_us: int) -> None:
-        """Sent in a page. Not yet seen; but a list that is made anew in the middle of paging leaves it out."""
+        """Sent in a page, and not yet seen."""
         self.served.add(posts, now_us)
+
+    def sent(self, now_us: int) -> U32:
+        """What a list that is made anew in the middle of paging leaves out. Ascending."""
+        return np.union1d(self.served.ascending(now_us), self.seen.ascending(now_us))
 
     def judge(self, view: View, post: int, less: bool, now_us: int) -> bool:
         """ "Show less" or "show more" on a post; the newest word on a post counts. False when the post is unknown."""
@@ -171,27 +183,29 @@ class ReaderState:
 
 
 class Readers:
-    """All readers' states by a number for their DID: the newest unpacked, the others packed, the oldest let go.
+    """Readers' states by a number for their DID: the newest unpacked, others packed. When those become too many, the
+    ones that were longest not asked for are let go: they are on disk, and `put` brings them back.
 
     Used by the event loop's thread alone. `changed` are the readers whose state differs from what was last taken.
     """
 
-    def __init__(self, max_readers: int = MAX_READERS, max_hot: int = MAX_HOT) -> None:
-        self.max_readers, self.max_hot = max_readers, max_hot
+    def __init__(self, max_bytes: int = MAX_BYTES, max_hot: int = MAX_HOT) -> None:
+        self.max_bytes, self.max_hot = max_bytes, max_hot
         self._hot: OrderedDict[int, ReaderState] = OrderedDict()
         self._cold: OrderedDict[int, bytes] = OrderedDict()
+        self._cold_bytes = 0
         self.changed: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._hot) + len(self._cold)
 
     def get(self, reader: int) -> ReaderState | None:
-        """The state as it is; None for a reader of whom nothing is known."""
+        """The state as it is; None for a reader of whom nothing is in memory."""
         state = self._hot.get(reader)
         if state is not None:
             self._hot.move_to_end(reader)
             return state
-        packed = self._cold.pop(reader, None)
+        packed = self._drop(reader)
         return None if packed is None else self._warm(reader, ReaderState.unpack(packed))
 
     def edit(self, reader: int) -> ReaderState:
@@ -213,12 +227,12 @@ class Readers:
     def put(self, reader: int, packed: bytes) -> None:
         """A state that was read back; it does not replace a newer one."""
         if reader not in self._hot and reader not in self._cold:
-            self._cold[reader] = packed
+            self._keep(reader, packed)
             self._trim()
 
     def forget(self, reader: int) -> None:
         self._hot.pop(reader, None)
-        self._cold.pop(reader, None)
+        self._drop(reader)
         self.changed.discard(reader)
 
     def _warm(self, reader: int, state: ReaderState) -> ReaderState:
@@ -226,10 +240,23 @@ class Readers:
         self._trim()
         return state
 
+    def _keep(self, reader: int, packed: bytes) -> None:
+        self._cold[reader] = packed
+        self._cold_bytes += len(packed) + OVERHEAD_BYTES
+
+    def _drop(self, reader: int) -> bytes | None:
+        packed = self._cold.pop(reader, None)
+        if packed is not None:
+            self._cold_bytes -= len(packed) + OVERHEAD_BYTES
+        return packed
+
     def _trim(self) -> None:
         while len(self._hot) > self.max_hot:
             reader, state = self._hot.popitem(last=False)
-            self._cold[reader] = state.pack()
-        while len(self) > self.max_readers and self._cold:
-            reader, _ = self._cold.popitem(last=False)
+            self._keep(reader, state.pack())
+        while self._cold_bytes > self.max_bytes:
+            reader = next(iter(self._cold))
+            if reader in self.changed and self._cold_bytes <= 2 * self.max_bytes:
+                return  # not before it is on disk, unless the disk takes nothing
             self.changed.discard(reader)
+            self._drop(reader)

@@ -25,6 +25,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from feedgen.simnet.process import SimnetProcess
 from scripts.benchmarks import Figure, Params
 
@@ -36,7 +38,7 @@ PARAMETERS = {
     "seconds": 20.0,  # of each phase
     "overload": 3.0,  # times the rate
     "events_s": 2_000,  # while ingesting
-    "kept_readers": 200_000,  # for the memory a reader takes
+    "kept_readers": 1_000_000,  # for the memory a reader takes
     "likes": 20,  # for the time from a like to its effect
 }
 FIRST_SHARE = 0.45
@@ -47,6 +49,7 @@ FEED = f"at://{PUBLISHER}/app.bsky.feed.generator/for-you"
 SEED = 1
 WARM_UP_S = 4.0
 PATIENCE_S = 600.0
+DIFFERENT_READERS = 1_000
 TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -215,7 +218,7 @@ def said(found: dict[str, Any]) -> str:
 
 
 def errors_of(found: dict[str, Any]) -> int:
-    return sum(found["errors"].values()) + found["sent"] - found["answered"]
+    return int(sum(found["errors"].values()) + found["sent"] - found["answered"])
 
 
 def flood(params: Params, *more: str) -> SimnetProcess:
@@ -298,20 +301,37 @@ def _one_like(network: SimnetProcess, service: Service, n: int) -> float:
 
 
 def memory(params: Params) -> Iterable[Figure]:
-    """Readers of an ordinary day, as they are kept: 22 requests a day, for two and a half days."""
+    """Readers of an ordinary day, as they are kept: 22 requests a day, for two and a half days; and their last lists.
+
+    So many states take long to make up: some are, and each is kept by many readers, in bytes of its own.
+    """
+    from feedgen.rank.paging import Snapshots
     from feedgen.rank.seen import Readers as States
+    from feedgen.rank.seen import ReaderState
 
     n, now_us = int(params["kept_readers"]), time.time_ns() // 1000
-    states = States(max_hot=1000)
+    posts, packed = _Posts(random.Random(SEED), now_us), list[bytes]()
+    for _ in range(DIFFERENT_READERS):
+        state = ReaderState()
+        posts.read(state)
+        packed.append(state.pack())
+    states, lists = States(), Snapshots()
     gc.collect()
     before = _resident_bytes()
-    posts = _Posts(random.Random(SEED), now_us)
-    for reader in range(n):
-        posts.read(states.edit(reader * 0x9E37_79B9_7F4A_7C15 & (1 << 64) - 1))
-    states.changed.clear()
+    for i in range(n):
+        reader = i * 0x9E37_79B9_7F4A_7C15 & (1 << 64) - 1
+        states.put(reader, bytes(bytearray(packed[i % len(packed)])))
+        states.get(reader)  # unpacked, as for a page
+        lists.put(1, reader, np.arange(500, dtype=np.uint32), np.zeros(500, np.uint8), now_us)
     gc.collect()
-    each = (_resident_bytes() - before) / n
-    yield Figure("serve.bytes_per_reader", each, "B", f"{n} readers, {posts.mean:.0f} posts served to each")
+    used = _resident_bytes() - before
+    on_disk = sum(map(len, packed)) / len(packed)
+    note = (
+        f"{n} readers, {posts.mean:.0f} posts served to each; {used / 2**20:.0f} MiB in all: {len(states)} readers "
+        f"and {len(lists)} lists are in memory, all others in viewers.db"
+    )
+    yield Figure("serve.bytes_per_reader", used / n, "B", note)
+    yield Figure("serve.disk_bytes_per_reader", on_disk, "B", "as packed for viewers.db")
 
 
 class _Posts:

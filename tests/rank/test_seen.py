@@ -9,11 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedgen.core.ids import NO_POST, US_PER_DAY, US_PER_S
-from feedgen.rank.seen import MAX_OPINIONS, MAX_SEEN, Opinion, Readers, ReaderState, Taste
+from feedgen.rank.seen import MAX_OPINIONS, MAX_SEEN, OVERHEAD_BYTES, Opinion, Readers, ReaderState, Taste
 from tests.rank.world import World
 
 NOW_US = 20_400 * US_PER_DAY + 5 * 3600 * US_PER_S
 HOUR_US = 3600 * US_PER_S
+
+
+def saw(post: int) -> ReaderState:
+    state = ReaderState()
+    state.saw([post], NOW_US)
+    return state
 
 
 def test_seen_for_48_hours_and_not_much_longer() -> None:
@@ -115,16 +121,36 @@ def test_unpacking_a_damaged_state_is_a_new_reader(damage: Callable[[bytes], byt
     assert not ReaderState.unpack(data).seen.all(NOW_US)
 
 
-def test_readers_are_bounded_and_come_back_from_the_cold() -> None:
-    readers = Readers(max_readers=5, max_hot=2)
+def test_memory_is_bounded_and_who_is_let_go_comes_back_from_disk() -> None:
+    each = len(saw(1).pack()) + OVERHEAD_BYTES
+    readers, disk = Readers(max_bytes=3 * each, max_hot=2), dict[int, bytes]()
     for reader in range(8):
         readers.edit(reader).saw([reader], NOW_US)
-        assert len(readers) <= 5
-    assert readers.get(0) is None
-    state = readers.get(4)
-    assert state is not None
-    assert list(state.seen.all(NOW_US)) == [4]
-    assert len(readers) <= 5
+        disk.update(readers.take_changed())
+    assert len(readers) == 5
+    assert readers.get(0) is None and readers.get(4) is not None
+    readers.put(0, disk[0])
+    state = readers.get(0)
+    assert state is not None and list(state.seen.all(NOW_US)) == [0]
+    assert len(readers) == 5
+
+
+def test_nobody_is_let_go_who_is_not_on_disk_unless_it_takes_nothing() -> None:
+    each = len(saw(1).pack()) + OVERHEAD_BYTES
+    readers = Readers(max_bytes=3 * each, max_hot=1)
+    for reader in range(7):
+        readers.edit(reader).saw([reader], NOW_US)
+    assert len(readers) == 7  # six of them packed: twice as much as there should be
+    readers.edit(7)
+    assert len(readers) == 7 and readers.get(0) is None
+
+
+def test_what_was_seen_is_not_kept_as_served_as_well() -> None:
+    state = ReaderState()
+    state.was_served([1, 2, 3], NOW_US)
+    state.saw([2], NOW_US + 13 * HOUR_US)
+    assert list(state.served.all(NOW_US)) == [1, 3]
+    assert state.sent(NOW_US).tolist() == [1, 2, 3]
 
 
 def test_changes_are_taken_once_and_can_be_put_back() -> None:
