@@ -196,7 +196,7 @@ class Desk:
         """Measure the pace and renew the popular lists. In a background thread, every minute or so."""
         view = self.library.view()
         self.pace.measure(view, now_us)
-        self.popular.refresh(view, now_us, self.pace.pace_us)
+        self.popular.refresh(view, now_us, self.pace.pace_us, self.rules.forbidden())
         self._popular_rows, self.popular_lists = {}, {}
 
     def popular_rows(self, languages: tuple[str, ...], video: bool) -> I64:

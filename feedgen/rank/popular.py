@@ -55,11 +55,11 @@ FORBID: Final = DELETED | HIDDEN | LATE | REPLY | ADULT
 
 
 @inline
-def _quick(a: Arrays, d: int, post: int, require: int, now_us: int, t: Decay) -> int:
+def _quick(a: Arrays, d: int, post: int, require: int, forbid: int, now_us: int, t: Decay) -> int:
     """The bucket of ratings x decay by age, or -1 for what may not be listed. Cheap enough for every post of the
     window."""
     flags = post_flags(a, d, post)
-    if flags & require != require or flags & FORBID != 0:
+    if flags & require != require or flags & forbid != 0:
         return -1
     at_us = edge_us(a, d, post_tick(a, d, post))
     likely = post_count(a, d, post) * decay(t, now_us - at_us)
@@ -69,7 +69,9 @@ def _quick(a: Arrays, d: int, post: int, require: int, now_us: int, t: Decay) ->
 
 
 @njit
-def _find_popular(a: Arrays, require: int, now_us: int, since_us: int, t: Decay, ints: I64, scores: F64) -> int:
+def _find_popular(
+    a: Arrays, require: int, forbid: int, now_us: int, since_us: int, t: Decay, ints: I64, scores: F64
+) -> int:
     """The most rated posts of each language, in no order. Two walks: count by bucket, then take the buckets on top."""
     counts = np.zeros((LANGUAGES, BUCKETS), np.int64)
     newest = last_row(a, now_us)
@@ -77,7 +79,7 @@ def _find_popular(a: Arrays, require: int, now_us: int, since_us: int, t: Decay,
     for d in range(oldest, newest + 1):
         for i in range(load_i64_acquire(a.days[d, POSTS], 0)):
             post = a.days[d, SLOT] << 24 | i
-            bucket = _quick(a, d, post, require, now_us, t)
+            bucket = _quick(a, d, post, require, forbid, now_us, t)
             if bucket >= 0:
                 counts[post_language(a, d, post), bucket] += 1
     # All posts above the bucket where a language's list is full, and of that bucket the newest, as many as fit.
@@ -92,7 +94,7 @@ def _find_popular(a: Arrays, require: int, now_us: int, since_us: int, t: Decay,
     for d in range(newest, oldest - 1, -1):
         for i in range(load_i64_acquire(a.days[d, POSTS], 0) - 1, -1, -1):
             post = a.days[d, SLOT] << 24 | i
-            bucket = _quick(a, d, post, require, now_us, t)
+            bucket = _quick(a, d, post, require, forbid, now_us, t)
             if bucket < 0 or n == scores.size:
                 continue
             language = post_language(a, d, post)
@@ -141,14 +143,15 @@ class Popular:
         self._lists = {False: _NOTHING, True: _NOTHING}  # by whether only videos count
         self.refreshed_us = 0
 
-    def refresh(self, view: View, now_us: int, pace_us: int) -> None:
-        """Walk the newest posts. Without the GIL; for a background thread."""
+    def refresh(self, view: View, now_us: int, pace_us: int, forbid: int = FORBID) -> None:
+        """Walk the newest posts, without those that have a flag of `forbid`. Without the GIL; for a background
+        thread."""
         room = LANGUAGES * PER_LANGUAGE
         ints, scores = np.empty((room, RESULT_INTS), np.int64), np.empty(room)
         t = decay_tables(pace_us)
         for video in (False, True):
             require = KNOWN | VIDEO if video else KNOWN
-            n = _find_popular(view.arrays, require, now_us, now_us - WINDOW_L * pace_us, t, ints, scores)
+            n = _find_popular(view.arrays, require, forbid, now_us, now_us - WINDOW_L * pace_us, t, ints, scores)
             order = np.lexsort((ints[:n, R_POST], -scores[:n]))
             self._lists[video] = _by_language(ints[order], scores[order])
         self.refreshed_us = now_us

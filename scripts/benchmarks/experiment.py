@@ -23,6 +23,7 @@ from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.learning import LIKED, Learned, learn
 from feedgen.feeds.recipes import Experiment, Recipe, Share
 from feedgen.feeds.trials import compare
+from feedgen.graph.access import U32
 from feedgen.rank.paging import Cursors
 from feedgen.rank.params import PRESETS, RankParams, preset
 from feedgen.rank.pool import RankPool
@@ -71,6 +72,9 @@ class Named(Replayed):
 
     def uri(self, post: int) -> str | None:
         return str(post)
+
+    def uris(self, posts: U32) -> list[str | None]:
+        return [str(post) for post in posts.tolist()]
 
 
 class Truth:

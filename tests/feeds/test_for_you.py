@@ -13,7 +13,7 @@ from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.videos import VideosForYou
 from feedgen.graph.edit import mark_posts
-from feedgen.ingest.events import DELETED, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, VIDEO
+from feedgen.ingest.events import ADULT, DELETED, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, REPLY, VIDEO
 from feedgen.rank.listing import ListRules
 from feedgen.rank.paging import BadCursor, Cursors, Snapshots
 from tests.feeds.town import AUTHORS, NEWCOMER, NOW_US, PEOPLE, READER, Town, ask, did, make_desk, u32
@@ -170,6 +170,62 @@ async def test_older_likes_from_the_repository_are_seeds(desk: Desk, shared_town
     page = await ForYou(desk).page(ask(person=NEWCOMER, limit=10))
     shared_town.fetched_by_did.clear()
     assert [shared_town.taste_of(uri) for uri in uris(page)] == [1] * 10
+
+
+async def test_follows_speak_the_louder_the_fewer_likes_there_are(desk: Desk, shared_town: Town) -> None:
+    shares = []
+    for likes in (1, 20, 45, 60):
+        posts = u32(shared_town.posts[0 : 2 * likes : 2])
+        follows = u32(list(range(1, 60, 2)))
+        shared_town.fetched_by_did[did(NEWCOMER)] = Fetched(posts, np.full(likes, NOW_US - 1, np.int64), follows)
+        page = await ForYou(desk).page(ask(person=NEWCOMER, now_us=NOW_US + likes))
+        shares.append(sum(shared_town.taste_of(uri) for uri in uris(page)) / len(page.items))
+        assert {item.context == "follows" for item in page.items if item.context != "popular"} >= {likes == 1}
+    shared_town.fetched_by_did.clear()
+    assert shares[0] == 1.0 and shares[-1] == 0.0
+    assert shares == sorted(shares, reverse=True) and len(set(shares)) > 2
+
+
+async def test_a_reader_who_saw_everything_still_gets_a_page() -> None:
+    town = Town(posts=300)
+    desk = make_desk(town)
+    first = await ForYou(desk).page(ask(limit=30))
+    desk.readers.edit(reader_key(did(READER))).saw(town.posts, NOW_US)
+    again = await ForYou(desk).page(ask(limit=30, now_us=NOW_US + US_PER_S))
+    assert uris(again) == uris(first)
+    desk.pool.close()
+
+
+async def test_what_the_settings_allow_is_popular_too() -> None:
+    town = Town(posts=200)
+    desk = make_desk(town)
+    first = await ForYou(desk).page(ask(person=None))
+    answer, adult = (town.posts[town.index(uri)] for uri in uris(first)[:2])
+    for post, flag in ((answer, REPLY), (adult, ADULT)):
+        mark_posts(town.view().arrays, int(town.view().arrays.slot_row[post >> 24]), u32([post]), flag, True)
+    wanted = {town.uri(answer), town.uri(adult)}
+    for rules, shown in ((ListRules(), set()), (ListRules(replies=True, adult=True), wanted)):
+        desk.rules, desk.snapshots = rules, Snapshots()
+        desk.refresh(NOW_US)
+        assert wanted & {*uris(await ForYou(desk).page(ask(person=None, limit=100)))} == shown
+    desk.pool.close()
+
+
+@pytest.mark.parametrize("kind", [ForYou, VideosForYou, PopularFeed])
+def test_contexts_are_short_and_plain(desk: Desk, kind: type[ForYou | PopularFeed]) -> None:
+    feed = kind(desk)
+    said = {feed.context(code) for code in range(203)}
+    assert all(one and len(one) <= 30 and one.isascii() and "|" not in one for one in said)
+
+
+async def test_videos_do_not_starve_where_they_are_rare() -> None:
+    town = Town(video_every=30)
+    desk = make_desk(town)
+    found = await read_all(VideosForYou(desk), ask())
+    liked = set(town.view().likes_of(READER, 1000)[0].tolist())
+    videos = {town.uri(post) for i, post in enumerate(town.posts) if i % 30 == 0 and post not in liked}
+    assert set(found) == videos and len(videos) > 10
+    desk.pool.close()
 
 
 async def test_videos_are_all_videos_and_plenty(desk: Desk, shared_town: Town) -> None:

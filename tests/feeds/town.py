@@ -31,9 +31,9 @@ def did(person: int) -> str:
 
 
 class Town:
-    """Implements `Library`. Even people like even posts, odd people odd ones; half of each are videos or German."""
+    """Implements `Library`. Even people like even posts, odd people odd ones; some of each are videos or German."""
 
-    def __init__(self, posts: int = 600, seed: int = 1) -> None:
+    def __init__(self, posts: int = 600, seed: int = 1, video_every: int | None = None) -> None:
         chance = Random(seed)
         self.world = World(FIRST_DAY, 2)
         self.fetched_by_did: dict[str, Fetched] = {}
@@ -41,7 +41,8 @@ class Town:
         times = sorted(START_US + chance.randrange(46 * 3600) * US_PER_S for _ in range(posts))
         for i, at_us in enumerate(times):
             author = PEOPLE + chance.randrange(AUTHORS)
-            flags = KNOWN | (VIDEO if i % 5 < 2 else 0)
+            video = i % 5 < 2 if video_every is None else i % video_every == 0
+            flags = KNOWN | (VIDEO if video else 0)
             self.posts.append(self.world.post(author, at_us, flags, number("de" if i % 7 < 3 else "en")))
         rated = []
         for i, at_us in enumerate(times):

@@ -134,6 +134,26 @@ def test_a_future_date_gains_nothing() -> None:
     assert np.isclose(scores[0], scores[1], rtol=0, atol=0)
 
 
+def test_what_is_wanted_less_takes_from_what_its_likers_like() -> None:
+    """ "Show less" counts as negative paths: the posts of those who liked what is unwanted fall behind."""
+    places = []
+    for less in (False, True):
+        world, _posts, rated = town()
+        ours, theirs = (world.post(1990 + i, NOW_US - HOUR_US) for i in range(2))
+        rated += [(1 + 3 * i, ours, NOW_US - 600 * US_PER_S) for i in range(20)]  # both of the reader's group
+        rated += [(151 + 3 * i, theirs, NOW_US - 600 * US_PER_S) for i in range(20)]
+        unwanted = world.post(1995, NOW_US - 2 * HOUR_US)
+        rated += [(151 + 3 * i, unwanted, NOW_US - HOUR_US) for i in range(20)]
+        world.rate(sorted(rated, key=lambda r: r[2]))
+        seeds, times = world.view.likes_of(READER, 500)
+        wanted_less = np.array([unwanted] * less, np.uint32)
+        q = request(NOW_US, reader=READER, seeds=seeds, seed_times=times, excluded=seeds, less=wanted_less)
+        found = rank(world.view, DEFAULT.formula(), q).posts.tolist()
+        places.append(found.index(theirs) if theirs in found else 1000)
+        assert ours in found[:10]
+    assert places[0] < 10 < places[1]
+
+
 # --- accounts that work together, and one stray like, on the made-up network
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,6 +30,7 @@ from feedgen.ingest.events import (
     VIDEO,
 )
 from feedgen.rank.listing import MAX_WAITING, PERSONAL, POPULAR, ListRules, Source, make_list
+from feedgen.rank.params import MAX_LIST
 from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_FLAGS, R_POST, RESULT_INTS
 from feedgen.rank.warm import empty_view
 
@@ -137,6 +140,12 @@ def test_own_posts_and_liked_ones_do_not_come() -> None:
     source = plain((1, 1), (2, 2), (3, 3))
     found = make_list(view_with({}), [source], EASY, reader=3, liked=np.array([1], np.uint32))
     assert found.posts.tolist() == [2]
+
+
+def test_a_list_is_never_longer_than_it_may_be() -> None:
+    source = plain(*((i, i % 100) for i in range(2 * MAX_LIST)))
+    for size, listed in ((7, 7), (MAX_LIST, MAX_LIST), (3 * MAX_LIST, MAX_LIST)):
+        assert make_list(view_with({}), [source], replace(EASY, size=size)).posts.size == listed
 
 
 def test_nothing_makes_nothing() -> None:

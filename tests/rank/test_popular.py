@@ -7,6 +7,7 @@ import pytest
 from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.core.languages import number
 from feedgen.ingest.events import ADULT, DELETED, HIDDEN, KNOWN, LATE, REPLY, SPAMMY, VIDEO
+from feedgen.rank.listing import ListRules
 from feedgen.rank.params import HOUR_US
 from feedgen.rank.popular import Popular
 from feedgen.rank.request import R_COUNT, R_LANGUAGE, R_POST
@@ -59,6 +60,15 @@ def test_never_popular(world: World, flag: int) -> None:
     like(world, world.post(1, NOW_US - HOUR_US, KNOWN | flag), 20, 0.5)
     like(world, world.post(1, NOW_US - HOUR_US, 0), 20, 0.5)
     assert popular_posts(world) == []
+
+
+def test_what_may_be_popular_is_a_setting(world: World) -> None:
+    answer, adult, gone = (world.post(1, NOW_US - HOUR_US, KNOWN | flag) for flag in (REPLY, ADULT, DELETED))
+    for post in (answer, adult, gone):
+        like(world, post, 20, 0.5)
+    popular = Popular()
+    popular.refresh(world.view, NOW_US, PACE_US, ListRules(replies=True, adult=True).forbidden())
+    assert sorted(popular.rows()[:, R_POST].tolist()) == sorted([answer, adult])
 
 
 def test_videos_have_lists_of_their_own(world: World) -> None:
