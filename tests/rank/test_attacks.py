@@ -142,11 +142,11 @@ def test_what_is_wanted_less_takes_from_what_its_likers_like() -> None:
         ours, theirs = (world.post(1990 + i, NOW_US - HOUR_US) for i in range(2))
         rated += [(1 + 3 * i, ours, NOW_US - 600 * US_PER_S) for i in range(20)]  # both of the reader's group
         rated += [(151 + 3 * i, theirs, NOW_US - 600 * US_PER_S) for i in range(20)]
-        unwanted = world.post(1995, NOW_US - 2 * HOUR_US)
-        rated += [(151 + 3 * i, unwanted, NOW_US - HOUR_US) for i in range(20)]
+        unwanted = [world.post(1995, NOW_US - 2 * HOUR_US + i) for i in range(10)]
+        rated += [(151 + 3 * i, post, NOW_US - HOUR_US) for i in range(20) for post in unwanted]
         world.rate(sorted(rated, key=lambda r: r[2]))
         seeds, times = world.view.likes_of(READER, 500)
-        wanted_less = np.array([unwanted] * less, np.uint32)
+        wanted_less = np.array(unwanted if less else [], np.uint32)
         q = request(NOW_US, reader=READER, seeds=seeds, seed_times=times, excluded=seeds, less=wanted_less)
         found = rank(world.view, DEFAULT.formula(), q).posts.tolist()
         places.append(found.index(theirs) if theirs in found else 1000)
