@@ -63,14 +63,17 @@ from feedgen.serve.private import PrivateParts, make_private_app
 from feedgen.serve.readers import KeptReaders
 from feedgen.serve.repository import LibraryWithRepositories, Repositories
 from feedgen.serve.server import Server
+from feedgen.serve.sign_in import Lookout, Seals
 from feedgen.serve.tokens import TokenVerifier
 from feedgen.serve.visit import make_hosts
+from feedgen.serve.wishes import KeptWishes
 from feedgen.store.figures import Figures
 from feedgen.store.moderation import Moderation
 from feedgen.store.viewers import Viewers
 from feedgen.web.allowance import Allowance
 from feedgen.web.front import Front, Live
 from feedgen.web.learning import Learning
+from feedgen.web.my import Mine, MyFeed
 from feedgen.web.playground import Playground
 from feedgen.web.posts import Posts
 from feedgen.web.reasons import ReasonPages
@@ -88,6 +91,7 @@ MET_WITHIN_S: Final = 2.0  # and not past this time from its arrival: ranking ne
 SPAM_S: Final = 300.0  # between two looks for spammers
 STALE_US: Final = 600 * US_PER_S
 CURSOR_KEY: Final = "cursor_key"  # kept, so that paging goes on after a restart
+SESSION_KEY: Final = "session_key"  # kept, so that readers stay signed in
 EXPERIMENT_KEY: Final = "experiment_key"  # kept, so that readers stay in their arms
 EXIT_FAILED: Final = 1
 EXIT_INTERRUPTED: Final = 130
@@ -160,6 +164,7 @@ class App:
         self.repositories: Repositories | None = None
         self.readers: KeptReaders | None = None
         self.history: History | None = None
+        self.wishes: KeptWishes | None = None
         self.viewers: Viewers | None = None
         self.moderation: Moderation | None = None
         self.figures: Figures | None = None
@@ -174,6 +179,8 @@ class App:
         self.site.add(front.pages())
         self.site.add(Playground(self.site, guests, self._workshop).pages())
         self.site.add(ReasonPages(self.site, guests, self._workshop).pages())
+        self.mine: Mine | None = None  # once everything is open
+        self.site.add(MyFeed(self.site, guests, self.limits, self.clock, self._mine).pages())
         self.site.add(Learning(self.site, self.clock).pages())
         self.site.add(Status(self.site, self.clock, lambda: self.figures).pages())
         self.binds = [settings.service.bind]
@@ -290,7 +297,14 @@ class App:
         self.shelf = Shelf(library, self.clock, key, self.params, self.rules, experiment)
         stack.callback(self.shelf.close)
         await self.shelf.rehearse()
-        self.readers = KeptReaders(self.shelf.desk.readers, viewers, self.clock)
+        desk = self.shelf.desk
+        self.wishes = KeptWishes(desk.wishes, viewers, desk.snapshots.forget_reader)
+        await self.wishes.load()
+        lookout = Lookout(self.settings.appview.url, self.clock)
+        stack.push_async_callback(lookout.close)
+        seals = Seals(await _key(viewers, SESSION_KEY), self.clock)
+        self.mine = Mine(seals, self.wishes, lookout, self._flush)
+        self.readers = KeptReaders(desk.readers, viewers, self.clock)
         stack.push_async_callback(self.readers.flush)
         self.history = self.shelf.desk.log = History(viewers.pages, self.clock)
         stack.push_async_callback(self.history.flush)
@@ -400,6 +414,16 @@ class App:
         readers = await self.viewers.pages.readers_since(now_us - US_PER_DAY)
         return Live(readers, likes, max(0, now_us - heard_us) / US_PER_S if heard_us else None)
 
+    def _mine(self) -> Mine:
+        assert self.mine is not None  # pages wait until we are ready
+        return self.mine
+
+    async def _flush(self) -> None:
+        """What is known of readers, to the disk."""
+        assert self.readers is not None and self.history is not None
+        await self.readers.flush()
+        await self.history.flush()
+
     def _workshop(self) -> Workshop:
         assert self.workshop is not None  # pages wait until we are ready
         return self.workshop
@@ -420,7 +444,8 @@ class App:
         """Whoever is to be forgotten goes out of every part that knows something of them."""
         assert self.shelf is not None and self.repositories is not None
         assert self.readers is not None and self.history is not None and self.moderation is not None
-        parts = (self.shelf, resolver, self.repositories, self.readers, self.history)
+        assert self.wishes is not None
+        parts = (self.shelf, resolver, self.repositories, self.readers, self.history, self.wishes)
         forgetting = Forgetting(
             viewers.pages,
             viewers.changed_by_others,

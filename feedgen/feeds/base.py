@@ -10,7 +10,7 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from feedgen.core.languages import number
 from feedgen.core.telemetry import Counter, Histogram, Laps
 from feedgen.feeds.recipes import Experiment, Recipe
 from feedgen.feeds.shown import IF_FOLLOWED, still_there
+from feedgen.feeds.wishes import Wishes
 from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.view import View
 from feedgen.ingest.events import VIDEO
@@ -34,6 +35,7 @@ from feedgen.rank.seen import Readers, Taste
 
 FRESH_US: Final = 30 * US_PER_S  # a peek, and a shared list, may be this old
 NO_CODE: Final = 255  # no list's code
+NO_WISHES: Final = Wishes()
 NOBODY: Final = 0  # the reader of a page that was served to somebody who is logged out
 NO_FORMULA: Final = "popular"  # the preset of a list that was not ranked for anybody
 _REQ_ID: Final = re.compile(r"([0-9a-f]{1,4})-([0-9a-f]{1,14})")
@@ -178,12 +180,18 @@ class Desk:
     log: Log = field(default_factory=NoLog)
     experiment: Experiment | None = None
     popular_lists: dict[tuple[str, tuple[str, ...], bool], Made] = field(init=False, default_factory=dict)
+    wishes: dict[int, Wishes] = field(default_factory=dict)  # by reader
     _popular_rows: dict[tuple[tuple[str, ...], bool], I64] = field(init=False, default_factory=dict)
 
     def recipe_of(self, reader_did: str | None) -> Recipe:
         """How this reader's lists are made."""
         dealt = None if self.experiment is None or reader_did is None else self.experiment.recipe(reader_did)
-        return dealt or self.recipe
+        return self.wishes_of(reader_did).recipe(dealt or self.recipe)
+
+    def wishes_of(self, reader_did: str | None) -> Wishes:
+        if not self.wishes or reader_did is None:
+            return NO_WISHES
+        return self.wishes.get(reader_key(reader_did), NO_WISHES)
 
     def formula(self, cheap: bool, recipe: Recipe | None = None) -> Formula:
         return (recipe or self.recipe).formula(cheap, self.pace.pace_us)
@@ -246,6 +254,7 @@ class Known:
     seen: U32 = field(default_factory=lambda: np.empty(0, np.uint32))  # ascending
     skip: U32 = field(default_factory=lambda: np.empty(0, np.uint32))  # served a moment ago: not again
     recipe: Recipe | None = None  # None: the operator's
+    wishes: Wishes = NO_WISHES
 
 
 class ListFeed(Feed):
@@ -288,7 +297,12 @@ class ListFeed(Feed):
         """Whether everybody who asks like this gets the same list."""
         return ask.reader_did is None
 
+    def rules_for(self, known: Known) -> ListRules:
+        return known.wishes.rules(self.rules)
+
     async def page(self, ask: Ask) -> Page:
+        if languages := self.desk.wishes_of(ask.reader_did).languages:
+            ask = replace(ask, languages=languages)
         reader = self.list_key(ask)
         if ask.cursor is None:
             found = self._fresh_enough(ask, reader) or await self._new(ask, reader, again=False)
@@ -350,11 +364,11 @@ class ListFeed(Feed):
         state = None
         if ask.reader_did is not None and not self.shared(ask):
             state = self.desk.readers.get(reader_key(ask.reader_did))
-        recipe = self.recipe_of(ask)
+        recipe, wishes = self.recipe_of(ask), self.desk.wishes_of(None if self.shared(ask) else ask.reader_did)
         if state is None:
-            return Known(Taste([], ask.now_us), recipe=recipe)
+            return Known(Taste([], ask.now_us), recipe=recipe, wishes=wishes)
         skip = state.sent(ask.now_us) if again else np.empty(0, np.uint32)
-        return Known(state.taste(ask.now_us), state.seen.ascending(ask.now_us), skip, recipe)
+        return Known(state.taste(ask.now_us), state.seen.ascending(ask.now_us), skip, recipe, wishes)
 
     def recipe_of(self, ask: Ask) -> Recipe:
         """Who gets the same list as everybody else is in no experiment."""
@@ -364,6 +378,7 @@ class ListFeed(Feed):
         """What there is when there is no time, or nothing personal: cheap enough for the event loop, and made once a
         minute for all of whom nothing is known."""
         nothing_known = not (known.seen.size or known.skip.size or known.taste.hidden_posts.size)
+        nothing_known = nothing_known and known.wishes == NO_WISHES
         key = (self.name, ask.languages, ask.reader_did is None)
         made = self.desk.popular_lists.get(key) if nothing_known else None
         if made is None:
@@ -376,7 +391,7 @@ class ListFeed(Feed):
         listed = make_list(
             self.desk.library.view(),
             [Source(POPULAR, self.popular_rows(ask))],
-            self.rules,
+            self.rules_for(known),
             seen=known.seen,
             hidden_posts=np.union1d(known.skip, known.taste.hidden_posts),
             hidden_authors=known.taste.hidden_authors,

@@ -103,7 +103,7 @@ class ForYou(ListFeed):
         listed = make_list(
             view,
             sources,
-            self.rules,
+            self.rules_for(known),
             reader=NO_PERSON if ask.person is None else ask.person,
             liked=np.sort(liked.posts),
             seen=known.seen,
@@ -137,7 +137,8 @@ class ForYou(ListFeed):
 
     def _request(self, ask: Ask, seeds: Seeds, liked: U32, follows: U32, known: Known) -> Request:
         few = max(0.0, 1.0 - seeds.posts.size / ENOUGH_SEEDS)
-        taste = known.taste
+        taste, rules = known.taste, self.rules_for(known)
+        share = known.wishes.share(MOST_FROM_FOLLOWS * few)
         return request(
             ask.now_us,
             reader=NO_PERSON if ask.person is None else ask.person,
@@ -147,13 +148,13 @@ class ForYou(ListFeed):
             seed_listed=seeds.listed,
             less=taste.less,
             less_factors=taste.less_weights,
-            people=follows[: MAX_FOLLOWS if few > 0 else 0],
-            people_share=MOST_FROM_FOLLOWS * few,
+            people=follows[: MAX_FOLLOWS if share > 0 else 0],
+            people_share=share,
             excluded=np.concatenate([liked, taste.hidden_posts, known.skip]),
             authors=taste.authors,
             author_factors=taste.author_factors,
-            require=self.rules.require,
-            forbid=self.rules.forbidden(),
+            require=rules.require,
+            forbid=rules.forbidden(),
             early=self.early,
         )
 

@@ -32,6 +32,7 @@ from feedgen.ingest.events import (
     PERSON_HIDDEN,
     QUOTE,
     REPLY,
+    VIDEO,
 )
 from feedgen.rank.params import MAX_LIST
 from feedgen.rank.parts import I32, wide
@@ -57,6 +58,7 @@ class ListRules:
     about_max: int = 2  # posts that quote or answer the same post, that post itself counted
     replies: bool = False
     quotes: bool = True
+    videos: bool = True
     adult: bool = False
     require: int = KNOWN
 
@@ -67,6 +69,8 @@ class ListRules:
             flags |= REPLY
         if not self.quotes:
             flags |= QUOTE
+        if not self.videos:
+            flags |= VIDEO
         return flags if self.adult else flags | ADULT
 
     def forbidden_people(self, logged_out: bool) -> int:

@@ -27,13 +27,13 @@ POLL_S: Final = 0.2
 
 
 def export(settings: Settings, did: str) -> int:
-    told = asyncio.run(_export(_folder(settings, did), did))
+    told = asyncio.run(told_of(_folder(settings, did), did))
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
     return 0
 
 
 def forget(settings: Settings, did: str, wait_s: float = WAIT_S) -> int:
-    done = asyncio.run(_forget(_folder(settings, did), did, wait_s))
+    done = asyncio.run(erase(_folder(settings, did), did, wait_s))
     click.echo(f"Nothing is kept of {did} any more.")
     if not done:
         click.echo("No running feedgen said that it forgot them too; one that starts now will do so first.")
@@ -49,11 +49,13 @@ def _folder(settings: Settings, did: str) -> Path:
     return folder
 
 
-async def _export(folder: Path, did: str) -> dict[str, Any]:
+async def told_of(folder: Path, did: str) -> dict[str, Any]:
+    """All that is kept of a reader, with names instead of numbers."""
     reader = reader_key(did)
     async with await Viewers.open(folder) as viewers:
         account, packed = await viewers.account(did), await viewers.reader(reader)
         fetched = await viewers.fetched(reader)
+        wishes = dict(await viewers.wishes()).get(reader)
         pages, outcomes = await viewers.pages.pages_of(reader), await viewers.pages.outcomes_of(reader)
     state = ReaderState.unpack(packed) if packed is not None else ReaderState()
     seen = sorted({post for bitmap in state.seen.buckets.values() for post in bitmap})
@@ -69,6 +71,7 @@ async def _export(folder: Path, did: str) -> dict[str, Any]:
     return {
         "did": did,
         "account": account,
+        "wishes": None if wishes is None else msgspec.json.decode(wishes),
         "repository_asked_at": None if fetched is None else _time(fetched[0] * US_PER_S),
         "repository_likes": [name(post) for post in liked],
         "repository_follows": await asyncio.to_thread(dids_of, folder, follows),
@@ -119,13 +122,14 @@ def tied(one: Outcome, post: int, pages: list[ShownPage]) -> ShownPage | None:
     return found[-1] if found else None
 
 
-async def _forget(folder: Path, did: str, wait_s: float) -> bool:
-    """Whether a running process forgot them too."""
+async def erase(folder: Path, did: str, wait_s: float = WAIT_S) -> bool:
+    """For good. Whether a running process forgot them too."""
     reader = reader_key(did)
     async with await Viewers.open(folder) as viewers:
         await viewers.pages.ask_to_forget(did, int(time.time()))
         await viewers.forget_account(did)
         await viewers.forget_reader(reader)
+        await viewers.forget_wishes(reader)
         await viewers.forget_fetched(reader)
         await viewers.pages.forget(reader)
         deadline_s = time.monotonic() + wait_s

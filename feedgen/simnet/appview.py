@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from feedgen.core.ids import is_did
+from feedgen.core.ids import POST_NSID, is_did
 from feedgen.simnet import text
 from feedgen.simnet.httpd import Request, Response, Router, answer, failure
 from feedgen.simnet.pds import Repositories
@@ -20,7 +20,7 @@ _IMAGES: Final = "/img/"
 
 
 class AppView:
-    """app.bsky.feed.getPosts, app.bsky.actor.getProfile(s), com.atproto.identity.resolveHandle, and pictures."""
+    """getPosts and getAuthorFeed, getProfile(s), resolveHandle, and pictures."""
 
     def __init__(self, world: World) -> None:
         self.url = ""  # known once the server listens; pictures point there
@@ -28,6 +28,7 @@ class AppView:
         self.router = Router(
             {
                 "/xrpc/app.bsky.feed.getPosts": self._get_posts,
+                "/xrpc/app.bsky.feed.getAuthorFeed": self._get_author_feed,
                 "/xrpc/app.bsky.actor.getProfiles": self._get_profiles,
                 "/xrpc/app.bsky.actor.getProfile": self._get_profile,
                 "/xrpc/com.atproto.identity.resolveHandle": Repositories(world).resolve_handle,
@@ -49,6 +50,20 @@ class AppView:
                 return failure(400, "InvalidRequest", "uris must be at-uris")
         found = (self._world.post(uri) for uri in dict.fromkeys(uris))
         return answer({"posts": [self._post_view(post) for post in found if post is not None and not post.deleted]})
+
+    async def _get_author_feed(self, request: Request) -> Response:
+        """Their own newest posts; nothing of what they repost."""
+        profile = self._profile(request.first("actor"))
+        if profile is None or not profile.active:
+            return failure(400, "InvalidRequest", "Profile not found")
+        limit = min(100, int(request.first("limit", "50")))
+        newest = list(reversed(self._world.records(profile.did, POST_NSID)))[:limit]
+        author = self._basic(profile)
+        posts = [
+            {"uri": one.uri, "cid": one.cid, "author": author, "record": msgspec.json.decode(one.value)}
+            for one in newest
+        ]
+        return answer({"feed": [{"post": post} for post in posts]})
 
     async def _get_profiles(self, request: Request) -> Response:
         actors = request.query.get("actors", [])

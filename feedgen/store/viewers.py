@@ -53,6 +53,8 @@ _STEPS: Final = (
     """,
     pages.STEP,
     pages.STEP_ARMS,
+    # What readers wish of their feed, as JSON.
+    "CREATE TABLE wishes (reader INTEGER PRIMARY KEY, told BLOB NOT NULL);",
 )
 
 
@@ -225,6 +227,19 @@ class Viewers(Awaited):
             await self._do("DELETE FROM fetched")
             await self.pages.forget_all()
             await self.put_note(NUMBERS_NOTE, value)
+
+    # What readers wish of their feed
+
+    async def wishes(self) -> list[tuple[int, bytes]]:
+        """Of all."""
+        rows = await self._rows("SELECT reader, told FROM wishes")
+        return [(int(reader) % (1 << 64), bytes(told)) for reader, told in rows]
+
+    async def put_wishes(self, reader: int, told: bytes) -> None:
+        await self._do("INSERT OR REPLACE INTO wishes VALUES (?, ?)", pages.signed(reader), told)
+
+    async def forget_wishes(self, reader: int) -> None:
+        await self._do("DELETE FROM wishes WHERE reader = ?", pages.signed(reader))
 
     # Notes
 

@@ -71,17 +71,19 @@ class Guests:
         """Raises Sorry for whoever can't be found."""
         text = unquote(text).strip().lstrip("@").rstrip("/")[:MAX_WHO]
         if name := parse_post(text):
-            did = await self._did(name.authority)
+            did = await self.did(name.authority)
             post = workshop.preview.post(str(AtUri(did, POST_NSID, name.rkey)))
             if post == NO_POST:
                 raise Sorry(404, "This post is not known here", "It may be older than what is kept, or deleted.")
             return Who(str(AtUri(did, POST_NSID, name.rkey)), Subject(post=post), "somebody who likes this post")
-        did = await self._did(text.removeprefix("https://bsky.app/profile/"))
+        did = await self.did(text.removeprefix("https://bsky.app/profile/"))
         if request.state.private:
             await workshop.load(did)
         return Who(text, workshop.preview.reader(did, request.state.private, self.clock.now_us()), text)
 
-    async def _did(self, authority: str) -> str:
+    async def did(self, authority: str) -> str:
+        """Of a handle or a DID. Raises Sorry."""
+        authority = authority.strip().lstrip("@")
         if is_did(authority):
             return authority
         handle = authority.lower()
