@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_pla
 
 from tests.process import Feedgen
 
-CATCH_UP_S = 300.0
+CATCH_UP_S = 900.0  # kernels may have to be compiled first, on a busy machine
 PHONE = {"width": 375, "height": 812}
 DESKTOP = {"width": 1280, "height": 900}
 AXE = Path(__file__).parent / "axe" / "install"
@@ -159,9 +159,18 @@ def layout_shift(page: Page) -> float:
     )
 
 
-def overflows(page: Page) -> bool:
-    """Whether the page is wider than the screen."""
-    return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+def overflows(page: Page) -> list[str]:
+    """What makes the page wider than the screen."""
+    found: list[str] = page.evaluate(
+        """() => {
+            const wide = document.documentElement.clientWidth;
+            if (document.documentElement.scrollWidth <= wide) return [];
+            const right = one => one.getBoundingClientRect().right;
+            const all = [...document.querySelectorAll("body *")].filter(one => right(one) > wide);
+            return all.map(one => `${right(one)} of ${wide}: ${one.outerHTML.slice(0, 200)}`);
+        }"""
+    )
+    return found
 
 
 def handle_of(demo: Demo) -> str:
