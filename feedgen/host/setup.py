@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import shutil
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -45,20 +46,18 @@ def main(path: Path) -> int:
     made.set("service", "private_bind", made.settings.service.private_bind or PRIVATE_BIND)
     click.echo(f"\n{path} is complete. `feedgen config show` lists everything that can be set.\n\nNow, one by one:")
     for line, why in next_steps(path):
-        click.echo(f"  {line:<52} {why}")
+        click.echo(f"  {line:<58} {why}")
     return 0
 
 
 def next_steps(path: Path) -> list[tuple[str, str]]:
+    ours = sys.argv[0] if Path(sys.argv[0]).name == "feedgen" else "feedgen"
     return [
-        (
-            f"sudo {shutil.which('feedgen') or 'feedgen'} install --config {path}",
-            "a service that starts with the computer",
-        ),
-        (f"feedgen vps --config {path} feedgen-vps", "what the VPS needs, and what to do with it"),
-        (f"feedgen doctor --config {path}", "is all well so far?"),
-        (f"feedgen publish --config {path} --dry-run", "what Bluesky would be told"),
-        (f"feedgen publish --config {path}", "then open the feed in the app, and pin it"),
+        (f"sudo {ours} install --config {path}", "a service that starts with the computer"),
+        (f"{ours} vps --config {path} feedgen-vps", "what the VPS needs, and what to do with it"),
+        (f"{ours} doctor --config {path}", "is all well so far?"),
+        (f"{ours} publish --config {path} --dry-run", "what Bluesky would be told"),
+        (f"{ours} publish --config {path}", "then open the feed in the app, and pin it"),
     ]
 
 
