@@ -271,7 +271,9 @@ async def main() -> None:
     print(json.dumps({"dids": load.signer.dids, "keys": keys}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
-        load.config.port = asked.get("port", load.config.port)
+        if asked["port"] != load.config.port:
+            load.waiting.clear()  # another process: it would have to make every list anew
+            load.config.port = asked["port"]
         print(json.dumps(await load.phase(asked["rate"], asked["seconds"])), flush=True)
 
 
