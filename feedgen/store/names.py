@@ -414,7 +414,8 @@ def _hash(high: np.uint64, low: np.uint64, seed: np.uint64) -> Any:
 @brief
 def _copy_words(rows: U64, people: U32, column: int, out: U64) -> None:
     for i in range(people.size):
-        out[i] = rows[people[i], column] if people[i] < len(rows) else 0
+        # An untyped 0 would make both branches a float, and 64 bits do not fit in one.
+        out[i] = rows[people[i], column] if people[i] < len(rows) else np.uint64(0)
 
 
 @brief
