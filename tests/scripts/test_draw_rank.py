@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from scripts import draw_attacks, draw_rank
+from scripts import draw_attacks, draw_load, draw_rank
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = "{http://www.w3.org/2000/svg}text"
@@ -46,3 +46,16 @@ def test_what_attacks_reach(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("name", ["rank.svg", "attacks.svg"])
 def test_the_drawings_in_the_documentation_are_images(name: str) -> None:
     assert texts((DOCS / name).read_text())
+
+
+def test_latency_against_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {
+        f"load.{preset}_{rate}_{p}_ms": 9.0
+        for preset in ("default", "cheap")
+        for rate in (100, 420)
+        for p in ("p50", "p99")
+    }
+    draw_load.main(written(tmp_path / "load.json", figures))
+    said = texts(capsys.readouterr().out)
+    assert said.count("requests a second") == 2
+    assert said.count("default") == said.count("cheap") == 2

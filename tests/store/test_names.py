@@ -53,6 +53,17 @@ def test_numbers_are_given_in_order_and_last(tmp_path: Path) -> None:
     close(names)
 
 
+def test_words_are_whole(tmp_path: Path) -> None:
+    """Every one of the 64 bits counts."""
+    names = opened(tmp_path / "data")
+    dids = make_dids(1_000)
+    numbers = names.number([*dids, "did:web:example.com"])
+    high, low = names.words(np.append(numbers, 99_999).astype(np.uint32))
+    assert [unpack_plc(int(h), int(w)) for h, w in zip(high[:1_000], low[:1_000], strict=True)] == dids
+    assert not (low[1_000:] & np.uint64(VALID)).any()
+    close(names)
+
+
 def test_what_is_no_did_has_no_number(tmp_path: Path) -> None:
     names = opened(tmp_path / "data")
     good = make_dids(2)
