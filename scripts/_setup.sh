@@ -92,10 +92,10 @@ install_project() {
 
 # Numba compiles a kernel anew when its file has changed; better now than during the first page.
 warm_kernels() {
-    local sum
+    local files sum
+    mapfile -t files < <(grep -rlE --include='*.py' 'core\.jit|WARMERS' feedgen | LC_ALL=C sort)
     # Numba goes by a file's time: another branch and back is enough to make it compile again.
-    sum=$(grep -rlE --include='*.py' 'core\.jit|WARMERS' feedgen | LC_ALL=C sort |
-        xargs sh -c 'cat "$@"; stat -c %Y "$@"' - | sha256sum | cut -d' ' -f1)
+    sum=$({ cat "${files[@]}"; stat -c %Y "${files[@]}"; } | sha256sum | cut -d' ' -f1)
     is_stamped warm "$sum" && return 0
     "$python" -m feedgen warm >&2 || die "feedgen could not compile its kernels (see above)."
     stamp warm "$sum"

@@ -21,7 +21,7 @@ TOOLS = (
     "sed",
     "sha256sum",
     "sort",
-    "xargs",
+    "stat",
 )
 
 # Answers like a Python 3.11 and writes down what it was asked; `-m venv` makes a copy of itself.
