@@ -265,7 +265,13 @@ class App:
         if not self.private_binds:
             return
         parts = PrivateParts(
-            self.life.late, self.life.unready, self._measure, self.clock, self._why, self.site.rows(private=True)
+            self.life.late,
+            self.life.unready,
+            self._measure,
+            self.clock,
+            self._why,
+            self.site.rows(private=True),
+            self.site.nowhere(private=True),
         )
         server = Server(make_private_app(parts), self.private_binds)
         await server.start()
@@ -387,6 +393,7 @@ class App:
             meet=self._meet,
             also_liked=AlsoLikedRoute(self.shelf.also_liked, self.handles, self.limits),
             pages=self.site.rows(private=False),
+            nowhere=self.site.nowhere(private=False),
         )
         server = Server(make_app(parts), self.binds)
         await server.start()

@@ -28,8 +28,9 @@ from feedgen.serve.auth import INTERACTION_METHODS, SKELETON_METHODS, Door, Veri
 from feedgen.serve.documents import ServiceIdentity
 from feedgen.serve.interactions import MAX_BODY_BYTES, InteractionSink, decode_interactions
 from feedgen.serve.limits import Limits
+from feedgen.serve.nowhere import nowhere
 from feedgen.serve.skeleton import MAX_CURSOR, encode_page
-from feedgen.serve.table import Row, application
+from feedgen.serve.table import Endpoint, Row, application
 from feedgen.serve.xrpc import XrpcError, error_answer, json_answer
 
 MAX_LIMIT: Final = 100
@@ -89,6 +90,7 @@ class Parts:
     meet: Meet = _meet_nobody
     also_liked: AlsoLikedRoute | None = None
     pages: Sequence[Row] = ()  # for people; not made here
+    nowhere: Endpoint | None = None  # the page where nothing is
 
 
 def make_app(parts: Parts) -> ASGIApp:
@@ -106,7 +108,7 @@ def make_app(parts: Parts) -> ASGIApp:
         rows.append(Row(ALSO_LIKED_PATH, parts.also_liked.answer, "also-liked"))
     handlers = {
         XrpcError: _on_xrpc_error,
-        HTTPException: _on_http_error,
+        HTTPException: nowhere(parts.nowhere),
         ClientDisconnect: _on_disconnect,
         Exception: _on_bug,
     }
@@ -207,19 +209,6 @@ async def _page(feed: Feed, ask: Ask) -> Page:
 async def _on_xrpc_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, XrpcError)
     return error_answer(error)
-
-
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    """What starlette itself refuses: no such path, or not with this method."""
-    assert isinstance(error, HTTPException)
-    if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        return error_answer(XrpcError(405, "InvalidRequest", "Incorrect HTTP method", {"allow": f"{allowed}, OPTIONS"}))
-    if error.status_code == 404 and request.scope["path"].startswith("/xrpc/"):
-        return error_answer(XrpcError(501, "MethodNotImplemented", "Method Not Implemented"))
-    if error.status_code == 404:
-        return error_answer(XrpcError(404, "NotFound", "Nothing is here"))
-    return error_answer(XrpcError(error.status_code, "InvalidRequest", "The request can't be answered"))
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:

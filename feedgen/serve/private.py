@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
@@ -14,8 +15,9 @@ from feedgen.core.clock import Clock
 from feedgen.core.exposition import CONTENT_TYPE, render
 from feedgen.core.ids import is_did, parse_at_uri
 from feedgen.core.telemetry import all_metrics
+from feedgen.serve.nowhere import nowhere
 from feedgen.serve.profile import PROFILE_PATH, ProfileRoute
-from feedgen.serve.table import Row, application
+from feedgen.serve.table import Endpoint, Row, application
 
 METRICS_PATH: Final = "/metrics"
 LIVE_PATH: Final = "/livez"
@@ -35,6 +37,7 @@ class PrivateParts:
     clock: Clock
     why: Callable[[str, str, str], Awaitable[dict[str, object]]] | None = None  # (reader's DID, post's at-uri, feed)
     pages: Sequence[Row] = ()  # for people; not made here
+    nowhere: Endpoint | None = None  # the page where nothing is
 
 
 def make_private_app(parts: PrivateParts) -> ASGIApp:
@@ -66,7 +69,7 @@ def make_private_app(parts: PrivateParts) -> ASGIApp:
         Row(PROFILE_PATH, ProfileRoute().answer, "profile.json"),
         *parts.pages,
     ]
-    return application(rows, parts.clock)
+    return application(rows, parts.clock, {HTTPException: nowhere(parts.nowhere)})
 
 
 def _answer(trouble: str) -> Response:

@@ -99,17 +99,26 @@ class Site:
 
     def rows(self, private: bool) -> list[Row]:
         """What the private or the public address shows."""
-        pages = [page for page in self._pages if self._shown(page, private)]
-        links = [(page.path, page.title) for page in pages if page.title]
-        return [
-            *(Row(page.path, self._around(page, private, links), page.label, page.methods) for page in pages),
-            *self._static.rows,
-        ]
+        pages = self._shown(private)
+        rows = (Row(page.path, self._around(page, private), page.label, page.methods) for page in pages)
+        return [*rows, *self._static.rows]
 
-    def _shown(self, page: Page, private: bool) -> bool:
-        return private or page.seen == ALWAYS or (page.seen == PUBLIC and self.settings.web.public)
+    def nowhere(self, private: bool) -> Endpoint:
+        """What a browser is shown where nothing is."""
 
-    def _around(self, page: Page, private: bool, links: list[tuple[str, str]]) -> Endpoint:
+        async def answer(request: Request) -> Response:
+            text = "This address leads to no page, or to one that is not shown here. Is it spelled right?"
+            raise Sorry(404, "Nothing is here", text, {"vary": "accept"})
+
+        return self._around(Page(path="", answer=answer, label="other", early=True), private)
+
+    def _shown(self, private: bool) -> list[Page]:
+        seen = {ALWAYS, PUBLIC} if self.settings.web.public else {ALWAYS}
+        return [page for page in self._pages if private or page.seen in seen]
+
+    def _around(self, page: Page, private: bool) -> Endpoint:
+        links = [(one.path, one.title) for one in self._shown(private) if one.title]
+
         async def answer(request: Request) -> Response:
             request.state.private, request.state.links = private, links
             try:
@@ -130,7 +139,11 @@ class Site:
         """A page from its template. What a template is given is escaped there."""
         page = self._templates.get_template(template)
         text = page.render(
-            values, path=request.url.path, links=request.state.links, private=request.state.private, request=request
+            values,
+            path=request.scope["path"],
+            links=request.state.links,
+            private=request.state.private,
+            request=request,
         )
         return Response(text, status, self._headers, "text/html")
 

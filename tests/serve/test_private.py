@@ -84,7 +84,8 @@ async def test_live_and_ready(client: httpx.AsyncClient, state: State) -> None:
 
 
 async def test_nothing_else_is_here(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/xrpc/_health")).status_code == 404
+    assert (await client.get("/xrpc/_health")).status_code == 501
+    assert (await client.get("/nothing")).json()["error"] == "NotFound"
     assert (await client.post("/metrics")).status_code == 405
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -14,10 +15,13 @@ from feedgen.app import build
 from feedgen.core.clock import SystemClock
 from feedgen.core.settings import Service, Settings, Web
 from feedgen.serve.documents import ServiceIdentity
+from feedgen.serve.http import make_app
+from feedgen.serve.private import PrivateParts, make_private_app
 from feedgen.serve.server import Server
 from feedgen.serve.table import application
 from feedgen.serve.xrpc import rate_limited
 from feedgen.web.site import ALWAYS, PRIVATE, Page, Site, Sorry, content_policy
+from tests.serve.parts import parts_with
 
 SERVICE = ServiceIdentity(
     "did:web:feed.example.com", "feed.example.com", "", "https://a.example/p", "https://a.example/t"
@@ -104,3 +108,35 @@ def test_the_policy_names_origins_and_nothing_more() -> None:
     assert "connect-src 'self' https://api.example.com;" in policy
     assert "img-src 'self' https://api.example.com https://cdn.example.com;" in policy
     assert "script-src 'self';" in policy and "unsafe" not in policy and "*" not in policy
+
+
+@pytest.mark.parametrize("private", [False, True])
+async def test_where_nothing_is_browsers_get_a_page_and_all_others_json(private: bool) -> None:
+    app = build(Settings(service=Service(hostname="feed.example.com"), web=Web(public=True)))
+    rows, page = app.site.rows(private), app.site.nowhere(private)
+    if private:
+        made = make_private_app(PrivateParts(list, str, lambda: None, SystemClock(), pages=rows, nowhere=page))
+    else:
+        made = make_app(replace(parts_with(), pages=rows, nowhere=page))
+    browser = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    server = Server(made, ["127.0.0.1:0"])
+    await server.start()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://{server.addresses[0]}") as client:
+            for path in ("/nothing", "/why/", "/%3Cb%3E", "//evil.example/x", "/static/style.css"):
+                shown = await client.get(path, headers=browser)
+                assert shown.status_code == 404 and shown.headers["content-type"].startswith("text/html")
+                assert "<h1>Nothing is here</h1>" in shown.text and '<a href="/playground">' in shown.text
+                assert ("/status" in shown.text) == private and "evil" not in shown.text and "<b>" not in shown.text
+                assert shown.headers["cache-control"] == "no-store" and shown.headers["vary"] == "accept"
+                assert "default-src 'none'" in shown.headers["content-security-policy"] and len(shown.content) < 5000
+                for accept in ("*/*", "application/json"):
+                    told = await client.get(path, headers={"accept": accept})
+                    assert told.status_code == 404 and told.headers["content-type"] == "application/json"
+                    assert told.json() == {"error": "NotFound", "message": "Nothing is here"}
+            method = await client.get("/xrpc/com.example.other", headers=browser)
+            assert method.status_code == 501 and method.json()["error"] == "MethodNotImplemented"
+            odd = await client.get("/nothing", headers=browser | {"host": "[::"})
+            assert odd.status_code in (400, 404)
+    finally:
+        await server.stop(1.0)
