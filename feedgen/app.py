@@ -74,6 +74,7 @@ from feedgen.web.allowance import Allowance
 from feedgen.web.front import Front, Live
 from feedgen.web.learning import Learning
 from feedgen.web.my import Mine, MyFeed
+from feedgen.web.people import People
 from feedgen.web.playground import Playground
 from feedgen.web.posts import Posts
 from feedgen.web.reasons import ReasonPages
@@ -181,6 +182,7 @@ class App:
         self.site.add(ReasonPages(self.site, guests, self._workshop).pages())
         self.mine: Mine | None = None  # once everything is open
         self.site.add(MyFeed(self.site, guests, self.limits, self.clock, self._mine).pages())
+        self.site.add(People(self.site, guests, self._workshop, self._mine).pages())
         self.site.add(Learning(self.site, self.clock).pages())
         self.site.add(Status(self.site, self.clock, lambda: self.figures).pages())
         self.binds = [settings.service.bind]

@@ -190,6 +190,9 @@ class Replayed:
     def person(self, did: str) -> int | None:
         return None
 
+    def did(self, person: int) -> str | None:
+        return None
+
     def fetched(self, did: str) -> Fetched | None:
         return None
 

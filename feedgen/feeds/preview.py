@@ -20,14 +20,14 @@ from feedgen.feeds.for_you import Drawn, ForYou, Seeds, either
 from feedgen.feeds.shown import still_there
 from feedgen.graph.access import I64, U32
 from feedgen.graph.view import View
-from feedgen.ingest.events import NO_UNAUTHENTICATED
+from feedgen.ingest.events import GONE, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, PERSON_ADULT, PERSON_HIDDEN
 from feedgen.rank.kernel import rank
 from feedgen.rank.left_out import walk
 from feedgen.rank.listing import MAX_ROWS
 from feedgen.rank.params import Formula, RankParams
 from feedgen.rank.request import R_AUTHOR, R_COUNT, R_PATHS, R_POST, R_TIME, RESULT_INTS, Request
 from feedgen.rank.seen import Taste
-from feedgen.rank.why import Why, absent, explain
+from feedgen.rank.why import Why, absent, explain, led
 
 TASTE_POSTS: Final = 24  # that stand for a taste
 TASTES: Final = 4
@@ -36,6 +36,9 @@ FEW_LIKERS: Final = 3
 ALIKE: Final = 0.15  # share of likers in common from which on two posts are one taste
 TASTES_AMONG: Final = 200  # popular posts
 CHANGED_LIKES: Final = 3  # each costs a ranking
+MOST_NAMED: Final = 25  # what one question to the AppView takes
+# Those who want signed-in viewers only, too: the reader is signed in to us, and whom they blocked is Bluesky's to know.
+NEVER_NAMED: Final = INACTIVE | GONE | PERSON_HIDDEN | PERSON_ADULT | OPTED_OUT | NO_UNAUTHENTICATED
 
 _NONE: Final = np.empty(0, np.uint32)
 
@@ -82,6 +85,13 @@ class Reasons(NamedTuple):
     seeds: list[tuple[str, int]]  # (at-uri of what the reader likes, how many of these people like it)
     changes: list[Changed]
     listed: int | None  # its place in the list, after the list's own rules
+
+
+class Led(NamedTuple):
+    """Who led to a post, by DID, those most like the reader first; and how many more did."""
+
+    people: list[str]
+    unnamed: int
 
 
 class Preview:
@@ -149,6 +159,18 @@ class Preview:
         listed = np.flatnonzero(self._draw(subject, params, now_us).listed.posts == post)
         changes = self._without_likes(view, f, query, post, [seed for seed, _ in why.seeds[:CHANGED_LIKES]])
         return Reasons(placed, why, seeds, changes, int(listed[0]) + 1 if listed.size else None)
+
+    def led(self, subject: Subject, params: RankParams, post: int, now_us: int) -> Led | str:
+        """Who led to a post, for the reader whose list it is; or in words why it has no place."""
+        view, f = self.desk.library.view(), params.formula(self.desk.pace.pace_us)
+        query, _, _ = self.question(view, f, subject, now_us)
+        people = led(view, f, query, post)
+        if people is None:
+            return absent(view, query, post)
+        flags = view.arrays.person_flags
+        may = [one for one in people if not flags[one] & NEVER_NAMED]
+        named = [did for one in may[:MOST_NAMED] if (did := self.desk.library.did(one)) is not None]
+        return Led(named, len(people) - len(named))
 
     def left_out(self, subject: Subject, params: RankParams, size: int, now_us: int) -> tuple[int, list[Dropped]]:
         """(how many stand in the list, what would stand among them but for a rule)."""

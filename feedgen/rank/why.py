@@ -1,6 +1,7 @@
 """Why a post stands where it does: the ranking's own terms, whose product is its score, and the likes that led to it.
 
-The ranking is run as for a list, so what is told is what was reckoned. People are counts here, never names.
+The ranking is run as for a list, so what is told is what was reckoned. People are counts; `led` alone gives their
+numbers, for readers who ask of their own list.
 """
 
 from __future__ import annotations
@@ -66,6 +67,23 @@ def explain(view: View, f: Formula, q: Request, post: int) -> Why | None:
         age_us=max(0, q.now_us - row[R_TIME]),
         seeds=_shared(view, q, post, _asked(f, ranked.people)),
     )
+
+
+def led(view: View, f: Formula, q: Request, post: int) -> list[int] | None:
+    """The people who led to a post, those with the most weight first; None when `explain` gives none."""
+    ranked = rank(view, f, q)
+    if not (ranked.ints[:, R_POST] == post).any():
+        return None
+    scratch, (likers, _) = scratch_for(f), view.likers_of(post, MAX_LIKERS)
+    rows = scratch.chosen[: ranked.people]
+    rows = rows[(scratch.weights[rows] > 0) & np.isin(scratch.people.keys[rows], likers)]
+    return [person for person in scratch.people.keys[rows].tolist() if _was_heard(view, f, q, person, post)]
+
+
+def _was_heard(view: View, f: Formula, q: Request, person: int, post: int) -> bool:
+    """Is their like of the post among those that the ranking reads of them?"""
+    posts, times_us = view.likes_of(person, f.n.coliker_likes)
+    return bool(((posts == post) & (times_us >= q.now_us - f.n.window_us)).any())
 
 
 def terms_of(f: Formula, ranked: Ranked) -> dict[str, F64]:

@@ -399,7 +399,7 @@ class LibraryWithRepositories:
 
     def __init__(self, library: Library, repositories: Repositories) -> None:
         self._repositories = repositories
-        self.view, self.person = library.view, library.person
+        self.view, self.person, self.did = library.view, library.person, library.did
         self.uri, self.uris = library.uri, library.uris
 
     def fetched(self, did: str) -> Fetched | None:

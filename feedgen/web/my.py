@@ -201,8 +201,7 @@ class MyFeed:
         return session, form
 
     def _session(self, request: Request) -> Session | None:
-        found = self._mine().seals.open(request.cookies.get(SESSION, ""), Session, SESSION_S)
-        return found if isinstance(found, Session) else None
+        return session_of(request, self._mine().seals)
 
     def _begun(self, request: Request) -> Begun | None:
         found = self._mine().seals.open(request.cookies.get(BEGUN, ""), Begun, CODE_S)
@@ -225,6 +224,12 @@ class MyFeed:
 
     def _drop(self, answer: Response, name: str) -> None:
         answer.delete_cookie(name, path=PATH, httponly=True, samesite="lax")
+
+
+def session_of(request: Request, seals: Seals) -> Session | None:
+    """Who is signed in. Browsers send the cookie to PATH and what is below it, and nowhere else."""
+    found = seals.open(request.cookies.get(SESSION, ""), Session, SESSION_S)
+    return found if isinstance(found, Session) else None
 
 
 async def _form(request: Request) -> dict[str, str]:

@@ -25,6 +25,7 @@ SEEDS_SHOWN: Final = 8
 LIST: Final = 100  # posts that "nearly made it" is measured against
 EXAMPLES: Final = 3
 WIDTH: Final = 100.0  # of half a chart
+PEOPLE: Final = "/my/people"
 
 
 class Bar(NamedTuple):
@@ -106,6 +107,7 @@ class ReasonPages:
             plain_address="" if plain else tuning.address("/why", **query, plain="1"),
             setting=setting,
             list_address=self._address("/playground", who, setting),
+            people_address=self._people_address(who, setting, query),
             **await self._told(reasons, plain),
         )
 
@@ -141,16 +143,11 @@ class ReasonPages:
 
     async def _reasons(self, who: Who, setting: Setting, text: str) -> Reasons:
         shop = self._workshop()
-        name = parse_post(text.strip())
-        if name is None or not name.authority.startswith("did:"):
-            raise Sorry(400, "That is no post", "Give its at-uri, or the address of its page with a DID in it.")
-        post = shop.preview.post(str(AtUri(name.authority, POST_NSID, name.rkey)))
-        if post == NO_POST:
-            raise Sorry(404, "This post is not known here", "It may be older than what is kept, or deleted.")
+        post = post_of(shop, text)
         ask = partial(shop.preview.why, who.subject, setting.params, post, self._guests.clock.now_us())
         found = await shop.share.run(ask)
         if isinstance(found, str):
-            raise Sorry(200, "Not in the ranking", f"{found[:1].upper()}{found[1:]}.")
+            raise not_ranked(found)
         return found
 
     async def _told(self, reasons: Reasons | None, plain: bool) -> dict[str, Any]:
@@ -188,5 +185,26 @@ class ReasonPages:
         age_s = max(0, self._guests.clock.now_us() - placed.time_us) / US_PER_S
         return Card(placed, place, shown.get(placed.uri), app_url(placed.uri), why, age_s)
 
+    def _people_address(self, who: Who | None, setting: Setting, query: Mapping[str, str]) -> str:
+        """Where readers see who led to a post of their own list. Empty for a taste, which is nobody's."""
+        if who is None or who.subject.reader_did is None:
+            return ""
+        return tuning.address(PEOPLE, who=who.subject.reader_did, post=query["post"], **setting.query())
+
     def _address(self, path: str, who: Who | None, setting: Setting, **more: str) -> str:
         return tuning.address(path, **({"who": who.text} if who else {}), **setting.query(), **more)
+
+
+def post_of(shop: Workshop, text: str) -> int:
+    """The post that an address names. Raises Sorry."""
+    name = parse_post(text.strip())
+    if name is None or not name.authority.startswith("did:"):
+        raise Sorry(400, "That is no post", "Give its at-uri, or the address of its page with a DID in it.")
+    post = shop.preview.post(str(AtUri(name.authority, POST_NSID, name.rkey)))
+    if post == NO_POST:
+        raise Sorry(404, "This post is not known here", "It may be older than what is kept, or deleted.")
+    return post
+
+
+def not_ranked(reason: str) -> Sorry:
+    return Sorry(200, "Not in the ranking", f"{reason[:1].upper()}{reason[1:]}.")

@@ -64,6 +64,9 @@ class Town:
     def person(self, did: str) -> int | None:
         return next((p for p in range(PEOPLE + AUTHORS) if globals()["did"](p) == did), None)
 
+    def did(self, person: int) -> str | None:
+        return did(person)
+
     def fetched(self, did: str) -> Fetched | None:
         return self.fetched_by_did.get(did)
 

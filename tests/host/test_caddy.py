@@ -199,6 +199,8 @@ def test_only_public_routes_and_headers_that_tell_nothing(program: str, tmp_path
         assert told["x-forwarded-proto"] == "https" and told["authorization"] == "Bearer x"
         assert "1.2.3.4" not in str(told) and "gopher" not in str(told) and "cookie" not in told
         assert not {"server", "via"} & set(answer.headers)
+        assert all(client.get(path, headers=lies).json().get("cookie") == "a=b" for path in ("/my", "/my/people"))
+        assert "cookie" not in client.get("/why", headers=lies).json()
         for path in ("/metrics", "/livez", "/readyz", "/xrpc/_health", "/nothing", "/xrpc/com.example.other"):
             answer = client.get(path)
             assert (answer.status_code, answer.json()["error"]) == (404, "NotFound")

@@ -11,7 +11,8 @@ import pytest
 
 from feedgen.feeds.base import Desk, reader_key
 from feedgen.feeds.for_you import ForYou
-from feedgen.feeds.preview import Preview, Subject, without_seed
+from feedgen.feeds.preview import MOST_NAMED, Led, Preview, Subject, without_seed
+from feedgen.ingest.events import GONE, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, PERSON_HIDDEN
 from feedgen.rank.left_out import RULES
 from feedgen.rank.oracle import Oracle
 from feedgen.rank.params import PRESETS, RankParams
@@ -89,6 +90,50 @@ def test_places_without_a_term(desk_of: Make) -> None:
         places = [told[post].without[term] for post in order]  # type: ignore[union-attr]
         assert places == sorted(places) and places[0] == 1
         assert sum(a != b for a, b in zip(places, range(1, len(places) + 1), strict=True)) <= len(places) * 0.02
+
+
+def test_who_led_to_a_post_is_who_was_counted_but_for_those_never_named(desk_of: Make) -> None:
+    town = Town(seed=5)
+    _, preview = desk_of(town)
+    # All are of the head: of others, who agree a little, only a share is counted.
+    subject, params = preview.reader(did(READER), private=False, now_us=NOW_US), RankParams(head=1000, window=1)
+    flags, people = town.view().arrays.person_flags, set[str]()
+    for placed in preview.listing(subject, params, 20, NOW_US):
+        if not placed.people:
+            continue
+        told = preview.led(subject, params, placed.post, NOW_US)
+        assert isinstance(told, Led) and len(told.people) == min(placed.people, MOST_NAMED)
+        assert len(told.people) + told.unnamed == placed.people and did(READER) not in told.people
+        likers = {did(one) for one in town.view().likers_of(placed.post, 1000)[0].tolist()}
+        assert set(told.people) <= likers and len(set(told.people)) == len(told.people)
+        people |= set(told.people)
+        for flag in (INACTIVE, GONE, NO_UNAUTHENTICATED, OPTED_OUT, PERSON_HIDDEN):
+            first = next(one for one in range(120) if did(one) == told.people[0])
+            before = flags[first]
+            flags[first] |= flag
+            without = preview.led(subject, params, placed.post, NOW_US)
+            flags[first] = before
+            assert not isinstance(without, Led) or told.people[0] not in without.people
+    assert len(people) > 10
+    own = next(post for post in town.posts if READER in town.view().likers_of(post, 1000)[0])
+    assert preview.led(subject, params, own, NOW_US) == "the reader liked it already, or wants less of it"
+
+
+def test_those_most_like_the_reader_are_named_first(desk_of: Make) -> None:
+    town = Town(seed=5)
+    _, preview = desk_of(town)
+    subject = preview.reader(did(READER), private=False, now_us=NOW_US)
+    plain = RankParams()
+    query, _, _ = preview.question(town.view(), plain.formula(0), subject, NOW_US)
+    placed = max(preview.listing(subject, plain, 30, NOW_US), key=lambda one: one.people)
+    told = preview.led(subject, plain, placed.post, NOW_US)
+    assert isinstance(told, Led) and len(told.people) > 3
+    oracle = Oracle(town.view(), plain.formula(0), query)
+    oracle.ask_given_people()
+    oracle.ask_seeds()
+    likers = set(town.view().likers_of(placed.post, 1000)[0].tolist())
+    expected = [did(one) for one, weight in oracle.choose_colikers() if weight > 0 and one in likers]
+    assert told.people == expected[:MOST_NAMED]
 
 
 async def test_a_preview_is_the_list_that_is_served_and_leaves_no_trace(desk_of: Make) -> None:

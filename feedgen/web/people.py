@@ -1,0 +1,68 @@
+"""Who led to a post, by name: told to the reader whose list it is, signed in on My feed, and to nobody else.
+
+It lies below `/my`, because the session's cookie is sent nowhere else. Who asks decides whose list is looked at; the
+address can only say whose it expects, so that a link from somebody else's why page is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from feedgen.feeds.preview import Led
+from feedgen.serve.sign_in import Session
+from feedgen.web import tuning
+from feedgen.web.my import Mine, session_of
+from feedgen.web.reasons import PEOPLE, not_ranked, post_of
+from feedgen.web.site import Page, Site, Sorry
+from feedgen.web.tuning import Setting
+from feedgen.web.who import Guests, Workshop
+
+
+class People:
+    def __init__(self, site: Site, guests: Guests, workshop: Callable[[], Workshop], mine: Callable[[], Mine]) -> None:
+        self._site, self._guests, self._workshop, self._mine = site, guests, workshop, mine
+
+    def pages(self) -> list[Page]:
+        return [Page(path=PEOPLE, answer=self.people, label="my")]
+
+    async def people(self, request: Request) -> Response:
+        query = dict(request.query_params)
+        setting = tuning.setting(query, "a", self._workshop().preview.desk.recipe.params)
+        session = session_of(request, self._mine().seals)
+        led, trouble, why = None, None, ""
+        try:
+            session = _allowed(session, query.get("who", ""))
+            self._guests.check(request)
+            led = await self._led(request, session, setting, query.get("post", ""))
+            why = tuning.address("/why", who=session.did, post=query["post"], **setting.query())
+        except Sorry as sorry:
+            trouble = sorry
+        status = trouble.status if trouble else 200
+        return self._site.html(
+            request, "people.html", status, session=session, led=led, trouble=trouble, why_address=why
+        )
+
+    async def _led(self, request: Request, session: Session, setting: Setting, text: str) -> Led:
+        shop = self._workshop()
+        post = post_of(shop, text)
+        who = await self._guests.who(request, shop, session.did)
+        ask = partial(shop.preview.led, who.subject, setting.params, post, self._guests.clock.now_us())
+        found = await shop.share.run(ask)
+        if isinstance(found, str):
+            raise not_ranked(found)
+        return found
+
+
+def _allowed(session: Session | None, expected: str) -> Session:
+    """Raises Sorry for everybody but the reader whose list it is."""
+    if session is None:
+        raise Sorry(
+            401, "Sign in first", "Who led to a post is told to the reader whose list it is, and to nobody else."
+        )
+    if expected and expected != session.did:
+        raise Sorry(403, "That is somebody else's list", "You can see who led to posts of your own.")
+    return session
