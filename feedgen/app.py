@@ -369,7 +369,7 @@ class App:
         self.life.follow(lambda: pipeline.status.turned_s, self.shelf.pool.pulse)
         reporter = Reporter(self.client.status, self.pipeline, self.clock)
         return {
-            "ingest": _ingest(archive, self.pipeline),
+            "ingest": _ingest(archive, self.shelf, self.pipeline),
             "jetstream": self.client.run(),
             "progress": reporter.run(),
             "days": _watch(archive.days),
@@ -577,9 +577,11 @@ async def _key(viewers: Viewers, name: str) -> bytes:
     return key
 
 
-async def _ingest(archive: Archive, pipeline: Pipeline) -> None:
+async def _ingest(archive: Archive, shelf: Shelf, pipeline: Pipeline) -> None:
     """Today's log comes first. Until it is read, pages are made of the days before."""
-    await asyncio.to_thread(archive.read_today)
+    if not archive.whole:
+        await asyncio.to_thread(archive.read_today)
+        await shelf.refresh()
     await pipeline.run()
 
 

@@ -41,7 +41,7 @@ def readers(sim: Simnet) -> list[int]:
 
 async def test_pages_follow_on_each_other(it: Inside, readers: list[int]) -> None:
     found = await it.all_posts(readers[0], limit=30)
-    assert len(found) == len(set(found)) > 90
+    assert len(found) == len(set(found)) > 60  # three pages at least
     first = await it.posts(readers[1], limit=100)
     in_pieces: list[str] = []
     cursor: dict[str, str] = {}

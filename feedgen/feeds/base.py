@@ -385,7 +385,7 @@ class ListFeed(Feed):
         made = self.desk.popular_lists.get(key) if nothing_known else None
         if made is None:
             made = self._make_popular(ask, known)
-            if nothing_known and len(self.desk.popular_lists) < MAX_POPULAR_ROWS:
+            if nothing_known and made.posts.size and len(self.desk.popular_lists) < MAX_POPULAR_ROWS:
                 self.desk.popular_lists[key] = made
         return made
 

@@ -28,7 +28,8 @@ from feedgen.rank.params import DEFAULT, RankParams
 from feedgen.rank.pool import RankPool
 
 REFRESH_S: Final = 60.0
-FIRST_REFRESHES_S: Final = (0.0, 2.0, 3.0, 5.0, 10.0, 20.0)  # an empty archive fills quickly
+FIRST_REFRESHES_S: Final = (0.0, 2.0, 3.0, 5.0, 10.0, 20.0)  # a new archive fills quickly
+EMPTY_S: Final = 0.5  # while there is nothing at all: then it costs nothing to look again
 
 SEEN: Final = "interactionSeen"
 LESS: Final = "requestLess"
@@ -78,7 +79,7 @@ class Shelf:
         """Until cancelled."""
         waits_s = iter(FIRST_REFRESHES_S)
         while True:
-            await asyncio.sleep(next(waits_s, REFRESH_S))
+            await asyncio.sleep(EMPTY_S if self.desk.popular.empty else next(waits_s, REFRESH_S))
             await self.refresh()
             self.desk.snapshots.prune(self._clock.now_us())
 

@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 class Archive:
     """Opening maps the past days, and reads today's log, which takes as long as all the rest a few times over. With
-    `today_later` it is left to `read_today`: the past days answer until then, and nothing may be recorded.
+    `today_later` it is left to `read_today`, if there are past days to answer until then; and nothing may be recorded
+    before it.
     """
 
     def __init__(self, path: Path | str, retention_days: int = 90, today_later: bool = False) -> None:
@@ -53,7 +54,7 @@ class Archive:
             raise
         self.library = Library(self.folder, self.names, self.graph)
         self._closers = closers
-        if not today_later:
+        if not (today_later and self.graph.days):
             self.read_today()
 
     def close(self) -> None:

@@ -156,6 +156,10 @@ class Popular:
             self._lists[video] = _by_language(ints[order], scores[order])
         self.refreshed_us = now_us
 
+    @property
+    def empty(self) -> bool:
+        return not len(self._lists[False].all)
+
     def rows(self, languages: Sequence[int] = (), video: bool = False) -> I64:
         """Rows in the layout of `request.py`, best first: of these languages, then of any, so that no page is empty."""
         lists = self._lists[video]

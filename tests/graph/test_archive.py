@@ -68,3 +68,14 @@ def test_counts_are_the_same_whichever_way_today_was_read(archive: Archive, fold
     with Archive(folder) as again:
         again.graph.wait()
         assert again.graph.view().arrays.person_ratings[person] == counted == 2
+
+
+def test_without_past_days_today_is_read_at_once(tmp_path: Path) -> None:
+    """There is nothing else to answer from."""
+    feeder = Feeder(tmp_path)
+    feeder.tell(feeder.post(A, OLD), feeder.rating(B, uri(A, OLD)))
+    feeder.close()
+    archive = Archive(feeder.folder, today_later=True)
+    assert archive.whole
+    assert likes(archive) == [uri(A, OLD)]
+    archive.close()
