@@ -260,10 +260,18 @@ def _open(path: Path) -> tuple[mmap.mmap, int]:
     try:
         if os.fstat(fd).st_size < HEADER_BYTES:
             raise Damaged(f"{path.name} is truncated")
-        return mmap.mmap(fd, 0), fd
+        return _small_pages(mmap.mmap(fd, 0)), fd
     except BaseException:
         os.close(fd)
         raise
+
+
+def _small_pages(area: mmap.mmap) -> mmap.mmap:
+    """Lists are short and lie anywhere: of a large page little is wanted, and the kernel could not tell which part."""
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without large pages
+            area.madvise(mmap.MADV_NOHUGEPAGE)
+    return area
 
 
 def _header(whole: npt.NDArray[np.uint8], path: Path, day: int, identity: int) -> dict[str, Any]:
