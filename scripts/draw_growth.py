@@ -1,7 +1,7 @@
-"""Draws how the figures of `scripts/bench boot` grow with the ratings on disk.
+"""Draws how the figures of `scripts/bench boot going_on` grow with the ratings on disk.
 
-`scripts/bench boot --set ratings=N --set folder=PATH --json N.json` for some N, then
-`python -m scripts.draw_growth *.json` writes docs/growth.svg.
+`scripts/bench boot going_on --set ratings=N --set folder=PATH --json N.json` for some N, then
+`python -m scripts.draw_growth *.json` writes docs/growth.svg. The two may also be run apart.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ DRAWN: Final = (
     ("boot.today_read_cpu_s", "CPU until today's log is read, s"),
     ("memory.bytes_per_rating", "resident memory, bytes a rating"),
     ("boot.disk_bytes_per_rating", "on disk, bytes a rating"),
+    ("going_on.cpu_us_per_event", "CPU of an event, catching up, us"),
+    ("going_on.steady_cpu_us_per_event", "CPU of an event, at 500 a second, us"),
 )
 WIDTH, HEIGHT, LEFT, TOP, GAP = 260, 150, 44, 34, 70
 IN_A_ROW: Final = 2
 
 
 def points(reports: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
+    ratings = "going_on.ratings" if name.startswith("going_on.") else "boot.ratings"
     figures = [report["figures"] for report in reports]
-    return sorted((f["boot.ratings"]["value"] / 1e6, f[name]["value"]) for f in figures if name in f)
+    return sorted((f[ratings]["value"] / 1e6, f[name]["value"]) for f in figures if name in f)
 
 
 def panel(found: list[tuple[float, float]], title: str, left: int, top: int) -> list[str]:

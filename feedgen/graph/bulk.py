@@ -18,15 +18,14 @@ import numpy as np
 from feedgen.core.ids import NO_POST
 from feedgen.core.jit import inline, njit
 from feedgen.graph.access import COUNT, HOLE, I64, LARGEST_BLOCK, LIKES, OLD, POSTS, SLOT, U16, U32, Arrays, mix32
+from feedgen.graph.doubles import MAX_DOUBLES, Doubles
 from feedgen.graph.edit import MAX_COUNT
 from feedgen.graph.live import (
     EDGES,
     LISTS,
-    MAX_DOUBLES,
     MAX_POSTS,
     QUIET_EDGES,
     TOPS,
-    Doubles,
     Group,
     LiveDay,
     edge_bits,

@@ -52,6 +52,7 @@ from feedgen.graph.access import (
     mix_key,
     table_find,
 )
+from feedgen.graph.doubles import Doubles
 from feedgen.graph.edit import add_count, add_person_ratings, find_in_block_list
 from feedgen.graph.memory import address, reserve, want_large_pages
 from feedgen.graph.words import (
@@ -72,7 +73,6 @@ from feedgen.ingest.events import DELETED
 MAX_POSTS: Final = POSTS_PER_DAY - 2  # n + 1 must fit into 24 bits of the find table, and the last number is NO_POST
 MAX_ARENA: Final = 1 << 28  # words of one direction: about 180M ratings a day
 MAX_FOLLOW_ARENA: Final = 1 << 25
-MAX_DOUBLES: Final = 1 << 18  # remembered; after that, every edge may have a double
 MAX_LISTS: Final = 1 << 25  # lists of one group on one day
 FIRST_TABLE_BITS: Final = 12
 QUIET_EDGES: Final = 25_000  # a day with more gets large pages, and a filter that suits 26M
@@ -464,40 +464,6 @@ class Group:
         """Lists were made without the table, in the order of their keys."""
         self.grow(keys.size)
         _index(keys, address(self.table), self.shift)
-
-
-class Doubles:
-    """How many more records say the same as one that is in the arrays, by actor << 32 | value."""
-
-    def __init__(self) -> None:
-        self._more: dict[int, int] = {}
-        self._complete = True
-
-    def add(self, actors: U32, values: U32, added: U8) -> None:
-        """Count those that were not added, since they were there."""
-        at = np.flatnonzero(added == 0)
-        for pair in (actors[at].astype(np.int64) << 32 | values[at]).tolist():
-            if pair in self._more or len(self._more) < MAX_DOUBLES:
-                self._more[pair] = self._more.get(pair, 0) + 1
-            else:
-                self._complete = False
-
-    def take(self, actor: int, value: int) -> bool | None:
-        """One record is gone: whether another is left. None when there were too many to remember."""
-        pair = actor << 32 | value
-        more = self._more.pop(pair, 0)
-        if more > 1:
-            self._more[pair] = more - 1
-        return True if more else False if self._complete else None
-
-    def take_over(self, pairs: I64, more: I64, complete: bool) -> None:
-        """Start with these, each said so many times more; they are at most MAX_DOUBLES."""
-        self._more = dict(zip(pairs.tolist(), more.tolist(), strict=True))
-        self._complete = complete
-
-    def forget(self, actor: int) -> None:
-        for pair in [pair for pair in self._more if pair >> 32 == actor]:
-            del self._more[pair]
 
 
 class LiveDay:

@@ -43,6 +43,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
 @click.option("--flood-people", default=1_000_000, help="Of the flood: people.")
 @click.option("--ready", default=0, help="Of the flood: events made before a subscriber gets the first one.")
 @click.option("--span-h", default=24.0, help="Of the flood: hours that it stands for; it ends now.")
+@click.option("--flood-plan", default="", help="Of the flood: all of it as JSON, every field of FloodPlan, instead.")
 @click.pass_context
 def main(context: click.Context, /, **options: Any) -> None:
     """A made-up Bluesky that speaks the real wires, for trying out anything that listens to Bluesky.
@@ -132,12 +133,14 @@ def _options(given: dict[str, Any]) -> SimnetOptions:
             outbox_events=given["outbox"],
             max_rate=given["max_rate"],
             segment_s=given["segment_s"],
-            first_seq=1 if given["flood"] else 1 + 7_000_000 * number,
+            first_seq=1 if given["flood"] or given["flood_plan"] else 1 + 7_000_000 * number,
         )
         for number, flavour in enumerate(flavours)
     )
     flood = None
-    if given["flood"]:
+    if given["flood_plan"]:
+        flood = FloodPlan(**json.loads(given["flood_plan"]))
+    elif given["flood"]:
         span_us = round(given["span_h"] * 3.6e9)
         factor = given["ratings"] / FloodPlan.ratings
         flood = FloodPlan(

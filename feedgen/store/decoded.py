@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -67,82 +65,6 @@ class Identities:
         return _within(wanted, self._sorted) | _within(wanted, self._tail)
 
 
-class Commit:
-    """One commit's near ratings, and the follows whose keys are honest: what a single record is looked for in."""
-
-    def __init__(self, day: int, n: int, near: Records, follows: Records) -> None:
-        self.day, self.n = day, n
-        self._near, self._follows = near, follows
-        self.actor = np.ascontiguousarray(near["actor"])  # half of the time is looking through this
-
-    def ratings(self, actor: int, kind: int, key: int) -> list[Found]:
-        """All records of this name, removed or not."""
-        hits = np.flatnonzero(self.actor == actor)
-        if not len(hits):
-            return []
-        near = self._near[hits]
-        same = (r.full_keys(self.day, near) == key) & (near["low"] & 1 == kind)
-        return [Found(self.n, int(hits[i]), int(near["post"][i])) for i in np.flatnonzero(same).tolist()]
-
-    def follows(self, actor: int, key: int) -> list[tuple[int, int]]:
-        """(commit, subject) of all records of this name, removed or not."""
-        held = self._follows
-        hits = np.flatnonzero((held["key"] == key) & (held["actor"] == actor)).tolist()
-        return [(self.n, int(held["subject"][i])) for i in hits]
-
-
-class Group:
-    """Neighbouring commits: their near ratings, and the follows whose keys are honest."""
-
-    def __init__(self, day: int) -> None:
-        self.day = day
-        self._near: Growing[np.void] = Growing(r.LOG_RATING)
-        self._key: Growing[np.int64] = Growing(np.int64)
-        self._follows: Growing[np.void] = Growing(r.LOG_FOLLOW)
-        self._numbers: list[int] = []
-        self._starts: list[int] = []
-        self._follow_starts: list[int] = []
-        self.ids = Identities()
-
-    def append(self, n: int, ratings: bytes | None, follows: bytes | None) -> None:
-        near = np.frombuffer(ratings or b"", r.LOG_RATING)
-        key = r.full_keys(self.day, near)
-        self._numbers.append(n)
-        self._starts.append(len(self._near.all))
-        self._follow_starts.append(len(self._follows.all))
-        self._near.append(near)
-        self._key.append(key)
-        self._follows.append(np.frombuffer(follows or b"", r.LOG_FOLLOW))
-        self.ids.add(identities(near["actor"], r.kinds(near), key))
-
-    def ratings(self, actor: int, kind: int, key: int) -> list[Found]:
-        """All records of this name, removed or not."""
-        found = []
-        for i in np.flatnonzero(self._key.all == key).tolist():
-            one = self._near.all[i]
-            if one["actor"] == actor and one["low"] & 1 == kind:
-                row = bisect_right(self._starts, i) - 1
-                found.append(Found(self._numbers[row], i - self._starts[row], int(one["post"])))
-        return found
-
-    def ids_at(self, marks: Mapping[int, Sequence[int]]) -> U64:
-        """The identities of the ratings that are marked, by commit and place there."""
-        rows = zip(self._numbers, self._starts, strict=True)
-        places = [start + at for n, start in rows if n in marks for at in marks[n] if at < r.WIDE_AT]
-        near = self._near.all[places]
-        return identities(near["actor"], r.kinds(near), self._key.all[places])
-
-    def follows(self, actor: int, key: int) -> list[tuple[int, int]]:
-        """(commit, subject) of all records of this name, removed or not."""
-        held = self._follows.all
-        hits = np.flatnonzero((held["key"] == key) & (held["actor"] == actor)).tolist()
-        return [(self._numbers[bisect_right(self._follow_starts, i) - 1], int(held["subject"][i])) for i in hits]
-
-    def follow_ids(self) -> U64:
-        held = self._follows.all
-        return identities(held["actor"], 0, held["key"])
-
-
 class WideRatings:
     """The ratings whose keys lie about their time, with the places where they stand."""
 
@@ -161,6 +83,8 @@ class WideRatings:
 
     def find(self, actor: int, kind: int, key: int) -> list[Found]:
         """All records of this name, removed or not."""
+        if not self.ids.has(identities(np.array([actor]), kind, np.array([key])))[0]:
+            return []
         held = self._records.all
         hits = np.flatnonzero((held["key"] == key) & (held["actor"] == actor) & (held["kind"] == kind)).tolist()
         return [Found(int(self._row.all[i]), int(self._at.all[i]), int(held["post"][i])) for i in hits]

@@ -1,16 +1,14 @@
 """A day that is still being written: a log with one row a commit.
 
-Appending one row of blobs is what makes ingest cheap. The price is that a record must be looked for: a key says when
-it was made, so a small directory (in memory, by commit) leads to the one or two commits that very likely hold it, and
-else to the few groups of commits that can. What was looked into lately stays decoded. Keys that lie about their time
-("wide") are few, and stay in memory for the whole day.
+Appending one row of blobs is what makes ingest cheap. The price is that a record must be looked for: a small directory
+in memory leads to the commits that can hold it. Keys that lie about their time ("wide") are few, and stay in memory for
+the whole day.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -23,23 +21,13 @@ from feedgen.core.ids import NO_PERSON, NO_POST
 from feedgen.ingest.batch import Cursor
 from feedgen.store import rows as r
 from feedgen.store import schema
-from feedgen.store.decoded import Commit, Found, Group, Growing, WideRatings, identities
+from feedgen.store.decoded import Found, WideRatings, identities
+from feedgen.store.directory import Directory, find_ratings
 from feedgen.store.rows import I64, U32, Bool, FollowRows, PostRows, RatingRows, Records
 from feedgen.store.sqlite import checkpoint, fetch, open_writer, spoken
 
-GROUP_RATINGS: Final = 16_384
-GROUP_US: Final = 64_000_000
-MAX_GROUPS_IN_MEMORY: Final = 32
-MAX_RATINGS_IN_MEMORY: Final = 1 << 20  # of commits that were looked into
-# How much before its key's time, and after it, a record is witnessed: usually, and nearly always.
-LIKELY_US: Final = ((500_000, 3_000_000), (2_000_000, 15_000_000))
-MAX_LIKELY_COMMITS: Final = 100
-FEW: Final = 64
-SLACK_US: Final = 2_000_000  # more than a tick: a key is near its tick's start, a directory knows true times
 TOMBSTONE_US: Final = 3_600_000_000
 _SCAN_ROWS: Final = 2_000
-
-
 _ALL_BLOBS: Final = f"SELECT n, {', '.join(r.LOG_BLOBS)} FROM log"
 
 
@@ -56,7 +44,6 @@ class _Pending:
     removed_follows: list[tuple[int, int]] = field(default_factory=list)
     tombstones: list[tuple[int, int, int]] = field(default_factory=list)
     odd_keys: list[tuple[int, int, str]] = field(default_factory=list)
-    looked_into: list[Commit] = field(default_factory=list)  # `near`, decoded
     keys: list[I64] = field(default_factory=list)
     key_set: set[int] = field(default_factory=set)  # of the ratings; most searches end here
     first_us: int = 1 << 62
@@ -79,11 +66,6 @@ class _Pending:
             self.key_set.update(self.keys.pop().tolist())
         return key in self.key_set
 
-    def decoded(self, day: int) -> list[Commit]:
-        for near in self.near[len(self.looked_into) :]:
-            self.looked_into.append(Commit(day, 0, near, np.empty(0, r.LOG_FOLLOW)))
-        return self.looked_into
-
 
 class OpenDay:
     sealed: Final = False
@@ -92,19 +74,12 @@ class OpenDay:
         self.path, self.day = path, day
         self._db = open_writer(path, vfs, cache_kb=8_000)
         self._pending = _Pending()
-        self._groups: OrderedDict[int, Group] = OrderedDict()
         self._indexed = False
-        self._commits: OrderedDict[int, Commit] = OrderedDict()
-        self._commit_n: Growing[np.int64] = Growing(np.int64)
-        self._commit_us: Growing[np.int64] = Growing(np.int64)  # the newest time until then
-        self._group_first_n: list[int] = []
-        self._group_last_n: list[int] = []
-        self._group_ratings: list[int] = []
-        self._group_times = np.zeros((0, 2), np.int64)
+        self._directory = Directory(day, self._read_commits)
         self._removed: dict[int, array[int]] = {}
         self._gone_follows: dict[tuple[int, int], int] = {}  # (actor, key) -> the commit that removed it
         self._wide = WideRatings()
-        self._far_follows: list[tuple[int, int, int, int]] = []  # actor, key, subject, n
+        self._far_follows: dict[tuple[int, int], list[tuple[int, int]]] = {}  # (actor, key) -> [(commit, subject)]
         try:
             with spoken(path):
                 self._db.execute(schema.OPEN)
@@ -236,9 +211,9 @@ class OpenDay:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-        if self._indexed:
-            self._index_row(n, span, near + len(follows or b""), blobs[0], far)
-            self._extend_group(n, blobs[4], follows)
+        honest = near + len(follows or b"") // r.LOG_FOLLOW.itemsize
+        if self._indexed and self._index_row(n, span, honest, blobs[0], far):
+            self._directory.keep(n, blobs[4], follows)
         self.last_n, self.high_us = n, high_us
         self._pending = _Pending()
 
@@ -254,18 +229,10 @@ class OpenDay:
     def find_rating(self, n: int, actor: int, kind: int, key: int, near: bool = True) -> Found | None:
         """`n` is the number that the pending commit will have."""
         found = self._find_pending(n, actor, kind, key)
-        if found is None and near:
-            for commit in self._likely_commits(key):
-                for one in commit.ratings(actor, kind, key):
-                    if not self._is_removed(one.n, one.at):
-                        return one
-            for i in self._groups_near(key):
-                for one in self._group(i).ratings(actor, kind, key):
-                    if not self._is_removed(one.n, one.at):
-                        return one
         if found is None:
             self._ensure_index()
-            for one in self._wide.find(actor, kind, key):
+            near_ones = self._directory.ratings(actor, kind, key) if near else ()
+            for one in chain(near_ones, self._wide.find(actor, kind, key)):
                 if not self._is_removed(one.n, one.at):
                     return one
         return found
@@ -281,18 +248,10 @@ class OpenDay:
         maybe = self._wide.ids.has(wanted)
         for wide in self._pending.wide:
             maybe |= np.isin(wanted, identities(wide["actor"], wide["kind"], wide["key"]))
-        us = rows.key >> 10
-        times = self._group_times[: len(self._group_first_n)]
-        for g in np.flatnonzero(_overlap(times, int(us.min()), int(us.max()))).tolist():
-            first, last = times[g]
-            reach = r.NEAR_US + SLACK_US
-            asked = np.flatnonzero(~out & (us >= first - reach) & (us <= last + reach))
-            if len(asked):
-                group = self._group(g)
-                held = out[asked] = group.ids.has(wanted[asked])
-                # Removed ones are still found here: a few are looked at closely, of many only those that may be.
-                maybe[asked] |= held if held.sum() <= FEW else np.isin(wanted[asked], group.ids_at(self._removed))
-        for i in np.flatnonzero(maybe).tolist():  # lying keys, and records that were removed: look closely
+        for commit, hits in self._directory.many(rows, out):
+            marks = self._removed.get(commit, ())
+            out[[row for at, row in hits if at not in marks]] = True
+        for i in np.flatnonzero(maybe & ~out).tolist():  # lying keys: look closely
             found = self.find_rating(n, int(rows.actor[i]), int(rows.kind[i]), int(rows.key[i]))
             out[i] = found is not None
 
@@ -301,14 +260,10 @@ class OpenDay:
         self._ensure_index()
         wanted = identities(actor, 0, key)
         held = [identities(part["actor"], 0, part["key"]) for part in self._pending.follows]
-        far = np.array([(a, k) for a, k, _, _ in self._far_follows], r.REMOVED_FOLLOW)
+        far = np.array(list(self._far_follows), r.REMOVED_FOLLOW)
         held.append(identities(far["actor"], 0, far["key"]))
-        near = key[key >= 0] >> 10
-        if len(near):
-            times = self._group_times[: len(self._group_first_n)]
-            for g in np.flatnonzero(_overlap(times, int(near.min()), int(near.max()))).tolist():
-                held.append(self._group(g).follow_ids())
-        for i in np.flatnonzero(np.isin(wanted, np.concatenate(held)) & ~out).tolist():
+        maybe = np.isin(wanted, np.concatenate(held)) | self._directory.may_have_follows(actor, key)
+        for i in np.flatnonzero(maybe & ~out).tolist():
             out[i] = self._find_follow(n, int(actor[i]), int(key[i])) is not None
 
     def has_other_rating(self, n: int, actor: int, post: int) -> bool:
@@ -403,11 +358,11 @@ class OpenDay:
         if not self._pending.has_key(key):
             return None
         start = 0
-        for near in self._pending.decoded(self.day):
-            for one in near.ratings(actor, kind, key):
+        for near in self._pending.near:
+            for one in find_ratings(n, near.view(np.uint8), self.day, actor, kind, key):
                 if not self._is_removed(n, start + one.at):
-                    return Found(n, start + one.at, one.post)
-            start += len(near.actor)
+                    return one._replace(at=start + one.at)
+            start += len(near)
         start = 0
         for wide in self._pending.wide:
             for i in np.flatnonzero((wide["actor"] == actor) & (wide["key"] == key) & (wide["kind"] == kind)).tolist():
@@ -423,77 +378,21 @@ class OpenDay:
                 if gone < n:
                     return int(part["subject"][i])
         self._ensure_index()
-        holders: Iterator[Commit | Group] = chain(self._likely_commits(key), map(self._group, self._groups_near(key)))
-        for holder in holders:
-            for row, subject in holder.follows(actor, key):
-                if gone < row:
-                    return subject
-        for who, its_key, subject, row in self._far_follows:
-            if its_key == key and who == actor and gone < row:
+        for row, subject in chain(self._directory.follows(actor, key), self._far_follows.get((actor, key), ())):
+            if gone < row:
                 return subject
         return None
 
-    def _likely_commits(self, key: int) -> Iterator[Commit]:
-        """Commits of about the time that a key claims."""
-        self._ensure_index()
-        seen: set[int] = set()
-        for early_us, late_us in LIKELY_US if key >= 0 else ():
-            first, last = np.searchsorted(
-                self._commit_us.all, [(key >> 10) - early_us, (key >> 10) + late_us]
-            ).tolist()  # fmt: skip
-            numbers = self._commit_n.all[first : min(last + 1, first + MAX_LIKELY_COMMITS)].tolist()
-            self._load_commits([n for n in numbers if n not in self._commits])
-            for n in numbers:
-                commit = self._commits.get(n)
-                if commit is not None and n not in seen:
-                    self._commits.move_to_end(n)
-                    yield commit
-            seen.update(numbers)
-
-    def _load_commits(self, numbers: list[int]) -> None:
-        if not numbers:
-            return
+    def _read_commits(self, first: int, last: int) -> list[Any]:
         with spoken(self.path):
-            sql = "SELECT n, ratings, follows FROM log WHERE n BETWEEN ? AND ?"
-            for n, ratings, follows in fetch(self._db, sql, (numbers[0], numbers[-1])):
-                near = np.frombuffer(ratings or b"", r.LOG_RATING)
-                self._commits[n] = Commit(self.day, n, near, np.frombuffer(follows or b"", r.LOG_FOLLOW))
-        held = sum(len(commit.actor) for commit in self._commits.values())
-        while held > MAX_RATINGS_IN_MEMORY and len(self._commits) > MAX_LIKELY_COMMITS:
-            held -= len(self._commits.popitem(last=False)[1].actor)
-
-    def _groups_near(self, key: int) -> list[int]:
-        """Groups that can hold a key as a near one, the likeliest first."""
-        self._ensure_index()
-        if key < 0:
-            return []
-        us = key >> 10
-        times = self._group_times[: len(self._group_first_n)]
-        hits = np.flatnonzero(_overlap(times, us, us))
-        return [int(i) for i in hits[np.argsort(np.abs(times[hits, 0] - us), kind="stable")]]
-
-    def _group(self, i: int) -> Group:
-        group = self._groups.get(i)
-        if group is None:
-            with spoken(self.path):
-                span = self._group_first_n[i], self._group_last_n[i]
-                rows = fetch(self._db, "SELECT n, ratings, follows FROM log WHERE n BETWEEN ? AND ? ORDER BY n", span)
-            group = self._groups[i] = Group(self.day)
-            for row in rows:
-                group.append(*row)
-            if len(self._groups) > MAX_GROUPS_IN_MEMORY:
-                self._groups.popitem(last=False)
-        else:
-            self._groups.move_to_end(i)
-        return group
+            return fetch(
+                self._db, "SELECT n, ratings, follows FROM log WHERE n BETWEEN ? AND ? ORDER BY n", (first, last)
+            )
 
     def _forget_index(self) -> None:
         self._indexed = False
-        self._groups.clear()
-        self._commits.clear()
-        self._commit_n, self._commit_us = Growing(np.int64), Growing(np.int64)
-        self._group_first_n, self._group_last_n, self._group_ratings, self._far_follows = [], [], [], []
-        self._group_times = np.zeros((0, 2), np.int64)
+        self._directory = Directory(self.day, self._read_commits)
+        self._far_follows = {}
         self._removed, self._gone_follows = {}, {}
         self._wide = WideRatings()
 
@@ -505,11 +404,12 @@ class OpenDay:
         gone_now = dict(self._gone_follows)
         with spoken(self.path):
             rows: Iterable[Any] = self._db.execute(
-                "SELECT n, first_us, last_us, near + coalesce(length(follows), 0), removed, removed_follows, wide,"
+                "SELECT n, first_us, last_us, near, coalesce(length(follows), 0), removed, removed_follows, wide,"
                 " far_follows FROM log ORDER BY n"
             )
-            for n, first, last, near, removed, gone, wide, far_follows in rows:
-                self._index_row(n, (first, last), near, wide, far_follows)
+            for n, first, last, near, follows, removed, gone, wide, far_follows in rows:
+                honest = near + follows // r.LOG_FOLLOW.itemsize
+                self._index_row(n, (first, last), honest, wide, far_follows)
                 for row, at, _, _ in np.frombuffer(removed or b"", r.REMOVED).tolist():
                     self._removed.setdefault(row, array("I")).append(at)
                 for actor, key in np.frombuffer(gone or b"", r.REMOVED_FOLLOW).tolist():
@@ -520,45 +420,22 @@ class OpenDay:
         self._indexed = True
 
     def _index_row(
-        self, n: int, span: tuple[int | None, int | None], near: int, wide: bytes | None, far_follows: bytes | None
-    ) -> None:
-        """Enter a committed row into the directory. `near`: how many ratings and follows with honest keys it holds."""
+        self, n: int, span: tuple[int | None, int | None], honest: int, wide: bytes | None, far_follows: bytes | None
+    ) -> bool:
+        """Enter a committed row into the index. `honest`: how many ratings and follows with honest keys it holds;
+        False if the directory has no use for it.
+        """
         self._wide.append(n, np.frombuffer(wide or b"", r.LOG_WIDE))
-        self._far_follows += [(*one, n) for one in np.frombuffer(far_follows or b"", r.LOG_FOLLOW).tolist()]
-        first, last = span
-        if not near or first is None or last is None:
-            return
-        times = self._commit_us.all
-        self._commit_n.append(np.array([n]))
-        self._commit_us.append(np.array([max(last, int(times[-1]) if len(times) else 0)]))
-        i = len(self._group_first_n) - 1
-        if i < 0 or self._group_ratings[i] + near > GROUP_RATINGS or last - self._group_times[i, 0] > GROUP_US:
-            i += 1
-            self._group_first_n.append(n)
-            self._group_last_n.append(n)
-            self._group_ratings.append(0)
-            if i >= len(self._group_times):
-                self._group_times = np.concatenate([self._group_times, np.zeros((max(64, i), 2), np.int64)])
-            self._group_times[i] = first, last
-        self._group_last_n[i] = n
-        self._group_ratings[i] += near
-        self._group_times[i, 0] = min(int(self._group_times[i, 0]), first)
-        self._group_times[i, 1] = max(int(self._group_times[i, 1]), last)
-
-    def _extend_group(self, n: int, near: bytes | None, follows: bytes | None) -> None:
-        """The newest group grows with each commit: if it is decoded, decode only what is new."""
-        held = self._groups.get(len(self._group_first_n) - 1)
-        if held is not None and self._group_last_n[-1] == n != self._group_first_n[-1]:
-            held.append(n, near, follows)
+        for actor, key, subject in np.frombuffer(far_follows or b"", r.LOG_FOLLOW).tolist():
+            self._far_follows.setdefault((actor, key), []).append((n, subject))
+        first_us, last_us = span
+        if not honest or first_us is None or last_us is None:
+            return False
+        self._directory.append(n, first_us, last_us, honest)
+        return True
 
 
 def _joined(parts: list[Records]) -> bytes | None:
     if not parts:
         return None
     return (parts[0] if len(parts) == 1 else np.concatenate(parts)).tobytes() or None
-
-
-def _overlap(times: I64, low: int, high: int) -> Bool:
-    reach = r.NEAR_US + SLACK_US
-    hits: Bool = (times[:, 0] - reach <= high) & (times[:, 1] + reach >= low)
-    return hits

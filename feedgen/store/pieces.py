@@ -15,35 +15,35 @@ from feedgen.core.jit import inline, njit
 from feedgen.store.rows import I64, LOG_RATING, POST, U8, U16, U32, Posts, Records
 
 
-def _offset(record: np.dtype[Any], name: str) -> int:
+def offset_of(record: np.dtype[Any], name: str) -> int:
     assert record.fields is not None
     return int(record.fields[name][1])
 
 
 _N: Final = POSTS_PER_DAY - 1  # the bits of a post's number that tell it from others of its day
 _RATING_BYTES: Final = LOG_RATING.itemsize
-_RATING_ACTOR, _RATING_POST, _RATING_TICK = (_offset(LOG_RATING, name) for name in ("actor", "post", "tick"))
+_RATING_ACTOR, _RATING_POST, _RATING_TICK = (offset_of(LOG_RATING, name) for name in ("actor", "post", "tick"))
 _POST_BYTES: Final = POST.itemsize
 _POST, _AUTHOR, _KEY, _TICK, _FLAGS, _LANGUAGE, _ABOUT = (
-    _offset(POST, name) for name in ("post", "author", "key", "tick", "flags", "language", "about")
+    offset_of(POST, name) for name in ("post", "author", "key", "tick", "flags", "language", "about")
 )
 
 
 # Unsigned places spare the compiled code a look for negative ones, at every byte.
 @inline
-def _u16(raw: U8, at: Any) -> int:
+def u16_at(raw: U8, at: Any) -> int:
     i = np.uint64(at)
     return np.uint16(raw[i]) | np.uint16(raw[i + np.uint64(1)]) << np.uint16(8)  # type: ignore[return-value]
 
 
 @inline
-def _u32(raw: U8, at: Any) -> int:
-    return np.uint32(_u16(raw, at)) | np.uint32(_u16(raw, at + 2)) << np.uint32(16)  # type: ignore[return-value]
+def u32_at(raw: U8, at: Any) -> int:
+    return np.uint32(u16_at(raw, at)) | np.uint32(u16_at(raw, at + 2)) << np.uint32(16)  # type: ignore[return-value]
 
 
 @inline
-def _i64(raw: U8, at: Any) -> int:
-    return np.int64(_u32(raw, at)) | np.int64(_u32(raw, at + 4)) << np.int64(32)  # type: ignore[return-value]
+def i64_at(raw: U8, at: Any) -> int:
+    return np.int64(u32_at(raw, at)) | np.int64(u32_at(raw, at + 4)) << np.int64(32)  # type: ignore[return-value]
 
 
 @inline
@@ -58,16 +58,16 @@ def _rating_columns(
     n, w = 0, 0
     for at in range(0, near.size + _RATING_BYTES, _RATING_BYTES):
         is_last = at == near.size
-        when = 0 if is_last else _u16(near, at + _RATING_TICK)
+        when = 0 if is_last else u16_at(near, at + _RATING_TICK)
         while w < wide_actor.size and (is_last or wide_tick[w] < when):
             if wide_actor[w] != NO_PERSON and _is_there(wide_actor[w], flags, gone):
                 actor[n], post[n], tick[n] = wide_actor[w], wide_post[w], wide_tick[w]
                 n += 1
             w += 1
         if not is_last:
-            who = _u32(near, at + _RATING_ACTOR)
+            who = u32_at(near, at + _RATING_ACTOR)
             if who != NO_PERSON and _is_there(who, flags, gone):
-                actor[n], post[n], tick[n] = who, _u32(near, at + _RATING_POST), when
+                actor[n], post[n], tick[n] = who, u32_at(near, at + _RATING_POST), when
                 n += 1
     return n
 
@@ -88,7 +88,7 @@ def _newest(raw: U8, removed: U32, last: U32) -> int:
     """By number: the last record of a post, counted from one; 0 for removed ones. One more than the highest number."""
     end: Any = 0
     for i in range(raw.size // _POST_BYTES):
-        post = _u32(raw, i * _POST_BYTES + _POST)
+        post = u32_at(raw, i * _POST_BYTES + _POST)
         if post != NO_POST:
             n = np.int64(post) & _N
             last[n] = i + 1
@@ -106,10 +106,10 @@ def _post_columns(
     n = 0
     for place in last:
         at = (np.int64(place) - 1) * _POST_BYTES
-        if place != 0 and _is_there(_u32(raw, at + _AUTHOR), there, gone):
-            post[n], author[n], key[n] = _u32(raw, at + _POST), _u32(raw, at + _AUTHOR), _i64(raw, at + _KEY)
-            tick[n], flags[n] = _u16(raw, at + _TICK), _u16(raw, at + _FLAGS)
-            language[n], about[n] = raw[at + _LANGUAGE], _u32(raw, at + _ABOUT)
+        if place != 0 and _is_there(u32_at(raw, at + _AUTHOR), there, gone):
+            post[n], author[n], key[n] = u32_at(raw, at + _POST), u32_at(raw, at + _AUTHOR), i64_at(raw, at + _KEY)
+            tick[n], flags[n] = u16_at(raw, at + _TICK), u16_at(raw, at + _FLAGS)
+            language[n], about[n] = raw[at + _LANGUAGE], u32_at(raw, at + _ABOUT)
             n += 1
     return n
 

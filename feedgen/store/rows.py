@@ -26,6 +26,8 @@ Records = NDArray[np.void]
 
 # A key within this distance of its tick fits into 29 bits of microseconds.
 NEAR_US: Final = 1 << 28
+SLACK_US: Final = 2_000_000  # more than a tick: a key is near its tick's start, commits know true times
+REACH_US: Final = NEAR_US + SLACK_US  # so far from its commit's times a near key can be
 
 # One rating in the log of an open day. The last 11 bytes are also its form in a sealed day, where the person is the
 # row.
@@ -215,6 +217,13 @@ def near_keys(day: int, tick: U16, key: I64) -> tuple[I64, Bool]:
     distance = (key >> 10) - tick_starts(day, tick) + NEAR_US
     near = (key >= 0) & (distance >= 0) & (distance < 2 * NEAR_US)
     return distance << 10 | (key & 1023), near
+
+
+def astray(day: int, key: I64) -> Bool:
+    """Which records of a day claim by their keys to be of another one."""
+    us = key >> 10
+    stray: Bool = (key < 0) | (us < day * US_PER_DAY - REACH_US) | (us >= (day + 1) * US_PER_DAY + REACH_US)
+    return stray
 
 
 def full_keys(day: int, records: Records) -> I64:

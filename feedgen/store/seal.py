@@ -89,7 +89,7 @@ class Draft:
         draft.executemany("INSERT INTO meta VALUES (?, ?)", meta)
         draft.executemany("INSERT INTO odd_keys VALUES (?, ?, ?)", reader.odd_keys())
         posts, follows = _by(_own_posts(reader), "author"), _by(_all_follows(reader), "actor")
-        edges = _edges(reader)
+        edges, strays = _edges(reader), [_astray(self.day, follows)]
         for i, (low, high) in enumerate(pairwise(edges)):
             near, wide = reader.log_records(low, high)
             parts = [(_by(near, "actor"), "actor", r.RATING), (_by(wide, "actor"), "actor", r.WIDE)]
@@ -98,8 +98,10 @@ class Draft:
                 (_between(follows, "actor", low, high), "actor", r.FOLLOW),
             ]
             draft.executemany("INSERT INTO people VALUES (?, ?, ?, ?, ?, ?)", _rows(parts))
+            strays.append(_astray(self.day, wide))
             if i == (len(edges) - 1) // 2:
                 crash.point("while_sealing")
+        draft.execute("INSERT INTO meta VALUES ('strays', ?)", (np.unique(np.concatenate(strays)).tobytes(),))
 
     def _catch_up(self, held: SealedDay) -> None:
         """What the log says after the snapshot: removals, and posts that became known. Few, so one by one."""
@@ -176,6 +178,12 @@ def _own_posts(reader: DayReader) -> Records:
 
 def _all_follows(reader: DayReader) -> Records:
     return r.encode_follows(reader.follows())
+
+
+def _astray(day: int, records: Records) -> U32:
+    """Whose keys claim another day."""
+    people: U32 = records["actor"][r.astray(day, records["key"])]
+    return people
 
 
 def _rows(parts: list[tuple[Records, str, Any]]) -> Iterator[tuple[Any, ...]]:

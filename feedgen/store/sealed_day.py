@@ -4,20 +4,24 @@ accounts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
+import apsw
 import numpy as np
 
 from feedgen.core.errors import StoreError
 from feedgen.core.ids import NO_PERSON
 from feedgen.ingest.batch import Cursor
 from feedgen.store import rows as r
+from feedgen.store.decoded import identities
 from feedgen.store.rows import I64, U32, Bool, PostRows, RatingRows, Records
 from feedgen.store.sqlite import checkpoint, fetch, open_writer, spoken
 
+PEOPLE_AT_ONCE: Final = 1_000  # whose rows are looked into in one go
 _PARTS: Final = r.PERSON_BLOBS
 
 
@@ -113,6 +117,10 @@ class SealedDay:
             self._db.executemany("DELETE FROM people WHERE person = ?", who)
             self._db.executemany("DELETE FROM odd_keys WHERE person = ?", who)
             erased = self._db.total_changes() - before
+            strays = self._noted_strays()
+            if strays is not None and np.isin(strays, who).any():
+                self._note_strays(strays[~np.isin(strays, who)])
+                erased += 1
         if erased:
             self.commit()
             checkpoint(self._db, truncate=True)
@@ -141,13 +149,38 @@ class SealedDay:
                 return int(held["post"][mine][0])
         return None
 
+    def strays(self) -> U32:
+        """Who has records whose keys claim another day. Days that were sealed before this was noted are looked through
+        once.
+        """
+        with spoken(self.path):
+            people = self._noted_strays()
+            if people is None:
+                people = self._look_for_strays()
+                if not self._db.in_transaction:
+                    with contextlib.suppress(apsw.FullError, apsw.IOError, apsw.ReadOnlyError):
+                        self._note_strays(people)
+        return people
+
     def have_ratings(self, n: int, rows: RatingRows, out: Bool) -> None:
-        for i in np.flatnonzero(~out).tolist():
-            out[i] = self.find_rating(n, int(rows.actor[i]), int(rows.kind[i]), int(rows.key[i])) is not None
+        """Mark the rows that this day already holds; many at once."""
+        asked = np.flatnonzero(~out)
+        wanted = identities(rows.actor[asked], rows.kind[asked], rows.key[asked])
+        for some in self._people_of(rows.actor[asked]):
+            (who, near), (whose, wide) = self._parts(some, "ratings"), self._parts(some, "wide")
+            held = [
+                identities(who, r.kinds(near), r.full_keys(self.day, near)),
+                identities(whose, wide["kind"], wide["key"]),
+            ]
+            out[asked] |= np.isin(wanted, np.concatenate(held))
 
     def have_follows(self, n: int, actor: U32, key: I64, out: Bool) -> None:
-        for i in np.flatnonzero(~out).tolist():
-            out[i] = bool((self._part(int(actor[i]), "follows")["key"] == key[i]).any())
+        """The same for follows."""
+        asked = np.flatnonzero(~out)
+        wanted = identities(actor[asked], 0, key[asked])
+        for some in self._people_of(actor[asked]):
+            who, held = self._parts(some, "follows")
+            out[asked] |= np.isin(wanted, identities(who, 0, held["key"]))
 
     def has_other_rating(self, n: int, actor: int, post: int) -> bool:
         return any(bool((self._part(actor, name)["post"] == post).any()) for name in ("ratings", "wide"))
@@ -169,6 +202,35 @@ class SealedDay:
             rows: list[Any] = self._db.execute(f"SELECT {name} FROM people WHERE person = ?", (person,)).fetchall()
         held: Records = np.frombuffer((rows[0][0] if rows else None) or b"", _PARTS[name])
         return held
+
+    def _noted_strays(self) -> U32 | None:
+        noted = fetch(self._db, "SELECT value FROM meta WHERE name = 'strays'")
+        return np.frombuffer(noted[0][0], np.uint32) if noted else None
+
+    def _look_for_strays(self) -> U32:
+        found = [np.empty(0, np.uint32)]
+        for name in ("wide", "follows"):
+            for person, blob in self._db.execute(f"SELECT person, {name} FROM people WHERE {name} IS NOT NULL"):
+                if r.astray(self.day, np.frombuffer(blob, _PARTS[name])["key"]).any():
+                    found.append(np.array([person], np.uint32))
+        return np.unique(np.concatenate(found))
+
+    def _note_strays(self, people: U32) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('strays', ?)", (people.tobytes(),))
+
+    def _people_of(self, actor: U32) -> Iterator[list[int]]:
+        """These people, some at a time."""
+        people = np.unique(actor).tolist()
+        return (people[at : at + PEOPLE_AT_ONCE] for at in range(0, len(people), PEOPLE_AT_ONCE))
+
+    def _parts(self, people: list[int], name: str) -> tuple[U32, Records]:
+        """(whose, what) of many people."""
+        sql = f"SELECT person, {name} FROM people WHERE {name} IS NOT NULL AND person IN ({','.join(map(str, people))})"
+        with spoken(self.path):
+            rows = fetch(self._db, sql)
+        held: Records = np.frombuffer(b"".join([blob for _, blob in rows]), _PARTS[name])
+        sizes = [len(blob) // _PARTS[name].itemsize for _, blob in rows]
+        return np.repeat(np.array([person for person, _ in rows], np.uint32), sizes), held
 
     def _put(self, person: int, name: str, records: Records) -> None:
         if person == NO_PERSON:

@@ -6,6 +6,7 @@ import tempfile
 
 import numpy as np
 
+from feedgen.store import looking
 from feedgen.store.folder import Folder
 from feedgen.store.names import Names
 from feedgen.store.pieces import posts_left, rating_columns
@@ -22,6 +23,7 @@ def warm() -> None:
     flags = np.zeros(1, np.uint8)
     rating_columns(np.zeros(1, LOG_RATING), np.zeros(1, LOG_WIDE), flags, 1)
     posts_left(np.zeros(1, POST), np.zeros(1, np.uint32), flags, 1)
+    _look()
     with tempfile.TemporaryDirectory() as path:
         for _ in range(2):
             with Folder(path) as folder:
@@ -35,3 +37,19 @@ def warm() -> None:
                 names.close()
     parse_post_uris([f"at://{A_DID}/app.bsky.feed.post/3kaaaaaaaaa2a"])
     spell_posts(np.zeros(1, np.uint64), np.zeros(1, np.uint64), np.zeros(1, np.int64))
+
+
+def _look() -> None:
+    """For records of an open day's log."""
+    near, follows = np.zeros(15, np.uint8), np.zeros(16, np.uint8)
+    near.flags.writeable = follows.flags.writeable = False  # as blobs are
+    actor, kind, key = np.zeros(1, np.uint32), np.zeros(1, np.uint8), np.zeros(1, np.int64)
+    words = np.zeros(looking.FILTER_WORDS, np.int64)
+    looking.note_ratings(near, 0, words)
+    looking.note_follows(follows, words)
+    looking.may_have(words, actor, kind, key, np.zeros(1, np.uint8))
+    looking.may_have_one(words, 0, 0, 0)
+    looking.next_rating(near, 0, 0, 0, 0, 0)
+    looking.next_rating(near.copy(), 0, 0, 0, 0, 0)  # of what is not committed yet
+    looking.next_follow(follows, 0, 0, 0)
+    looking.find_many(near.copy(), 0, actor, kind, key, np.zeros((1, 2), np.int64))

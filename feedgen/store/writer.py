@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from feedgen.core.errors import StoreError, StoreFull
 from feedgen.core.ids import US_PER_DAY
@@ -22,10 +23,11 @@ from feedgen.store import crash
 from feedgen.store import rows as r
 from feedgen.store.folder import Folder, day_name, remove_database
 from feedgen.store.names import Names
-from feedgen.store.open_day import SLACK_US, TOMBSTONE_US, OpenDay
+from feedgen.store.open_day import TOMBSTONE_US, OpenDay
 from feedgen.store.rows import I64, U8, U32, Bool, PostRows, RatingRows, Rows
 from feedgen.store.seal import Draft
 from feedgen.store.sealed_day import SealedDay
+from feedgen.store.strays import Strays
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ class Writer:
         self.day = -1
         self._days: OrderedDict[int, OpenDay | SealedDay] = OrderedDict()
         self._known: dict[int, bool] = {}  # day -> sealed
+        self._strays = Strays()
+        self._strays_told = False  # by all sealed days
         self._touched: set[int] = set()
         self._changed_days: set[int] = set()  # that others were not told of yet
         self._again: dict[
@@ -152,9 +156,9 @@ class Writer:
         return bool(self.have_ratings(rows.actor, rows.kind, rows.key)[0])
 
     def have_ratings(self, actor: U32, kind: U8, key: I64) -> Bool:
-        """Which of these records are kept already: by this day, the day before, or the days that the keys claim."""
+        """Which of these records are kept already."""
         out = np.zeros(len(actor), np.bool_)
-        for day, asked in self._repeats_of(key):
+        for day, asked in self._repeats_of(actor, key):
             part = out[asked]
             self._day(day).have_ratings(self._next_n, RatingRows(actor[asked], kind[asked], key[asked]), part)
             out[asked] = part
@@ -163,7 +167,7 @@ class Writer:
     def have_follows(self, actor: U32, key: I64) -> Bool:
         """The same for follows."""
         out = np.zeros(len(actor), np.bool_)
-        for day, asked in self._repeats_of(key):
+        for day, asked in self._repeats_of(actor, key):
             part = out[asked]
             self._day(day).have_follows(self._next_n, actor[asked], key[asked], part)
             out[asked] = part
@@ -173,7 +177,7 @@ class Writer:
         """(day, post) of the record that this was. It stays known as deleted for an hour (`bury`), because its create
         may come later, or again."""
         found: list[tuple[int, int]] = []
-        for day, near in self._days_of(key):
+        for day, near in self._days_of(actor, key):
             post = self._day(day).remove_rating(self._next_n, actor, kind, key, near)
             if post is not None:
                 self._touched.add(day)
@@ -200,7 +204,7 @@ class Writer:
     def remove_follow(self, actor: int, key: int, bury: bool = True) -> tuple[int, int] | None:
         """(day, person who is no longer followed). The rest as for ratings."""
         found: tuple[int, int] | None = None
-        for day, _ in self._days_of(key):
+        for day, _ in self._days_of(actor, key):
             subject = self._day(day).remove_follow(self._next_n, actor, key)
             if subject is not None:
                 self._touched.add(day)
@@ -363,6 +367,7 @@ class Writer:
         remove_database(draft.source)
         self.folder.sync()
         self._known[day] = True
+        self._strays_told = False
         self.names.save_index()
 
     def _keep_tombstones(self, sealed: int) -> None:
@@ -387,6 +392,7 @@ class Writer:
             held.rollback()
             held.close(fold=False)
         self._known.pop(day, None)
+        self._strays.drop(day)
         if day == self.day:
             self.day = -1
         remove_database(self.folder.sealed_path(day))
@@ -473,33 +479,45 @@ class Writer:
         else:
             held.commit(self._next_n, None, high_us)
 
-    def _repeats_of(self, key: I64) -> Iterable[tuple[int, I64]]:
-        """Which days to ask for which keys. A key that is no TID tells nothing, and such keys are few: all days
-        are asked.
-        """
+    def _repeats_of(self, actor: U32, key: I64) -> Iterable[tuple[int, NDArray[np.intp]]]:
+        """Which days to ask for which records: open days for all, sealed ones for what can be there."""
         if not len(key):
             return
-        claimed = np.unique((key[key >= 0] >> 10) // US_PER_DAY).tolist()
-        near = {self.day, self.day - 1, *claimed, *(day + 1 for day in claimed)}
-        every, odd = np.arange(len(key)), np.flatnonzero(key < 0)
+        every, us = np.arange(len(key)), key[key >= 0] >> 10
+        claimed = np.unique([(us + reach) // US_PER_DAY for reach in (-r.REACH_US, r.REACH_US)]).tolist()
+        strays: dict[int, list[int]] = {}
+        for i in np.flatnonzero(self._all_strays().among(actor)).tolist():
+            for day in self._strays.days_of(int(actor[i])):
+                strays.setdefault(day, []).append(i)
         for day in self.days():
-            asked = every if day in near else odd
+            asked = every
+            if self._known[day]:
+                near = np.flatnonzero(~r.astray(day, key)) if day in claimed else every[:0]
+                asked = np.union1d(near, np.array(strays.get(day, ()), np.intp))
             if len(asked):
                 yield day, asked
 
-    def _days_of(self, key: int) -> Iterable[tuple[int, bool]]:
-        """Where a record can be: first the days near its key's time, then all others (only as a wide one)."""
-        near: list[int] = []
-        if key >= 0:
-            us, reach = key >> 10, r.NEAR_US + SLACK_US
-            near = [
-                d
-                for d in sorted({us // US_PER_DAY, (us - reach) // US_PER_DAY, (us + reach) // US_PER_DAY})
-                if d in self._known
-            ]
+    def _days_of(self, actor: int, key: int) -> Iterable[tuple[int, bool]]:
+        """Where a record can be: first the days near its key's time, then (only as a wide one) open days and those on
+        which this person has records with such keys.
+        """
+        us = key >> 10
+        claimed = {(us + reach) // US_PER_DAY for reach in (-r.REACH_US, 0, r.REACH_US)} if key >= 0 else set()
+        near = sorted(day for day in claimed if day in self._known)
         yield from ((day, True) for day in near)
-        others = sorted((d for d in self._known if d not in near), reverse=True)
-        yield from ((day, False) for day in others)
+        others = {day for day, sealed in self._known.items() if not sealed} | set(self._all_strays().days_of(actor))
+        yield from ((day, False) for day in sorted(others.difference(near), reverse=True))
+
+    def _all_strays(self) -> Strays:
+        """Asked for on first use, and again when a day was sealed."""
+        if not self._strays_told:
+            for day, sealed in self._known.items():
+                if sealed and day not in self._strays:
+                    held = self._day(day)
+                    assert isinstance(held, SealedDay)
+                    self._strays.put(day, held.strays())
+            self._strays_told = True
+        return self._strays
 
     def _age(self) -> None:
         while self._tombstones:

@@ -6,13 +6,14 @@ import asyncio
 import gc
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal
 
-from feedgen.core.clock import SystemClock
+from feedgen.core.clock import Clock, SystemClock
 from feedgen.graph.archive import Archive
 from feedgen.ingest.frames import Inlet
 from feedgen.ingest.jetstream import Client
@@ -30,6 +31,15 @@ class Spent:
     events: int
     cpu_s: float
     wall_s: float
+    pipeline_s: float  # the part of its thread
+
+    @property
+    def us_per_event(self) -> float:
+        return self.cpu_s / self.events * 1e6
+
+    @property
+    def rate(self) -> float:
+        return self.events / self.wall_s
 
 
 def run(params: Params) -> Iterable[Figure]:
@@ -42,44 +52,64 @@ def run(params: Params) -> Iterable[Figure]:
             spent = asyncio.run(_listen(url, wire, warm_up, events))
         per_core = spent.events / spent.cpu_s
         suffix = "" if wire == "v2" else "_v1"
-        note = f"{spent.cpu_s / spent.events * 1e6:.1f} us an event, all threads; {spent.events / spent.wall_s:,.0f}/s"
+        note = f"{spent.us_per_event:.1f} us an event, all threads; {spent.rate:,.0f}/s"
         yield Figure(f"ingest.events_per_core_second{suffix}", per_core, "events/s", note)
         if wire == "v2":
-            minutes = A_36_H_OF_EVENTS / (spent.events / spent.wall_s) / 60
+            minutes = A_36_H_OF_EVENTS / spent.rate / 60
             yield Figure("ingest.catch_up_36h_minutes", minutes, "min", "45M events, at the rate just measured")
     rate, seconds = float(params["steady_rate"]), float(params["steady_s"])
     with SimnetProcess(*flood, "--max-rate", str(rate)) as sim:
         spent = asyncio.run(_listen(sim.urls.jetstream[0], "v2", round(5 * rate), round(seconds * rate)))
-    note = f"{spent.events / spent.wall_s:,.0f}/s"
-    yield Figure("ingest.steady_cpu_us_per_event", spent.cpu_s / spent.events * 1e6, "us", note)
+    yield Figure("ingest.steady_cpu_us_per_event", spent.us_per_event, "us", f"{spent.rate:,.0f}/s")
 
 
 async def _listen(url: str, wire: Wire, warm_up: int, events: int) -> Spent:
-    """The client, the pipeline and an archive, as in the service; what so many events cost after a warm-up."""
+    """What so many events cost a new folder after a warm-up."""
     folder = Path(tempfile.mkdtemp(prefix="feedgen-ingest-"))
-    clock, inlet = SystemClock(), Inlet()
     try:
         with Archive(folder) as archive:
-            pipeline = Pipeline(archive.recorder, inlet, clock)
-            client = Client(
-                urls=[url], wire=wire, start="oldest", dictionaries=folder / "dictionaries", inlet=inlet, clock=clock
-            )
             gc.freeze()
-            tasks = [asyncio.create_task(pipeline.run()), asyncio.create_task(client.run())]
-            begun = await _reach(pipeline, warm_up, tasks)
-            ended = await _reach(pipeline, begun.events + events, tasks)
-            for task in reversed(tasks):
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            return await Listening(archive, url, wire, SystemClock()).measure(warm_up, events)
     finally:
         shutil.rmtree(folder)
-    return Spent(ended.events - begun.events, ended.cpu_s - begun.cpu_s, ended.wall_s - begun.wall_s)
 
 
-async def _reach(pipeline: Pipeline, events: int, tasks: list[asyncio.Task[None]]) -> Spent:
-    while pipeline.status.events < events:
-        await asyncio.sleep(0.05)
-        for task in tasks:
-            if task.done():
-                task.result()
-    return Spent(pipeline.status.events, time.process_time(), time.perf_counter())
+class Listening:
+    """The client and the pipeline in front of an archive, as in the service."""
+
+    def __init__(self, archive: Archive, url: str, wire: Wire, clock: Clock) -> None:
+        inlet = Inlet()
+        self._pipeline = Pipeline(archive.recorder, inlet, clock)
+        self._client = Client(
+            urls=[url],
+            wire=wire,
+            start="oldest",
+            dictionaries=archive.folder.path / "dictionaries",
+            inlet=inlet,
+            clock=clock,
+            resume_at=archive.recorder.cursor,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def measure(self, warm_up: int, events: int) -> Spent:
+        self._tasks = [asyncio.create_task(part.run()) for part in (self._pipeline, self._client)]
+        begun = await self._reach(warm_up)
+        ended = await self._reach(begun.events + events)
+        for task in reversed(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        return Spent(*(after - before for after, before in zip(astuple(ended), astuple(begun), strict=True)))
+
+    async def _reach(self, events: int) -> Spent:
+        while self._pipeline.status.events < events:
+            await asyncio.sleep(0.05)
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+        return Spent(self._pipeline.status.events, time.process_time(), time.perf_counter(), _cpu_s_of_the_pipeline())
+
+
+def _cpu_s_of_the_pipeline() -> float:
+    [thread] = (thread for thread in threading.enumerate() if thread.name == "ingest")
+    assert thread.ident is not None
+    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,15 @@ def filled(folder: Path, ratings: int) -> tuple[int, int]:
     note = folder / "filled.json"
     if not note.exists():
         plan, days = plan_for(ratings, int(time.time() * 1e6))
-        note.write_text(json.dumps([load(folder / "data", plan, days, ratings), plan.people]))
-    kept, people = json.loads(note.read_text())
+        note.write_text(json.dumps([load(folder / "data", plan, days, ratings), plan.people, asdict(plan)]))
+    kept, people, *_ = json.loads(note.read_text())
     return int(kept), int(people)
+
+
+def plan_of(folder: Path) -> FloodPlan:
+    """What `folder` was filled with: the flood that fits it, and that may go on where the filling ended."""
+    _, _, fields = json.loads((folder / "filled.json").read_text())
+    return FloodPlan(**fields)
 
 
 def load(folder: Path, plan: FloodPlan, days: int, ratings: int) -> int:

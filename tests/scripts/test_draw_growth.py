@@ -1,3 +1,4 @@
+from typing import Any
 from xml.etree import ElementTree
 
 from scripts import draw_growth
@@ -13,6 +14,13 @@ def test_points_stand_in_order_of_ratings() -> None:
         (10, 2),
         (50, 4),
     ]
+
+
+def test_each_benchmark_has_its_own_ratings() -> None:
+    going_on = {"figures": {"going_on.ratings": {"value": 6e7}, "going_on.cpu_us_per_event": {"value": 12.5}}}
+    reports: list[dict[str, Any]] = [report(5e7, 4.0), going_on]
+    assert draw_growth.points(reports, "going_on.cpu_us_per_event") == [(60, 12.5)]
+    assert draw_growth.points(reports, "memory.bytes_per_rating") == [(50, 9.5)]
 
 
 def test_a_drawing_is_an_image_that_says_its_values() -> None:
