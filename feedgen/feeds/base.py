@@ -31,7 +31,7 @@ from feedgen.rank.paging import Cursor, Cursors, Snapshot, Snapshots, tag
 from feedgen.rank.params import DEFAULT, Formula
 from feedgen.rank.pool import RankPool, TooLate
 from feedgen.rank.popular import Popular
-from feedgen.rank.seen import Readers, Taste
+from feedgen.rank.seen import NO_TASTE, Readers, Taste
 
 FRESH_US: Final = 30 * US_PER_S  # a peek, and a shared list, may be this old
 NO_CODE: Final = 255  # no list's code
@@ -67,6 +67,7 @@ class Ask:
     now_us: int
     peek: bool = False  # the app looks whether there is something new: neither served nor seen
     arrived_s: float | None = None  # on the pool's clock, for the deadline
+    lag_s: float = 0.0  # how long it lay before anybody looked at it
 
 
 class Item(NamedTuple):
@@ -345,9 +346,12 @@ class ListFeed(Feed):
 
     async def _new(self, ask: Ask, reader: int, again: bool, otherwise: Snapshot | None = None) -> Snapshot:
         """A new list; `again` means in the middle of paging. When there is no time: `otherwise`, or else the last."""
-        known = self._known(ask, again)
+        pool = self.desk.pool
         try:
-            made, cheap = await self.desk.pool.run(lambda cheap: (self.make(ask, known, cheap), cheap), ask.arrived_s)
+            if ask.arrived_s is not None:
+                pool.left_s(ask.arrived_s, ask.lag_s)  # before anything is got ready
+            known = self._known(ask, again)
+            made, cheap = await pool.run(lambda cheap: (self.make(ask, known, cheap), cheap), ask.arrived_s, ask.lag_s)
         except Exception as error:
             why = "late" if isinstance(error, TooLate) else "bug"
             if why == "bug":
@@ -358,9 +362,16 @@ class ListFeed(Feed):
                 fallbacks.add(1, "last list", why)
                 return last
             fallbacks.add(1, "popular", why)
-            made, cheap = self.popular_list(ask, known), True
+            made, cheap = self._at_once(ask, again), True
         preset = made.preset or self.recipe_of(ask).called(cheap)
         return self.desk.snapshots.put(self.tag, reader, made.posts, made.codes, ask.now_us, made.languages, preset)
+
+    def _at_once(self, ask: Ask, again: bool) -> Made:
+        """The popular list, for a reader who gets no other. Who asked for nothing gets the one that all get: to leave
+        out what they saw takes longer than there is."""
+        state = None if ask.reader_did is None else self.desk.readers.get(reader_key(ask.reader_did))
+        asked = again or (state is not None and state.opinions) or self.desk.wishes_of(ask.reader_did) != NO_WISHES
+        return self.popular_list(ask, self._known(ask, again) if asked else Known(NO_TASTE))
 
     def _known(self, ask: Ask, again: bool) -> Known:
         state = None
@@ -368,7 +379,7 @@ class ListFeed(Feed):
             state = self.desk.readers.get(reader_key(ask.reader_did))
         recipe, wishes = self.recipe_of(ask), self.desk.wishes_of(None if self.shared(ask) else ask.reader_did)
         if state is None:
-            return Known(Taste([], ask.now_us), recipe=recipe, wishes=wishes)
+            return Known(NO_TASTE, recipe=recipe, wishes=wishes)
         skip = state.sent(ask.now_us) if again else np.empty(0, np.uint32)
         return Known(state.taste(ask.now_us), state.seen.ascending(ask.now_us), skip, recipe, wishes)
 
@@ -413,13 +424,12 @@ class ListFeed(Feed):
             posts = snapshot.posts[rows]
             allowed = self._allowed(ask, view, posts)
             found = zip(
-                posts.tolist(), snapshot.codes[rows].tolist(), allowed, self.desk.library.uris(posts), strict=True
+                posts.tolist(), snapshot.codes[rows].tolist(), self.desk.library.uris(posts), allowed, strict=True
             )
-            for post, code, may, uri in found:
-                if may and uri is not None:
-                    items.append(Item(uri, contexts[code]))
-                    shown.append(post)
-                    codes.append(code)
+            good = [(post, code, uri) for post, code, uri, may in found if may and uri is not None]
+            items += [Item(uri, contexts[code]) for _, code, uri in good]
+            shown += [post for post, _, _ in good]
+            codes += [code for _, code, _ in good]
             position += posts.size
         self._mark_served(ask, shown)
         if self.remembered and not ask.peek and shown:

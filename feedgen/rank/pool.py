@@ -4,19 +4,21 @@ As long as the queue is short, work is done in full. When requests would wait no
 the line is so long that the reader's last list, at once, is the better answer, or when they waited past the deadline,
 `TooLate` tells the feed to answer with what it has. So the line is bounded by time, and by `max_waiting`.
 
-There is a second line that nobody sees: requests that lie in their sockets while the event loop is busy. How long that
-one is, is felt by how long the loop lets a finished list lie.
+There is a second line: requests that lie in their sockets while the event loop is busy. Each request says how long it
+lay (`lag_s`). Whoever lay too long is not ranked at all: that makes the loop's work so much less that it catches up,
+in the order of arrival, long before anybody leaves.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from feedgen.core.errors import FeedgenError
 from feedgen.core.telemetry import Counter, Gauge, Histogram
@@ -25,8 +27,8 @@ T = TypeVar("T")
 
 DEADLINE_S: Final = 3.0  # from the request's arrival; the AppView leaves at 5
 LINE_S: Final = 0.5  # nobody joins a longer line for a thread
+MAX_LAG_S: Final = 0.1  # nor is anybody ranked who lay longer before the loop came to them
 CHEAP_AFTER_S: Final = 0.15  # a longer wait is felt
-LAG_SHARE: Final = 0.1  # of the newest list in what is known of the loop
 MAX_WAITING: Final = 2000
 FIRST_GUESS_S: Final = 0.005  # what a list takes, before one was made
 
@@ -40,15 +42,25 @@ class TooLate(FeedgenError):
     """There is no time left to rank. The feed answers with the last list, or the popular one."""
 
 
-class _Job:
+class _Job(Generic[T]):
     """What the loop and the thread both know of one request."""
 
-    __slots__ = ("done_s", "given_up", "started")
+    __slots__ = ("arrived_s", "error", "given_up", "made", "result", "started", "work")
 
-    def __init__(self) -> None:
-        self.started = False
-        self.given_up = False
-        self.done_s = 0.0
+    def __init__(self, work: Callable[[bool], T], arrived_s: float, made: asyncio.Future[T]) -> None:
+        self.work, self.arrived_s, self.made = work, arrived_s, made
+        self.started = self.given_up = False
+        self.result: T | None = None
+        self.error: BaseException | None = None
+
+    def tell(self) -> None:
+        """In the loop."""
+        if self.made.done():
+            return
+        if self.error is not None:
+            self.made.set_exception(self.error)
+        else:
+            self.made.set_result(cast(T, self.result))
 
 
 class RankPool:
@@ -60,17 +72,18 @@ class RankPool:
         deadline_s: float = DEADLINE_S,
         line_s: float = LINE_S,
         cheap_after_s: float = CHEAP_AFTER_S,
+        max_lag_s: float = MAX_LAG_S,
         max_waiting: int = MAX_WAITING,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.width = width or os.cpu_count() or 1
         self.deadline_s, self.line_s = deadline_s, line_s
-        self.cheap_after_s, self.max_waiting = cheap_after_s, max_waiting
+        self.cheap_after_s, self.max_lag_s, self.max_waiting = cheap_after_s, max_lag_s, max_waiting
         self._now_s = monotonic_s
         self._threads = ThreadPoolExecutor(self.width, "rank")
         self._lock = threading.Lock()
         self._waiting = 0
-        self._lag_s = 0.0
+        self._finished: list[_Job[Any]] = []
         self._takes_s = {False: FIRST_GUESS_S, True: FIRST_GUESS_S / 10}  # by cheap, smoothed
 
     @property
@@ -81,50 +94,83 @@ class RankPool:
         """How long one who comes now would wait for a thread."""
         return self._waiting * self._takes_s[cheap] / self.width
 
-    def _line_s(self) -> float:
-        """How long one who comes now would wait in both lines, if all before them got cheap lists."""
-        return self._lag_s + self.expected_wait_s(cheap=True)
-
-    async def run(self, work: Callable[[bool], T], arrived_s: float | None = None) -> T:
-        """Raises `TooLate` when there is no time, else what `work` gives or raises."""
-        arrived_s = self._now_s() if arrived_s is None else arrived_s
+    def left_s(self, arrived_s: float, lag_s: float = 0.0) -> float:
+        """The time that is left to rank; `TooLate` for who had better get something else at once."""
         left_s = self.deadline_s - (self._now_s() - arrived_s)
-        if left_s <= 0 or self._waiting >= self.max_waiting or self._line_s() > min(left_s, self.line_s):
-            self._lag_s -= LAG_SHARE * self._lag_s  # or nobody would be let in to feel that it is better
+        line_s = self.expected_wait_s(cheap=True)
+        if lag_s > self.max_lag_s or self._waiting >= self.max_waiting or line_s >= min(left_s, self.line_s):
             lists_late.add(1, "at the door")
             raise TooLate("no time to rank")
-        job = _Job()
+        return left_s
+
+    async def run(self, work: Callable[[bool], T], arrived_s: float | None = None, lag_s: float = 0.0) -> T:
+        """Raises `TooLate` when there is no time, else what `work` gives or raises."""
+        arrived_s = self._now_s() if arrived_s is None else arrived_s
+        left_s, loop = self.left_s(arrived_s, lag_s), asyncio.get_running_loop()
+        job: _Job[T] = _Job(work, arrived_s, loop.create_future())
+        self._threads.submit(self._work, job)
         self._count_waiting(1)
-        future = self._threads.submit(self._work, job, work, arrived_s)
+        timer = loop.call_later(left_s, self._give_up, job)
         try:
-            result = await asyncio.wait_for(asyncio.wrap_future(future), left_s)
-            self._lag_s += LAG_SHARE * (self._now_s() - job.done_s - self._lag_s)
-            return result
-        except TimeoutError:
-            # A thread can't be stopped, but its work is bounded by the budget; one that waits still will not start.
-            job.given_up = True
-            lists_late.add(1, "working" if job.started else "waiting")
-            raise TooLate("ranking took too long") from None
+            return await job.made
         finally:
-            if future.cancelled() and not job.started:
-                self._count_waiting(-1)
+            timer.cancel()
+            self._leave(job)
 
     def pulse(self) -> Future[object]:
         """Done as soon as a thread has come free: a sign of life."""
         return self._threads.submit(object)
 
-    def _work(self, job: _Job, work: Callable[[bool], T], arrived_s: float) -> T:
-        job.started = True
-        self._count_waiting(-1)
+    def _work(self, job: _Job[Any]) -> None:
+        """In a thread. What is finished while the loop is busy is handed over together."""
+        if not self._begin(job):
+            return
+        try:
+            job.result = self._do(job)
+        except BaseException as error:
+            job.error = error
+        with self._lock:
+            self._finished.append(job)
+            first = len(self._finished) == 1
+        if first:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                job.made.get_loop().call_soon_threadsafe(self._hand_over)
+
+    def _do(self, job: _Job[T]) -> T:
         start_s = self._now_s()
-        if job.given_up or start_s - arrived_s > self.deadline_s:
+        waited_s = start_s - job.arrived_s
+        if waited_s > self.deadline_s:
             raise TooLate("waited too long")
-        waited_s = start_s - arrived_s + self._lag_s
         cheap = max(waited_s, self.expected_wait_s(cheap=False)) > self.cheap_after_s
-        result = work(cheap)
-        job.done_s = self._now_s()
-        self._learn(cheap, job.done_s - start_s)
+        result = job.work(cheap)
+        self._learn(cheap, self._now_s() - start_s)
         return result
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            finished, self._finished = self._finished, []
+        for job in finished:
+            job.tell()
+
+    def _give_up(self, job: _Job[Any]) -> None:
+        """A thread can't be stopped, but its work is bounded by the budget; one that waits still will not start."""
+        if not job.made.done():
+            lists_late.add(1, "working" if job.started else "waiting")
+            job.made.set_exception(TooLate("ranking took too long"))
+
+    def _begin(self, job: _Job[Any]) -> bool:
+        with self._lock:
+            if job.given_up:
+                return False
+            job.started = True
+        self._count_waiting(-1)
+        return True
+
+    def _leave(self, job: _Job[Any]) -> None:
+        with self._lock:
+            waits, job.given_up = not job.started, True
+        if waits:
+            self._count_waiting(-1)
 
     def _count_waiting(self, change: int) -> None:
         with self._lock:

@@ -123,6 +123,9 @@ class Taste:
         return factors, against
 
 
+NO_TASTE: Final = Taste([], 0)  # of nearly everybody
+
+
 class ReaderState:
     """One reader. Methods take the time, so that the same calls give the same state."""
 
@@ -159,7 +162,7 @@ class ReaderState:
         return True
 
     def taste(self, now_us: int) -> Taste:
-        return Taste(self.opinions, now_us)
+        return Taste(self.opinions, now_us) if self.opinions else NO_TASTE
 
     def pack(self) -> bytes:
         def bytes_of(memory: PostMemory) -> dict[int, bytes]:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feedgen.core.clock import Clock
 from feedgen.core.telemetry import Counter, Histogram
+from feedgen.serve.plain import waited_s_of
 from feedgen.serve.xrpc import XrpcError, error_answer, preflight_answer
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
@@ -35,7 +36,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began_s = self._clock.monotonic_s()
+        began_s = self._clock.monotonic_s() - waited_s_of(scope)
         status = 0
 
         async def send_and_note(message: Message) -> None:

@@ -29,6 +29,7 @@ from feedgen.serve.documents import ServiceIdentity
 from feedgen.serve.interactions import MAX_BODY_BYTES, InteractionSink, decode_interactions
 from feedgen.serve.limits import Limits
 from feedgen.serve.nowhere import nowhere
+from feedgen.serve.plain import waited_s_of
 from feedgen.serve.skeleton import MAX_CURSOR, encode_page
 from feedgen.serve.table import Endpoint, Row, application
 from feedgen.serve.xrpc import XrpcError, error_answer, json_answer
@@ -119,13 +120,15 @@ class Routes:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._door = Door(parts.verifier, parts.limits)
+        self._by_uri = {parts.service.feed_uri(name): feed for name, feed in parts.feeds.items()}
         names = sorted(parts.feeds)
         self._did = documents.did_document(parts.service)
         self._description = documents.description(parts.service, names)
 
     async def get_feed_skeleton(self, request: Request) -> Response:
         parts = self._parts
-        arrived_s = parts.clock.monotonic_s()
+        lag_s = waited_s_of(request.scope)
+        arrived_s = parts.clock.monotonic_s() - lag_s
         query = xrpc.query_of(request)
         feed = self._feed(query)
         limit = xrpc.integer(query, "limit", 1, MAX_LIMIT, DEFAULT_LIMIT)
@@ -145,6 +148,7 @@ class Routes:
             now_us=parts.clock.now_us(),
             peek=peek,
             arrived_s=arrived_s,
+            lag_s=lag_s,
         )
         async with parts.limits.gate.slot(known=reader is not None):
             page = await _page(feed, ask)
@@ -174,10 +178,9 @@ class Routes:
         uri = query.get("feed")
         if uri is None:
             raise xrpc.invalid_request('Error: Params must have the property "feed"')
-        name = self._parts.service.feed_name(uri)
-        feed = self._parts.feeds.get(name) if name is not None else None
-        if feed is not None:
+        if (feed := self._by_uri.get(uri)) is not None:
             return feed
+        name = self._parts.service.feed_name(uri)
         if name is None and not _AT_URI.fullmatch(uri):
             raise xrpc.invalid_request("Error: feed must be a valid at-uri")
         raise XrpcError(400, "UnknownFeed", "Unknown feed")

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -98,18 +97,20 @@ class Gate:
     def waiting(self) -> int:
         return len(self._known) + len(self._anonymous)
 
-    @asynccontextmanager
-    async def slot(self, known: bool) -> AsyncIterator[None]:
+    def slot(self, known: bool) -> _Slot:
+        """`async with` one: waits for it, and gives it back."""
+        return _Slot(self, known)
+
+    async def enter(self, known: bool) -> None:
         if self._free:
             self._free -= 1
         else:
             await self._wait(known)
         in_work.set(self.in_work)
-        try:
-            yield
-        finally:
-            self._release()
-            in_work.set(self.in_work)
+
+    def leave(self) -> None:
+        self._release()
+        in_work.set(self.in_work)
 
     async def _wait(self, known: bool) -> None:
         queue, places = (self._known, self._places) if known else (self._anonymous, self._anonymous_places)
@@ -142,6 +143,19 @@ class Gate:
                     turn.set_result(None)
                     return
         self._free += 1
+
+
+class _Slot:
+    __slots__ = ("_gate", "_known")
+
+    def __init__(self, gate: Gate, known: bool) -> None:
+        self._gate, self._known = gate, known
+
+    async def __aenter__(self) -> None:
+        await self._gate.enter(self._known)
+
+    async def __aexit__(self, *error: object) -> None:
+        self._gate.leave()
 
 
 class ClientAddresses:

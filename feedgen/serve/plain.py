@@ -29,6 +29,9 @@ _SPECIAL: Final = frozenset(
 )
 
 
+WAITED_S: Final = "feedgen.waited_s"
+
+
 class Request(NamedTuple):
     target: bytes
     headers: list[tuple[bytes, bytes]]
@@ -50,7 +53,8 @@ def parse(data: bytes) -> Request | None:
     return Request(found[1], headers) if hosts == 1 else None
 
 
-def scope_of(request: Request, client: Any, server: Any) -> Scope:
+def scope_of(request: Request, client: Any, server: Any, waited_s: float = 0.0) -> Scope:
+    """`waited_s` is how long the request lay before anybody looked at it."""
     path, _, query = request.target.partition(b"?")
     return {
         "type": "http",
@@ -65,9 +69,15 @@ def scope_of(request: Request, client: Any, server: Any) -> Scope:
         "headers": request.headers,
         "client": client,
         "server": server,
-        "state": {},
+        "state": {WAITED_S: waited_s},
         "extensions": {},
     }
+
+
+def waited_s_of(scope: Scope) -> float:
+    """How long the request lay; 0 where nobody knows."""
+    waited_s: float = scope.get("state", {}).get(WAITED_S, 0.0)
+    return waited_s
 
 
 class Answer:

@@ -13,8 +13,10 @@ import logging
 import os
 import socket
 import stat
+import time
+from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Final, cast
+from typing import Any, Final, SupportsIndex, cast
 
 import h11
 from hypercorn.app_wrappers import ASGIWrapper
@@ -32,7 +34,9 @@ from feedgen.serve import plain
 from feedgen.serve.xrpc import error_body
 
 MAX_CONNECTIONS: Final = 1000
-BACKLOG: Final = 512
+BACKLOG: Final = 1024
+ACCEPT_AT_ONCE: Final = 100
+ACCEPT_PAUSE_S: Final = 1.0  # when no more files may be open
 MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_REQUEST_BYTES: Final = 512 * 1024  # read from a connection while one request is being answered
 READ_BYTES: Final = 64 * 1024
@@ -70,21 +74,19 @@ class Server:
         self._binds, self._max_connections = binds, max_connections
         self._config = _config()
         self._context = WorkerContext(None)
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[_Listener] = []
         self._open: dict[asyncio.Task[None], _Connection] = {}  # in order of arrival
         self._unix_paths: list[str] = []
         self.addresses: list[str] = []
 
     async def start(self) -> None:
         """Returns when every address listens; `addresses` then has the real ports."""
-        sockets: list[socket.socket] = []
+        sockets, loop = list[socket.socket](), asyncio.get_running_loop()
         try:
             for bind in self._binds:
                 sockets.append(_bind(bind))
             for sock in sockets:
-                self._servers.append(
-                    await asyncio.start_server(self._serve, sock=sock, backlog=BACKLOG, limit=READ_BYTES)
-                )
+                self._listeners.append(_Listener(loop, sock, self._protocol))
         except BaseException:
             for sock in sockets:
                 sock.close()
@@ -99,8 +101,9 @@ class Server:
 
     async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """No new connections; what is being answered is finished, within the time; then everything is closed."""
-        for server in self._servers:
-            server.close()
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
         for path in self._unix_paths:
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -119,6 +122,9 @@ class Server:
             if late:
                 await asyncio.wait(late, timeout=1.0)
 
+    def _protocol(self) -> asyncio.StreamReaderProtocol:
+        return asyncio.StreamReaderProtocol(_Reader(READ_BYTES), self._serve)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -126,6 +132,7 @@ class Server:
             cut_off.add(1, "full")
             writer.transport.abort()
             return
+        assert isinstance(reader, _Reader)
         connection = _Connection(self._app, self._config, self._context, reader, writer)
         self._open[task] = connection
         connections.set(len(self._open))
@@ -150,6 +157,60 @@ class Server:
                 del self._open[task]
                 return True
         return False
+
+
+class _Listener:
+    """Takes connections by the dozen. uvloop takes one each time that it comes around, however many knock; when it has
+    much to do, and callers who gave up come back with new connections, it never gets to the last of them.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: Callable[[], asyncio.Protocol]
+    ) -> None:
+        self._loop, self._sock, self._protocol = loop, sock, protocol
+        self._making: set[asyncio.Task[Any]] = set()
+        self._pause: asyncio.TimerHandle | None = None
+        sock.listen(BACKLOG)
+        self._listen()
+
+    def close(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+
+    def _listen(self) -> None:
+        self._loop.add_reader(self._sock, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPT_AT_ONCE):
+            try:
+                accepted, _ = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no more files may be open
+                log.error("can't take connections: %s", error)
+                self._loop.remove_reader(self._sock)
+                self._pause = self._loop.call_later(ACCEPT_PAUSE_S, self._listen)
+                return
+            accepted.setblocking(False)
+            making = self._loop.create_task(self._make(accepted))
+            self._making.add(making)
+            making.add_done_callback(self._making.discard)
+
+    async def _make(self, accepted: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # gone already
+            await self._loop.connect_accepted_socket(self._protocol, accepted)
+
+
+class _Reader(asyncio.StreamReader):
+    """Knows when its newest bytes came: they may lie for a while when the event loop has more to do than it can."""
+
+    came_s = 0.0
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        self.came_s = time.monotonic()
+        super().feed_data(data)
 
 
 class _Http1(H11Protocol):
@@ -212,7 +273,7 @@ class _Connection:
         app: ASGIApp,
         config: Config,
         context: WorkerContext,
-        reader: asyncio.StreamReader,
+        reader: _Reader,
         writer: asyncio.StreamWriter,
     ) -> None:
         self._app, self._config, self._context = app, config, context
@@ -221,7 +282,7 @@ class _Connection:
         self._loop = asyncio.get_running_loop()
         self._busy = False
         self._closed = False
-        self._plain = True
+        self._http: _Http1 | None = None  # made for the first request that is not plain
         self._received = 0
         self._reading: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -231,26 +292,15 @@ class _Connection:
 
     async def run(self) -> None:
         try:
-            async with TaskGroup(self._loop) as group:
-                wrapper: AppWrapper = ASGIWrapper(cast(ASGIFramework, self._app))
-                self._http = _Http1(
-                    wrapper,
-                    self._config,
-                    self._context,
-                    group,
-                    ConnectionState({}),
-                    False,
-                    self._client,
-                    self._server,
-                    self._send,
-                )
+            async with TaskGroup(self._loop) as self._group:
                 self._expect("head", LAST_WORD_S if self._context.terminated.is_set() else HEAD_TIMEOUT_S)
                 self._reading = self._loop.create_task(self._read())
                 # Not `await`: a cancelled reading is an end like any other, a cancelled connection is not.
                 await asyncio.wait([self._reading])
                 if not self._reading.cancelled():
                     self._reading.result()
-                await self._http.handle(Closed())
+                if self._http is not None:
+                    await self._http.handle(Closed())
         finally:
             self._close()
             if self._timer is not None:
@@ -288,19 +338,25 @@ class _Connection:
                     return  # what is being answered still is
                 if not self._busy and self._reason == "idle":
                     self._expect("head", HEAD_TIMEOUT_S)
-                request = plain.parse(data) if self._plain else None
+                request = plain.parse(data) if self._http is None else None
                 if request is None:
-                    self._plain = False  # hypercorn may have half of something now
+                    self._http = self._http or self._hypercorn()  # from now on: it may have half of something
                     await self._http.handle(RawData(data))
                 else:
                     await self._answer(request)
+
+    def _hypercorn(self) -> _Http1:
+        wrapper: AppWrapper = ASGIWrapper(cast(ASGIFramework, self._app))
+        state, send = ConnectionState({}), self._send
+        return _Http1(wrapper, self._config, self._context, self._group, state, False, self._client, self._server, send)
 
     async def _answer(self, request: plain.Request) -> None:
         """What hypercorn does with a request, for an ordinary one."""
         self._busy, self._received = True, 0
         self._expect("answer", ANSWER_TIMEOUT_S)
-        answer = plain.Answer()
-        await self._app(plain.scope_of(request, self._client, self._server), answer.receive, answer.send)
+        answer, waited_s = plain.Answer(), time.monotonic() - self._reader.came_s
+        scope = plain.scope_of(request, self._client, self._server, waited_s)
+        await self._app(scope, answer.receive, answer.send)
         closing = self._context.terminated.is_set()
         if not self._closed:
             self._writer.write(answer.to_bytes(closing))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from feedgen.feeds.also_liked import also_liked
 from feedgen.feeds.base import NOBODY, Event, fallbacks, reader_key
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.recipes import Recipe
+from feedgen.feeds.wishes import Wishes
 from feedgen.rank.params import preset
 from feedgen.rank.pool import RankPool
 from tests.feeds.town import NOW_US, PEOPLE, READER, Town, ask, did, make_desk
@@ -55,6 +57,25 @@ async def test_the_last_list_else_the_popular_one() -> None:
     assert log.presets == ["default", "default", "popular"]
     more = await feed.page(ask(person=2, limit=10, cursor=new_reader.cursor))
     assert not {item.uri for item in more.items} & {item.uri for item in new_reader.items}
+    desk.pool.close()
+
+
+async def test_who_lay_in_the_socket_for_long_gets_what_is_at_hand() -> None:
+    desk = make_desk(Town(posts=300))
+    log, feed = Shown(), ForYou(desk)
+    desk.log = log
+
+    async def posts_of(person: int, lag_s: float) -> list[str]:
+        asked = replace(ask(person=person, limit=10), arrived_s=desk.pool._now_s(), lag_s=lag_s)
+        return [item.uri for item in (await feed.page(asked)).items]
+
+    late_s = 2 * desk.pool.max_lag_s
+    everybodys, mine = await posts_of(2, late_s), await posts_of(READER, 0.0)
+    assert await posts_of(READER, late_s) == mine != everybodys
+    desk.wishes[reader_key(did(3))] = Wishes(videos=False)  # this one can't have what all get
+    assert len(await posts_of(3, late_s)) == 10
+    assert log.presets == ["popular", "default", "default", "popular"]
+    assert len(desk.popular_lists) == 1
     desk.pool.close()
 
 

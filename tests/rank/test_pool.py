@@ -125,21 +125,19 @@ async def test_a_long_line_is_not_joined_though_there_would_be_time() -> None:
     pool.close()
 
 
-async def test_a_busy_loop_makes_lists_cheap_and_then_none_until_it_is_better(pool: RankPool) -> None:
-    async def list_while_the_loop_is_busy_for(busy_s: float) -> bool:
-        task = asyncio.create_task(pool.run(lambda cheap: cheap))
-        await asyncio.sleep(0)  # it is handed to the thread
-        time.sleep(busy_s)
-        return await task
+async def test_who_lay_in_the_socket_for_long_is_not_ranked(pool: RankPool) -> None:
+    before = lists_late.value("at the door")
+    with pytest.raises(TooLate):
+        await pool.run(lambda cheap: cheap, lag_s=pool.max_lag_s * 2)
+    assert lists_late.value("at the door") == before + 1
+    assert await pool.run(lambda cheap: cheap, lag_s=pool.max_lag_s / 2) is False
 
-    assert await list_while_the_loop_is_busy_for(1.0) is False
-    assert await pool.run(lambda cheap: cheap) is True
-    pool._lag_s = 10.0
-    refused = 0
-    while True:
-        try:
-            await pool.run(lambda cheap: cheap)
-            break
-        except TooLate:
-            refused += 1
-    assert 10 < refused < 100
+
+async def test_what_is_finished_while_the_loop_is_busy_comes_together(pool: RankPool) -> None:
+    tasks = [asyncio.create_task(pool.run(lambda cheap, n=n: n)) for n in range(20)]  # type: ignore[misc]
+    await asyncio.sleep(0)
+    deadline_s = time.monotonic() + 10
+    while len(pool._finished) < 20 and time.monotonic() < deadline_s:
+        time.sleep(0.01)  # the loop is busy
+    assert await asyncio.gather(*tasks) == list(range(20))
+    assert pool._finished == []

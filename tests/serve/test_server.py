@@ -4,18 +4,22 @@ import asyncio
 import json
 import os
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from feedgen.core.errors import FeedgenError
 from feedgen.feeds.base import Ask, Page
 from feedgen.serve import server as server_module
 from feedgen.serve.http import make_app
+from feedgen.serve.plain import waited_s_of
 from feedgen.serve.server import Server, cut_off
 from tests.serve.parts import FEED_URI, SKELETON, CountingFeed, parts_with
 
@@ -258,6 +262,53 @@ async def test_busy_connections_are_not_ended_for_others() -> None:
             assert await talk(server, b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\n\r\n") == b""
         feed.go_on.set()
         assert (await answer).status_code == 200
+
+
+def test_a_busy_loop_takes_all_who_knock() -> None:
+    """uvloop itself takes one connection each time that it comes around."""
+    uvloop = pytest.importorskip("uvloop")
+    callers, request = 200, b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\n\r\n"
+
+    async def scenario() -> int:
+        async with listening() as server:
+            sockets = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(callers)]
+            for sock in sockets:
+                sock.sendall(request)
+                sock.setblocking(False)
+            turns, waiting = 0, set(sockets)
+            while waiting and turns < 10 * callers:
+                await asyncio.sleep(0)
+                turns += 1
+                for sock in list(waiting):
+                    with suppress(BlockingIOError):
+                        assert sock.recv(4096).startswith(b"HTTP/1.1 200")
+                        waiting.discard(sock)
+            for sock in sockets:
+                sock.close()
+            return turns
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(scenario()) < callers // 2
+
+
+async def test_how_long_a_request_lay_is_told() -> None:
+    lay: list[float] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        lay.append(waited_s_of(scope))
+        await Response(b"")(scope, receive, send)
+
+    async with listening(app) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for busy_s in (0.0, 0.3):
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            connection = next(iter(server._open.values()), None)
+            while busy_s and connection is not None and not connection._reader._buffer:  # type: ignore[attr-defined]
+                await asyncio.sleep(0)
+            time.sleep(busy_s)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        writer.close()
+    assert lay[0] < lay[1] and lay[1] >= 0.3
 
 
 def test_it_works_on_uvloop_too(tmp_path: Path) -> None:
