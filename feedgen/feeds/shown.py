@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from feedgen.core.jit import brief
-from feedgen.graph.access import U8, U32, Arrays, post_author, post_flags, post_row
+from feedgen.graph.access import U8, U32, Arrays, places_of, post_author, post_flags, post_row
 from feedgen.graph.view import View
 from feedgen.ingest.events import (
     ADULT,
@@ -30,14 +30,15 @@ IF_FOLLOWED: Final = 2  # its author does not want to be recommended
 
 @brief
 def _look(a: Arrays, posts: U32, of_post: int, of_person: int, out: U8) -> None:
+    at, flags = places_of(a), a.person_flags
     for i in range(posts.size):
-        d = post_row(a, posts[i])
+        d = post_row(at, posts[i])
         out[i] = 0
-        if d < 0 or post_flags(a, d, posts[i]) & of_post != 0:
+        if d < 0 or post_flags(at, d, posts[i]) & of_post != 0:
             continue
-        author = post_author(a, d, posts[i])
-        if author < a.person_flags.size and a.person_flags[author] & of_person == 0:
-            out[i] = IF_FOLLOWED if a.person_flags[author] & OPTED_OUT != 0 else 1
+        author = post_author(at, d, posts[i])
+        if author < flags.size and flags[author] & of_person == 0:
+            out[i] = IF_FOLLOWED if flags[author] & OPTED_OUT != 0 else 1
 
 
 def still_there(view: View, posts: U32, logged_out: bool, adult: bool = False) -> list[int]:

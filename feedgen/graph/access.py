@@ -1,9 +1,9 @@
 """What compiled code may ask of the arrays: a day's lists and posts, by row.
 
-`Arrays` is all that a kernel gets. Row `d` of `days` describes the day `day_numbers[d]`; rows ascend by day. A row
-holds addresses, and the `View` that made it keeps the memory alive. Rows have one layout for both forms of a day
-(`live.py`, `sealed.py`), so callers never ask which it is. Nothing here takes a lock: a live list is published by its
-head, and a removed edge becomes a hole that copies skip.
+`Arrays` is all that a kernel gets, and `places_of` makes of it what its inner loops pass around. Row `d` of `days`
+describes the day `day_numbers[d]`; rows ascend by day. A row holds addresses, and the `View` that made it keeps the
+memory alive. Rows have one layout for both forms of a day (`live.py`, `sealed.py`), so callers never ask which it is.
+Nothing here takes a lock: a live list is published by its head, and a removed edge becomes a hole that copies skip.
 
 Sealed days may be damaged until their checksums were verified in the background, so whatever is read from them is
 checked against the limits before it is used as an index: wrong bits may give a wrong answer, never a wrong address.
@@ -83,6 +83,50 @@ class Arrays(NamedTuple):
     ahead: U32  # open addressing: posts whose key claims a later day than they were witnessed on
 
 
+class Places(NamedTuple):
+    """Where the arrays lie. Compiled code passes plain numbers around for nothing, but every array in a tuple costs a
+    visit to its owner's count of references, at each call: more than it takes to read a list."""
+
+    days: int
+    day_numbers: int
+    rows: int
+    slot_row: int
+    people: int  # any smaller number is a person's
+    ahead: int
+    ahead_mask: int
+
+
+@inline
+def places_of(a: Arrays) -> Places:
+    """Good for as long as the arrays are."""
+    return Places(
+        a.days.ctypes.data,
+        a.day_numbers.ctypes.data,
+        a.day_numbers.size,
+        a.slot_row.ctypes.data,
+        a.person_flags.size,
+        a.ahead.ctypes.data,
+        a.ahead.size - 1,
+    )
+
+
+@inline
+def day_field(at: Places, d: int, field: int) -> int:
+    return load_i64(at.days, d * FIELDS + field)
+
+
+@inline
+def day_number(at: Places, d: int) -> int:
+    return load_i64(at.day_numbers, d)
+
+
+@inline
+def row_of_slot(at: Places, slot: int) -> int:
+    """-1: no such day."""
+    row = load_u16(at.slot_row, slot)
+    return row if row < 0x8000 else -1
+
+
 @inline
 def mix32(x: int) -> int:
     """A permutation of 32 bits whose high bits are well spread."""
@@ -117,13 +161,13 @@ def table_find(slots: int, shift: int, key: int) -> int:
 
 
 @inline
-def keys_find(a: Arrays, d: int, group: int, hashed: int) -> int:
+def keys_find(at: Places, d: int, group: int, hashed: int) -> int:
     """The index of a hashed key among the sorted ones of a sealed group, or -1."""
-    bucket = hashed >> a.days[d, group + SHIFT]
-    buckets = a.days[d, group + BUCKETS]
+    bucket = hashed >> day_field(at, d, group + SHIFT)
+    buckets = day_field(at, d, group + BUCKETS)
     i = load_u32(buckets, bucket)
-    end = min(load_u32(buckets, bucket + 1), a.days[d, group + SIZE])
-    keys = a.days[d, group + KEYS]
+    end = min(load_u32(buckets, bucket + 1), day_field(at, d, group + SIZE))
+    keys = day_field(at, d, group + KEYS)
     while i < end:
         found = load_u32(keys, i)
         if found >= hashed:
@@ -146,11 +190,11 @@ def block_of(length: int) -> tuple[int, int]:
 
 @inline
 def _copy_sealed(
-    a: Arrays, d: int, group: int, start: int, end: int, bound: int, limit: int, out: U32, out_ticks: U16
+    at: Places, d: int, group: int, start: int, end: int, bound: int, limit: int, out: U32, out_ticks: U16
 ) -> int:
-    values = a.days[d, group + VALUES]
-    ticks = a.days[d, group + TICKS]
-    i = min(end, a.days[d, group + LENGTH]) - 1
+    values = day_field(at, d, group + VALUES)
+    ticks = day_field(at, d, group + TICKS)
+    i = min(end, day_field(at, d, group + LENGTH)) - 1
     n = 0
     while i >= start and n < limit:
         value = load_u32(values, i)
@@ -164,12 +208,12 @@ def _copy_sealed(
 
 
 @inline
-def _copy_live(a: Arrays, d: int, group: int, head: int, bound: int, limit: int, out: U32, out_ticks: U16) -> int:
+def _copy_live(at: Places, d: int, group: int, head: int, bound: int, limit: int, out: U32, out_ticks: U16) -> int:
     length = head >> 32
     if length == 0:
         return 0
-    values = a.days[d, group + VALUES]
-    ticks = a.days[d, group + TICKS]
+    values = day_field(at, d, group + VALUES)
+    ticks = day_field(at, d, group + TICKS)
     block = head & 0xFFFF_FFFF
     size, used = block_of(length)
     n = 0
@@ -193,149 +237,148 @@ def _copy_live(a: Arrays, d: int, group: int, head: int, bound: int, limit: int,
 
 
 @inline
-def _copy_group(a: Arrays, d: int, group: int, key: int, bound: int, limit: int, out: U32, out_ticks: U16) -> int:
+def _copy_group(at: Places, d: int, group: int, key: int, bound: int, limit: int, out: U32, out_ticks: U16) -> int:
     """A list that is found by its key, newest first."""
-    if a.days[d, KIND] == LIVE:
-        i = table_find(a.days[d, group + KEYS], a.days[d, group + SHIFT], key)
+    if day_field(at, d, KIND) == LIVE:
+        i = table_find(day_field(at, d, group + KEYS), day_field(at, d, group + SHIFT), key)
         if i < 0:
             return 0
-        head = load_i64_acquire(a.days[d, group + HEADS], i)
-        return _copy_live(a, d, group, head, bound, limit, out, out_ticks)
-    i = keys_find(a, d, group, mix32(key))
+        head = load_i64_acquire(day_field(at, d, group + HEADS), i)
+        return _copy_live(at, d, group, head, bound, limit, out, out_ticks)
+    i = keys_find(at, d, group, mix32(key))
     if i < 0:
         return 0
-    offsets = a.days[d, group + HEADS]
-    return _copy_sealed(a, d, group, load_u32(offsets, i), load_u32(offsets, i + 1), bound, limit, out, out_ticks)
+    offsets = day_field(at, d, group + HEADS)
+    return _copy_sealed(at, d, group, load_u32(offsets, i), load_u32(offsets, i + 1), bound, limit, out, out_ticks)
 
 
 @inline
-def copy_likers(a: Arrays, d: int, post: int, limit: int, out_people: U32, out_ticks: U16) -> int:
+def copy_likers(at: Places, d: int, post: int, limit: int, out_people: U32, out_ticks: U16) -> int:
     """Who rated the post on that day, newest first; the number of them. On sealed days the order is exact and the tick
     is known to 5.6 minutes.
     """
     post = i64(post)
-    bound = a.person_flags.size
-    if post >> 24 != a.days[d, SLOT]:
-        return _copy_group(a, d, OLD, post, bound, limit, out_people, out_ticks)
+    bound = at.people
+    if post >> 24 != day_field(at, d, SLOT):
+        return _copy_group(at, d, OLD, post, bound, limit, out_people, out_ticks)
     n = post & 0xFF_FFFF
-    if n >= load_i64_acquire(a.days[d, POSTS], 0):
+    if n >= load_i64_acquire(day_field(at, d, POSTS), 0):
         return 0
-    if a.days[d, KIND] == LIVE:
-        head = load_i64_acquire(a.days[d, OWN], n)
-        return _copy_live(a, d, OLD, head, bound, limit, out_people, out_ticks)
-    offsets = a.days[d, OWN]
-    return _copy_sealed(a, d, OLD, load_u32(offsets, n), load_u32(offsets, n + 1), bound, limit, out_people, out_ticks)
+    if day_field(at, d, KIND) == LIVE:
+        head = load_i64_acquire(day_field(at, d, OWN), n)
+        return _copy_live(at, d, OLD, head, bound, limit, out_people, out_ticks)
+    offsets = day_field(at, d, OWN)
+    return _copy_sealed(at, d, OLD, load_u32(offsets, n), load_u32(offsets, n + 1), bound, limit, out_people, out_ticks)
 
 
 @inline
-def copy_likes(a: Arrays, d: int, person: int, limit: int, out_posts: U32, out_ticks: U16) -> int:
+def copy_likes(at: Places, d: int, person: int, limit: int, out_posts: U32, out_ticks: U16) -> int:
     """What the person rated on that day, newest first; the number of them. On sealed days the order is exact and the
     tick is known to 5.6 minutes.
     """
-    return _copy_group(a, d, LIKES, i64(person), HOLE, limit, out_posts, out_ticks)
+    return _copy_group(at, d, LIKES, i64(person), HOLE, limit, out_posts, out_ticks)
 
 
 @inline
-def copy_follows(a: Arrays, d: int, person: int, limit: int, out_people: U32) -> int:
+def copy_follows(at: Places, d: int, person: int, limit: int, out_people: U32) -> int:
     """Whom the person followed on that day, newest first; the number of them."""
     no_ticks = np.empty(0, np.uint16)
-    return _copy_group(a, d, FOLLOWS, i64(person), a.person_flags.size, limit, out_people, no_ticks)
+    return _copy_group(at, d, FOLLOWS, i64(person), at.people, limit, out_people, no_ticks)
 
 
 @inline
-def post_row(a: Arrays, post: int) -> int:
+def post_row(at: Places, post: int) -> int:
     """The row of the day that knows the post, or -1."""
     post = i64(post)
-    d = i64(a.slot_row[post >> 24])
-    if d < 0 or post & 0xFF_FFFF >= load_i64_acquire(a.days[d, POSTS], 0):
+    d = row_of_slot(at, post >> 24)
+    if d < 0 or post & 0xFF_FFFF >= load_i64_acquire(day_field(at, d, POSTS), 0):
         return -1
     return d
 
 
 @inline
-def post_author(a: Arrays, d: int, post: int) -> int:
+def post_author(at: Places, d: int, post: int) -> int:
     """NO_PERSON when the author was erased. `d` is the post's own row, here and below."""
-    return load_u32(a.days[d, AUTHOR], i64(post) & 0xFF_FFFF)
+    return load_u32(day_field(at, d, AUTHOR), i64(post) & 0xFF_FFFF)
 
 
 @inline
-def post_key(a: Arrays, d: int, post: int) -> int:
-    return load_i64(a.days[d, KEY], i64(post) & 0xFF_FFFF)
+def post_key(at: Places, d: int, post: int) -> int:
+    return load_i64(day_field(at, d, KEY), i64(post) & 0xFF_FFFF)
 
 
 @inline
-def post_tick(a: Arrays, d: int, post: int) -> int:
+def post_tick(at: Places, d: int, post: int) -> int:
     """When the post was first witnessed or referred to, on its day; exact to 1.3 s on all days."""
-    return load_u16(a.days[d, TICK], i64(post) & 0xFF_FFFF)
+    return load_u16(day_field(at, d, TICK), i64(post) & 0xFF_FFFF)
 
 
 @inline
-def post_flags(a: Arrays, d: int, post: int) -> int:
-    return load_u16(a.days[d, FLAGS], i64(post) & 0xFF_FFFF)
+def post_flags(at: Places, d: int, post: int) -> int:
+    return load_u16(day_field(at, d, FLAGS), i64(post) & 0xFF_FFFF)
 
 
 @inline
-def post_language(a: Arrays, d: int, post: int) -> int:
-    return load_u8(a.days[d, LANGUAGE], i64(post) & 0xFF_FFFF)
+def post_language(at: Places, d: int, post: int) -> int:
+    return load_u8(day_field(at, d, LANGUAGE), i64(post) & 0xFF_FFFF)
 
 
 @inline
-def post_about(a: Arrays, d: int, post: int) -> int:
+def post_about(at: Places, d: int, post: int) -> int:
     """The post that it quotes or replies to, or NO_POST."""
-    return load_u32(a.days[d, ABOUT], i64(post) & 0xFF_FFFF)
+    return load_u32(day_field(at, d, ABOUT), i64(post) & 0xFF_FFFF)
 
 
 @inline
-def post_count(a: Arrays, d: int, post: int) -> int:
+def post_count(at: Places, d: int, post: int) -> int:
     """Likes and reposts over all days, each person once a day; stops at 65,535."""
-    return load_u16(a.days[d, COUNT], i64(post) & 0xFF_FFFF)
+    return load_u16(day_field(at, d, COUNT), i64(post) & 0xFF_FFFF)
 
 
 @inline
-def _slot_is(a: Arrays, d: int, slot: int, author: int, key: int) -> bool:
+def _slot_is(at: Places, d: int, slot: int, author: int, key: int) -> bool:
     """Whether a slot of a find table (8 bits of hash, 24 of number plus one) stands for that post."""
     n = (slot & 0xFF_FFFF) - 1
-    if slot >> 24 != mix_key(author, key) & 0xFF or n < 0 or n >= load_i64_acquire(a.days[d, POSTS], 0):
+    if slot >> 24 != mix_key(author, key) & 0xFF or n < 0 or n >= load_i64_acquire(day_field(at, d, POSTS), 0):
         return False
-    return load_i64(a.days[d, KEY], n) == key and load_u32(a.days[d, AUTHOR], n) == author
+    return load_i64(day_field(at, d, KEY), n) == key and load_u32(day_field(at, d, AUTHOR), n) == author
 
 
 @inline
-def find_on_day(a: Arrays, d: int, author: int, key: int) -> int:
+def find_on_day(at: Places, d: int, author: int, key: int) -> int:
     """The post with that author and key, if it was numbered on that day; or -1."""
-    table, shift = a.days[d, FIND], a.days[d, FIND_SHIFT]
-    if a.days[d, KIND] == LIVE:
+    table, shift = day_field(at, d, FIND), day_field(at, d, FIND_SHIFT)
+    if day_field(at, d, KIND) == LIVE:
         i = mix_key(author, key) >> shift
         slot = load_u32_acquire(table, i)
         while slot != 0:
-            if _slot_is(a, d, slot, author, key):
-                return i64(a.days[d, SLOT]) << 24 | ((slot & 0xFF_FFFF) - 1)
+            if _slot_is(at, d, slot, author, key):
+                return day_field(at, d, SLOT) << 24 | ((slot & 0xFF_FFFF) - 1)
             i = (i + 1) & ((1 << (32 - shift)) - 1)
             slot = load_u32_acquire(table, i)
         return -1
-    bucket, starts = mix32(author) >> shift, a.days[d, FIND_BUCKETS]
-    for i in range(load_u32(starts, bucket), min(load_u32(starts, bucket + 1), a.days[d, FIND_SIZE])):
+    bucket, starts = mix32(author) >> shift, day_field(at, d, FIND_BUCKETS)
+    for i in range(load_u32(starts, bucket), min(load_u32(starts, bucket + 1), day_field(at, d, FIND_SIZE))):
         slot = load_u32(table, i)
-        if _slot_is(a, d, slot, author, key):
-            return i64(a.days[d, SLOT]) << 24 | ((slot & 0xFF_FFFF) - 1)
+        if _slot_is(at, d, slot, author, key):
+            return day_field(at, d, SLOT) << 24 | ((slot & 0xFF_FFFF) - 1)
     return -1
 
 
 @inline
-def _find_ahead(a: Arrays, author: int, key: int) -> int:
-    mask = a.ahead.size - 1
-    i = mix_key(author, key) & mask
-    while a.ahead[i] != HOLE:
-        post = i64(a.ahead[i])
-        d = post_row(a, post)
-        if d >= 0 and post_key(a, d, post) == key and post_author(a, d, post) == author:
+def _find_ahead(at: Places, author: int, key: int) -> int:
+    i = mix_key(author, key) & at.ahead_mask
+    while load_u32(at.ahead, i) != HOLE:
+        post = load_u32(at.ahead, i)
+        d = post_row(at, post)
+        if d >= 0 and post_key(at, d, post) == key and post_author(at, d, post) == author:
             return post
-        i = (i + 1) & mask
+        i = (i + 1) & at.ahead_mask
     return -1
 
 
 @inline
-def find_post(a: Arrays, author: int, key: int) -> int:
+def find_post(at: Places, author: int, key: int) -> int:
     """The number of a post, or -1.
 
     A post is numbered on the day it was first witnessed or referred to, so not before the day that its TID claims:
@@ -343,15 +386,15 @@ def find_post(a: Arrays, author: int, key: int) -> int:
     table of their own. Odd keys claim nothing: all days.
     """
     author, key = i64(author), i64(key)
-    rows = a.day_numbers.size
+    rows = at.rows
     first = 0
     if key >= 0:
         day = (key >> 10) // US_PER_DAY
         first = rows
-        while first > 0 and a.day_numbers[first - 1] >= day:
+        while first > 0 and day_number(at, first - 1) >= day:
             first -= 1
     for d in range(first, rows):
-        post = find_on_day(a, d, author, key)
+        post = find_on_day(at, d, author, key)
         if post >= 0:
             return post
-    return _find_ahead(a, author, key) if key >= 0 else -1
+    return _find_ahead(at, author, key) if key >= 0 else -1

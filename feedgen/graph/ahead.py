@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from feedgen.core.jit import njit
-from feedgen.graph.access import HOLE, I64, U32, Arrays, mix_key, post_author, post_key, post_row
+from feedgen.graph.access import HOLE, I64, U32, Arrays, mix_key, places_of, post_author, post_key, post_row
 from feedgen.graph.words import i64
 
 MAX_AHEAD: Final = 1 << 20  # further ones are numbered again when they are seen again
@@ -31,11 +31,11 @@ def _put(table: U32, authors: U32, keys: I64, posts: U32) -> None:
 @njit
 def _facts(a: Arrays, posts: U32, authors: U32, keys: I64) -> int:
     """Who and which record the posts are; those whose day is gone are left out. How many remain, at the front."""
-    n = 0
+    at, n = places_of(a), 0
     for post in posts:
-        d = post_row(a, post)
+        d = post_row(at, post)
         if post != HOLE and d >= 0:
-            posts[n], authors[n], keys[n] = post, post_author(a, d, post), post_key(a, d, post)
+            posts[n], authors[n], keys[n] = post, post_author(at, d, post), post_key(at, d, post)
             n += 1
     return n
 

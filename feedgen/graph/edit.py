@@ -50,6 +50,7 @@ from feedgen.graph.access import (
     block_of,
     keys_find,
     mix32,
+    places_of,
     post_row,
     table_find,
     unmix32,
@@ -146,7 +147,7 @@ def _one_more_hole(a: Arrays, d: int, field: int, section: int, i: int) -> None:
 @inline
 def add_count(a: Arrays, post: int, change: int) -> None:
     """A post's count stops at its largest value, and stays there."""
-    d = post_row(a, post)
+    d = post_row(places_of(a), post)
     if d >= 0:
         n = i64(post) & 0xFF_FFFF
         count = load_u16(a.days[d, COUNT], n)
@@ -193,7 +194,7 @@ def _edge(a: Arrays, d: int, group: int, key: int, value: int) -> tuple[int, int
         if i < 0:
             return -1, -1
         return i, find_in_block_list(a, d, group, load_i64_acquire(a.days[d, group + HEADS], i), value)
-    i = keys_find(a, d, group, mix32(key))
+    i = keys_find(places_of(a), d, group, mix32(key))
     if i < 0:
         return -1, -1
     offsets = a.days[d, group + HEADS]
@@ -266,7 +267,7 @@ def _places(a: Arrays, d: int, group: int, key: int) -> tuple[int, I64]:
             length -= used
             block = load_u32(a.days[d, group + VALUES], block)
         return i, places
-    i = keys_find(a, d, group, mix32(key))
+    i = keys_find(places_of(a), d, group, mix32(key))
     if i < 0:
         return -1, np.empty(0, np.int64)
     offsets = a.days[d, group + HEADS]

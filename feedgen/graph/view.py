@@ -28,12 +28,16 @@ from feedgen.graph.access import (
     U32,
     US_PER_DAY,
     Arrays,
+    Places,
     copy_follows,
     copy_likers,
     copy_likes,
+    day_field,
+    day_number,
     find_post,
     mix32,
     mix_key,
+    places_of,
     post_about,
     post_author,
     post_count,
@@ -55,20 +59,20 @@ _LIKES, _LIKERS, _FOLLOWS = 0, 1, 2
 @njit
 def _gather(a: Arrays, which: int, key: int, limit: int, out: U32, rows: I64, ticks: U16) -> int:
     """A list over all days, newest first, each value once."""
-    bits = 4
+    at, bits = places_of(a), 4
     while 1 << bits < 2 * limit:
         bits += 1
     seen = np.full(1 << bits, HOLE, np.uint32)
     day_out = np.empty(limit, np.uint32)
     day_ticks = np.empty(limit, np.uint16)
     n = 0
-    for d in range(a.day_numbers.size - 1, -1, -1):
+    for d in range(at.rows - 1, -1, -1):
         if which == _LIKES:
-            found = copy_likes(a, d, key, limit, day_out, day_ticks)
+            found = copy_likes(at, d, key, limit, day_out, day_ticks)
         elif which == _LIKERS:
-            found = copy_likers(a, d, key, limit, day_out, day_ticks)
+            found = copy_likers(at, d, key, limit, day_out, day_ticks)
         else:
-            found = copy_follows(a, d, key, limit, day_out)
+            found = copy_follows(at, d, key, limit, day_out)
         for i in range(found):
             value = day_out[i]
             slot = (i64(value) * 0x9E37_79B1 & 0xFFFF_FFFF) >> (32 - bits)
@@ -85,80 +89,83 @@ def _gather(a: Arrays, which: int, key: int, limit: int, out: U32, rows: I64, ti
 
 
 @inline
-def _first_row(a: Arrays, key: int) -> int:
+def _first_row(at: Places, key: int) -> int:
     """The row of the first day on which a post with that key may be, or -1."""
     day = (key >> 10) // US_PER_DAY
-    d = a.day_numbers.size - 1
-    if key < 0 or d < 0 or a.day_numbers[d] < day:
+    d = at.rows - 1
+    if key < 0 or d < 0 or day_number(at, d) < day:
         return -1
-    while d > 0 and a.day_numbers[d - 1] >= day:
+    while d > 0 and day_number(at, d - 1) >= day:
         d -= 1
     return d
 
 
 @inline
-def _fetch(a: Arrays, authors: U32, keys: I64, start: int, end: int, rows: I64) -> None:
+def _fetch(at: Places, authors: U32, keys: I64, start: int, end: int, rows: I64) -> None:
     """Ask for the memory that some searches will need first, all at once instead of one after the other."""
     for i in range(start, end):
-        d = _first_row(a, keys[i])
+        d = _first_row(at, keys[i])
         rows[i - start] = d
-        if d >= 0 and a.days[d, KIND] == LIVE:
-            prefetch(a.days[d, FIND], 4 * (mix_key(i64(authors[i]), keys[i]) >> a.days[d, FIND_SHIFT]))
+        if d >= 0 and day_field(at, d, KIND) == LIVE:
+            prefetch(day_field(at, d, FIND), 4 * (mix_key(i64(authors[i]), keys[i]) >> day_field(at, d, FIND_SHIFT)))
         elif d >= 0:
-            prefetch(a.days[d, FIND_BUCKETS], 4 * (mix32(i64(authors[i])) >> a.days[d, FIND_SHIFT]))
+            prefetch(day_field(at, d, FIND_BUCKETS), 4 * (mix32(i64(authors[i])) >> day_field(at, d, FIND_SHIFT)))
     for i in range(start, end):
         d = rows[i - start]
-        if d >= 0 and a.days[d, KIND] != LIVE:
-            at = load_u32(a.days[d, FIND_BUCKETS], mix32(i64(authors[i])) >> a.days[d, FIND_SHIFT])
-            prefetch(a.days[d, FIND], 4 * at)
+        if d >= 0 and day_field(at, d, KIND) != LIVE:
+            first = load_u32(day_field(at, d, FIND_BUCKETS), mix32(i64(authors[i])) >> day_field(at, d, FIND_SHIFT))
+            prefetch(day_field(at, d, FIND), 4 * first)
     for i in range(start, end):
         d = rows[i - start]
         if d < 0:
             continue
         hashed, slot = mix_key(i64(authors[i]), keys[i]), 0
-        if a.days[d, KIND] == LIVE:
-            slot = load_u32(a.days[d, FIND], hashed >> a.days[d, FIND_SHIFT])
+        if day_field(at, d, KIND) == LIVE:
+            slot = load_u32(day_field(at, d, FIND), hashed >> day_field(at, d, FIND_SHIFT))
         else:
-            bucket, starts = mix32(i64(authors[i])) >> a.days[d, FIND_SHIFT], a.days[d, FIND_BUCKETS]
-            for at in range(load_u32(starts, bucket), min(load_u32(starts, bucket + 1), a.days[d, FIND_SIZE])):
-                slot = load_u32(a.days[d, FIND], at)
+            bucket, starts = mix32(i64(authors[i])) >> day_field(at, d, FIND_SHIFT), day_field(at, d, FIND_BUCKETS)
+            for k in range(load_u32(starts, bucket), min(load_u32(starts, bucket + 1), day_field(at, d, FIND_SIZE))):
+                slot = load_u32(day_field(at, d, FIND), k)
                 if slot >> 24 == hashed & 0xFF:
                     break
-        prefetch(a.days[d, KEY], 8 * ((slot & 0xFF_FFFF) - 1))
-        prefetch(a.days[d, AUTHOR], 4 * ((slot & 0xFF_FFFF) - 1))
+        prefetch(day_field(at, d, KEY), 8 * ((slot & 0xFF_FFFF) - 1))
+        prefetch(day_field(at, d, AUTHOR), 4 * ((slot & 0xFF_FFFF) - 1))
 
 
 @njit
 def _find_posts(a: Arrays, authors: U32, keys: I64, out: U32) -> None:
-    rows = np.empty(FETCH, np.int64)
+    at, rows = places_of(a), np.empty(FETCH, np.int64)
     for i in range(authors.size):
         if i % FETCH == 0 and authors.size > 1:
-            _fetch(a, authors, keys, i, min(i + FETCH, authors.size), rows)
-        out[i] = find_post(a, authors[i], keys[i])
+            _fetch(at, authors, keys, i, min(i + FETCH, authors.size), rows)
+        out[i] = find_post(at, authors[i], keys[i])
 
 
 @njit
 def _post_flags(a: Arrays, posts: U32, out: U16) -> None:
+    at = places_of(a)
     for i in range(posts.size):
-        d = post_row(a, posts[i])
-        out[i] = post_flags(a, d, posts[i]) if d >= 0 else 0
+        d = post_row(at, posts[i])
+        out[i] = post_flags(at, d, posts[i]) if d >= 0 else 0
 
 
 @brief
 def _names_of(a: Arrays, posts: U32, authors: U32, keys: I64) -> None:
+    at = places_of(a)
     for i in range(posts.size):
-        d = post_row(a, posts[i])
-        authors[i], keys[i] = (post_author(a, d, posts[i]), post_key(a, d, posts[i])) if d >= 0 else (NO_PERSON, 0)
+        d = post_row(at, posts[i])
+        authors[i], keys[i] = (post_author(at, d, posts[i]), post_key(at, d, posts[i])) if d >= 0 else (NO_PERSON, 0)
 
 
 @brief
 def _describe(a: Arrays, post: int, out: I64) -> int:
     """Everything about one post in one call: day row, author, key, tick, flags, language, about, count."""
-    d = post_row(a, post)
+    at = places_of(a)
+    d = post_row(at, post)
     if d >= 0:
-        out[0], out[1], out[2] = post_author(a, d, post), post_key(a, d, post), post_tick(a, d, post)
-        out[3], out[4], out[5] = post_flags(a, d, post), post_language(a, d, post), post_about(a, d, post)
-        out[6] = post_count(a, d, post)
+        out[0], out[1], out[2] = post_author(at, d, post), post_key(at, d, post), post_tick(at, d, post)
+        out[3], out[4], out[5] = post_flags(at, d, post), post_language(at, d, post), post_about(at, d, post)
+        out[6] = post_count(at, d, post)
     return d
 
 

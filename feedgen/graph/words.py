@@ -58,22 +58,26 @@ def _storer(bits: int, ordering: str) -> _Store:
     return cast(_Store, intrinsic(store))
 
 
-def _prefetch(typing_context: Any, address: Any, offset: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = builder.inttoptr(builder.add(args[0], args[1]), ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, *[ir.IntType(32)] * 3])
-        function = builder.module.globals.get("llvm.prefetch.p0") or ir.Function(
-            builder.module, kind, "llvm.prefetch.p0"
-        )
-        # for writing, to be kept in all caches, data
-        builder.call(function, [pointer, *(ir.Constant(ir.IntType(32), x) for x in (1, 3, 1))])
-        return context.get_dummy_value()
+def _prefetcher(write: int) -> Callable[[int, int], None]:
+    def prefetch(typing_context: Any, address: Any, offset: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = builder.inttoptr(builder.add(args[0], args[1]), ir.IntType(8).as_pointer())
+            kind = ir.FunctionType(ir.VoidType(), [pointer.type, *[ir.IntType(32)] * 3])
+            function = builder.module.globals.get("llvm.prefetch.p0") or ir.Function(
+                builder.module, kind, "llvm.prefetch.p0"
+            )
+            # for writing or not, to be kept in all caches, data
+            builder.call(function, [pointer, *(ir.Constant(ir.IntType(32), x) for x in (write, 3, 1))])
+            return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64), codegen
+        return types.void(types.int64, types.int64), codegen
+
+    return cast(Callable[[int, int], None], intrinsic(prefetch))
 
 
 # Asks for the cache line at an address plus so many bytes, and does not wait for it. Any address will do.
-prefetch: Final = cast(Callable[[int, int], None], intrinsic(_prefetch))
+prefetch: Final = _prefetcher(write=1)
+prefetch_read: Final = _prefetcher(write=0)  # takes the line from no other processor
 
 # "monotonic" costs nothing on the processors we know; it says that the word is read once and whole, though another
 # thread may write it.

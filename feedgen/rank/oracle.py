@@ -1,8 +1,8 @@
 """The formula again, in slow and obvious Python: what `kernel.py` must agree with to the last place.
 
-To agree to the last place it must add in the same order, so the order is part of the formula: people given by the
-request first, then seeds newest first, their likers newest first, co-likers by weight. Beyond that the two share only
-the tables, `power`, and how an edge's time is read.
+To agree to the last place it must add in the same order, so the order is part of the formula: a person's seeds newest
+first, a post's co-likers by weight, all people by number. Beyond that the two share only the tables, `power`, and how
+an edge's time is read.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 
 from feedgen.core.ids import NO_PERSON, US_PER_DAY, tick_us
 from feedgen.core.jit import njit
-from feedgen.graph.access import U16, U32, Arrays, copy_likers, copy_likes
+from feedgen.graph.access import U16, U32, Arrays, copy_likers, copy_likes, places_of
 from feedgen.graph.view import View
-from feedgen.rank.kernel import SILENT
+from feedgen.rank.colikers import SILENT
 from feedgen.rank.params import DECAY_SHIFT, MAX_LIKERS_READ, Decay, Formula
 from feedgen.rank.parts import power
 from feedgen.rank.request import Request
@@ -27,7 +27,11 @@ _LIKES: Final = 1
 
 @njit
 def _copy(a: Arrays, which: int, d: int, key: int, limit: int, out: U32, ticks: U16) -> int:
-    return copy_likers(a, d, key, limit, out, ticks) if which == _LIKERS else copy_likes(a, d, key, limit, out, ticks)
+    return (
+        copy_likers(places_of(a), d, key, limit, out, ticks)
+        if which == _LIKERS
+        else copy_likes(places_of(a), d, key, limit, out, ticks)
+    )
 
 
 def _power(x: float, p: float) -> float:
@@ -57,7 +61,7 @@ class Oracle:
         self.view, self.a, self.f, self.n, self.q = view, view.arrays, f, f.n, q
         self.days = [int(day) for day in view.arrays.day_numbers]
         self.visited = 0
-        self.liked: dict[int, float] = {}  # in order of first sight
+        self.liked: dict[int, float] = {}
         self.less: dict[int, float] = {}
         self.given: dict[int, float] = {}
 
@@ -160,7 +164,7 @@ class Oracle:
         n, q = self.n, self.q
         weights: dict[int, float] = {}
         total = all_given = 0.0
-        for person, liked in self.liked.items():
+        for person, liked in sorted(self.liked.items()):
             ratings = _power(float(self.a.person_ratings[person]) + n.floor, n.b) or 1.0
             w = _power(liked, n.e) / ratings
             total += max(w, 0.0)

@@ -12,7 +12,7 @@ import numpy as np
 
 from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.core.jit import njit
-from feedgen.graph.access import I64, POSTS, SLOT, Arrays, copy_likers, post_flags, post_tick
+from feedgen.graph.access import I64, POSTS, SLOT, Arrays, copy_likers, day_field, places_of, post_flags, post_tick
 from feedgen.graph.view import View
 from feedgen.graph.words import load_i64_acquire
 from feedgen.ingest.events import KNOWN, LATE
@@ -34,21 +34,21 @@ def _sample_ages(a: Arrays, now_us: int, out: I64) -> int:
     """Ages at the likes of the last day, of every nth post of the last two weeks: each like is as likely as any
     other."""
     people, ticks = np.empty(LIKERS_PROBED, np.uint32), np.empty(LIKERS_PROBED, np.uint16)
-    since_us = now_us - PROBED_SPAN_US
-    n, posts, newest = 0, 0, last_row(a, now_us)
+    at, since_us = places_of(a), now_us - PROBED_SPAN_US
+    n, posts, newest = 0, 0, last_row(at, now_us)
     for own in range(max(newest - PROBED_DAYS, 0), newest + 1):
-        posts += load_i64_acquire(a.days[own, POSTS], 0)
+        posts += load_i64_acquire(day_field(at, own, POSTS), 0)
     step = max(posts // POSTS_PROBED, 1)
     for own in range(max(newest - PROBED_DAYS, 0), newest + 1):
-        for i in range(0, load_i64_acquire(a.days[own, POSTS], 0), step):
-            post = a.days[own, SLOT] << 24 | i
-            flags = post_flags(a, own, post)
+        for i in range(0, load_i64_acquire(day_field(at, own, POSTS), 0), step):
+            post = day_field(at, own, SLOT) << 24 | i
+            flags = post_flags(at, own, post)
             if flags & KNOWN == 0 or flags & LATE != 0:
                 continue
-            born_us = edge_us(a, own, post_tick(a, own, post))
+            born_us = edge_us(at, own, post_tick(at, own, post))
             for d in range(max(own, newest - 1), newest + 1):
-                for k in range(copy_likers(a, d, post, LIKERS_PROBED, people, ticks)):
-                    at_us = edge_us(a, d, ticks[k])
+                for k in range(copy_likers(at, d, post, LIKERS_PROBED, people, ticks)):
+                    at_us = edge_us(at, d, ticks[k])
                     if n < out.size and since_us <= at_us <= now_us:
                         out[n] = at_us - born_us
                         n += 1

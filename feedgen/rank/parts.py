@@ -1,22 +1,22 @@
-"""Small compiled helpers: powers and decays with the same bits everywhere, hash tables, and picking the best."""
+"""Small compiled helpers: powers and decays with the same bits everywhere, and picking the best."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from feedgen.core.ids import US_PER_DAY
 from feedgen.core.jit import inline
-from feedgen.graph.access import U32, Arrays
+from feedgen.graph.access import U32, Places, day_number
 from feedgen.rank.params import DECAY_SHIFT, DECAY_SLOTS, Decay
 
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 
-EMPTY: Final = 0xFFFF_FFFF
+_STEPS: Final = 4096  # of weights: 64 octaves
 wide: Any = np.int64  # for compiled code: arithmetic that mixes uint32 and int64 must not become floats
 
 
@@ -54,51 +54,22 @@ def tick_span_us(tick: int) -> int:
 
 
 @inline
-def edge_us(a: Arrays, d: int, tick: int) -> int:
+def edge_us(at: Places, d: int, tick: int) -> int:
     """The first microsecond of a tick on the day of a row."""
-    us: int = a.day_numbers[d] * US_PER_DAY + tick_span_us(tick)
+    us: int = day_number(at, d) * US_PER_DAY + tick_span_us(tick)
     return us
 
 
-class Table(NamedTuple):
-    """Rows of numbers by key, in order of first sight. At most half of the slots are ever used."""
-
-    slots: U32  # row numbers by hash
-    keys: U32
-    rows: F64
-
-
 @inline
-def find_slot(slots: U32, keys: U32, key: int) -> int:
-    """The slot that names the key's row, or the EMPTY one where it belongs."""
-    mask = slots.size - 1
-    i: int = ((key * 0x9E37_79B1 & 0xFFFF_FFFF) >> 7) & mask
-    while slots[i] != EMPTY and keys[slots[i]] != key:
-        i = (i + 1) & mask
-    return i
-
-
-@inline
-def add_key(t: Table, count: int, key: int) -> int:
-    """The row of a key, made empty when it is new (then it is `count`); -1 when there is no room."""
-    slot = find_slot(t.slots, t.keys, key)
-    row: int = wide(t.slots[slot])
-    if row != EMPTY:
-        return row
-    if count == t.keys.size:
-        return -1
-    t.slots[slot], t.keys[count] = count, key
-    t.rows[count, :] = 0.0
-    return count
-
-
-@inline
-def last_row(a: Arrays, us: int) -> int:
+def last_row(at: Places, us: int) -> int:
     """The newest row whose day is not after that moment; -1: none."""
-    day = us // US_PER_DAY
-    d = a.day_numbers.size - 1
-    while d >= 0 and a.day_numbers[d] > day:
-        d -= 1
+    day, rows = us // US_PER_DAY, at.rows
+    if rows == 0:
+        return -1
+    # Days are rarely missing between two others, so this is nearly always the place.
+    d = min(rows - 1, max(-1, rows - 1 - (day_number(at, rows - 1) - day)))
+    while d + 1 < rows and day_number(at, d + 1) <= day:
+        d += 1
     return d
 
 
@@ -121,6 +92,62 @@ def order_by(keys: U32, weights: F64, chosen: I32, n: int) -> None:
 
 
 @inline
+def _step(weight_bits: int, largest_bits: int) -> int:
+    """How many steps of a 64th octave, about, a weight lies below the largest. The bits of positive numbers are in the
+    order of the numbers."""
+    return min((largest_bits - weight_bits) >> (52 - 6), _STEPS - 1)
+
+
+@inline
+def _of_the_tied(keys: U32, weights: F64, tied: I32, ties: int, limit: int, chosen: I32, kept: int) -> None:
+    """The best `limit` of some rows, in any order, into `chosen` from `kept` on."""
+    w = np.empty(ties)
+    for i in range(ties):
+        w[i] = weights[tied[i]]
+    least = np.partition(w, ties - limit)[ties - limit]
+    equal, equals, end = np.empty(ties, np.int32), 0, kept + limit
+    for i in range(ties):
+        if weights[tied[i]] > least:
+            chosen[kept] = tied[i]
+            kept += 1
+        elif weights[tied[i]] == least:
+            equal[equals] = tied[i]
+            equals += 1
+    equal_keys = np.empty(equals, np.uint32)
+    for i in range(equals):
+        equal_keys[i] = keys[equal[i]]
+    order = np.argsort(equal_keys)
+    for i in range(end - kept):
+        chosen[kept + i] = equal[order[i]]
+
+
+@inline
+def _best_unordered(keys: U32, weights: F64, n: int, limit: int, chosen: I32) -> None:
+    """Leaves the best `limit` of the `n` rows in `chosen`: weights are counted by size first, so that only those about
+    as large as the last one that is wanted need a closer look."""
+    bits, counts, largest = weights.view(np.int64), np.zeros(_STEPS, np.int32), 0
+    for i in range(n):
+        largest = max(largest, bits[chosen[i]])
+    for i in range(n):
+        counts[_step(bits[chosen[i]], largest)] += 1
+    border, above = 0, 0
+    while above + counts[border] < limit:
+        above += counts[border]
+        border += 1
+    tied, ties, kept = np.empty(counts[border], np.int32), 0, 0
+    for i in range(n):
+        row = chosen[i]
+        step = _step(bits[row], largest)
+        if step < border:
+            chosen[kept] = row
+            kept += 1
+        elif step == border:
+            tied[ties] = row
+            ties += 1
+    _of_the_tied(keys, weights, tied, ties, limit - kept, chosen, kept)
+
+
+@inline
 def best_rows(keys: U32, weights: F64, count: int, limit: int, chosen: I32) -> int:
     """The rows with the largest positive weights, best first, in `chosen`; of equal ones those with the smallest keys.
 
@@ -131,26 +158,7 @@ def best_rows(keys: U32, weights: F64, count: int, limit: int, chosen: I32) -> i
             chosen[n] = k
             n += 1
     if n > limit:
-        w = np.empty(n)
-        for i in range(n):
-            w[i] = weights[chosen[i]]
-        least = np.partition(w, n - limit)[n - limit]
-        kept, ties = 0, 0
-        tied = np.empty(n, np.int32)
-        for i in range(n):
-            row = chosen[i]
-            if weights[row] > least:
-                chosen[kept] = row
-                kept += 1
-            elif weights[row] == least:
-                tied[ties] = row
-                ties += 1
-        tied_keys = np.empty(ties, np.uint32)
-        for i in range(ties):
-            tied_keys[i] = keys[tied[i]]
-        order = np.argsort(tied_keys)
-        for i in range(limit - kept):
-            chosen[kept + i] = tied[order[i]]
+        _best_unordered(keys, weights, n, limit, chosen)
         n = limit
     order_by(keys, weights, chosen, n)
     return n

@@ -17,8 +17,12 @@ from feedgen.graph.access import (
     I64,
     POSTS,
     SLOT,
+    U8,
     Arrays,
+    Places,
     copy_likers,
+    day_field,
+    places_of,
     post_about,
     post_author,
     post_count,
@@ -29,7 +33,7 @@ from feedgen.graph.access import (
 from feedgen.graph.view import View
 from feedgen.graph.words import load_i64_acquire
 from feedgen.ingest.events import ADULT, DELETED, HIDDEN, KNOWN, LATE, REPLY, VIDEO
-from feedgen.rank.kernel import SILENT
+from feedgen.rank.colikers import SILENT
 from feedgen.rank.params import Decay, decay_tables
 from feedgen.rank.parts import F64, decay, edge_us, last_row
 from feedgen.rank.request import (
@@ -55,14 +59,14 @@ FORBID: Final = DELETED | HIDDEN | LATE | REPLY | ADULT
 
 
 @inline
-def _quick(a: Arrays, d: int, post: int, require: int, forbid: int, now_us: int, t: Decay) -> int:
+def _quick(at: Places, d: int, post: int, require: int, forbid: int, now_us: int, t: Decay) -> int:
     """The bucket of ratings x decay by age, or -1 for what may not be listed. Cheap enough for every post of the
     window."""
-    flags = post_flags(a, d, post)
+    flags = post_flags(at, d, post)
     if flags & require != require or flags & forbid != 0:
         return -1
-    at_us = edge_us(a, d, post_tick(a, d, post))
-    likely = post_count(a, d, post) * decay(t, now_us - at_us)
+    at_us = edge_us(at, d, post_tick(at, d, post))
+    likely = post_count(at, d, post) * decay(t, now_us - at_us)
     if likely < 2.0**-16 or at_us > now_us:
         return -1
     return min(int((np.log2(likely) + 16) * 8), BUCKETS - 1)
@@ -73,15 +77,15 @@ def _find_popular(
     a: Arrays, require: int, forbid: int, now_us: int, since_us: int, t: Decay, ints: I64, scores: F64
 ) -> int:
     """The most rated posts of each language, in no order. Two walks: count by bucket, then take the buckets on top."""
-    counts = np.zeros((LANGUAGES, BUCKETS), np.int64)
-    newest = last_row(a, now_us)
-    oldest = max(last_row(a, since_us), 0)
+    at, counts = places_of(a), np.zeros((LANGUAGES, BUCKETS), np.int64)
+    newest = last_row(at, now_us)
+    oldest = max(last_row(at, since_us), 0)
     for d in range(oldest, newest + 1):
-        for i in range(load_i64_acquire(a.days[d, POSTS], 0)):
-            post = a.days[d, SLOT] << 24 | i
-            bucket = _quick(a, d, post, require, forbid, now_us, t)
+        for i in range(load_i64_acquire(day_field(at, d, POSTS), 0)):
+            post = day_field(at, d, SLOT) << 24 | i
+            bucket = _quick(at, d, post, require, forbid, now_us, t)
             if bucket >= 0:
-                counts[post_language(a, d, post), bucket] += 1
+                counts[post_language(at, d, post), bucket] += 1
     # All posts above the bucket where a language's list is full, and of that bucket the newest, as many as fit.
     full, room = np.zeros(LANGUAGES, np.int64), np.full(LANGUAGES, PER_LANGUAGE, np.int64)
     for language in range(LANGUAGES):
@@ -90,39 +94,39 @@ def _find_popular(
             room[language] -= counts[language, bucket]
             bucket -= 1
         full[language] = bucket
-    n = 0
+    n, flags = 0, a.person_flags
     for d in range(newest, oldest - 1, -1):
-        for i in range(load_i64_acquire(a.days[d, POSTS], 0) - 1, -1, -1):
-            post = a.days[d, SLOT] << 24 | i
-            bucket = _quick(a, d, post, require, forbid, now_us, t)
+        for i in range(load_i64_acquire(day_field(at, d, POSTS), 0) - 1, -1, -1):
+            post = day_field(at, d, SLOT) << 24 | i
+            bucket = _quick(at, d, post, require, forbid, now_us, t)
             if bucket < 0 or n == scores.size:
                 continue
-            language = post_language(a, d, post)
+            language = post_language(at, d, post)
             if bucket < full[language] or (bucket == full[language] and room[language] == 0):
                 continue
             if bucket == full[language]:
                 room[language] -= 1
-            n += _describe(a, d, post, now_us, t, ints[n], scores, n)
+            n += _describe(at, flags, d, post, now_us, t, ints[n], scores, n)
     return n
 
 
 @inline
-def _describe(a: Arrays, d: int, post: int, now_us: int, t: Decay, row: I64, scores: F64, n: int) -> int:
+def _describe(at: Places, flags: U8, d: int, post: int, now_us: int, t: Decay, row: I64, scores: F64, n: int) -> int:
     """One popular post in full; 0 when it turns out to be none."""
     people, ticks = np.empty(LIKERS_READ, np.uint32), np.empty(LIKERS_READ, np.uint16)
     left, total = LIKERS_READ, 0.0
-    for day in range(last_row(a, now_us), d - 1, -1):
-        found = copy_likers(a, day, post, left, people, ticks)
+    for day in range(last_row(at, now_us), d - 1, -1):
+        found = copy_likers(at, day, post, left, people, ticks)
         left -= found
         for k in range(found):
-            if a.person_flags[people[k]] & SILENT == 0:
-                total += decay(t, now_us - edge_us(a, day, ticks[k]))
-    author = post_author(a, d, post)
+            if flags[people[k]] & SILENT == 0:
+                total += decay(t, now_us - edge_us(at, day, ticks[k]))
+    author = post_author(at, d, post)
     if total <= 0.0 or author == NO_PERSON:
         return 0
-    row[R_POST], row[R_AUTHOR], row[R_FLAGS] = post, author, post_flags(a, d, post)
-    row[R_LANGUAGE], row[R_ABOUT] = post_language(a, d, post), post_about(a, d, post)
-    row[R_COUNT], row[R_TIME] = post_count(a, d, post), edge_us(a, d, post_tick(a, d, post))
+    row[R_POST], row[R_AUTHOR], row[R_FLAGS] = post, author, post_flags(at, d, post)
+    row[R_LANGUAGE], row[R_ABOUT] = post_language(at, d, post), post_about(at, d, post)
+    row[R_COUNT], row[R_TIME] = post_count(at, d, post), edge_us(at, d, post_tick(at, d, post))
     row[R_PATHS], row[R_VIA], row[R_SEED] = 0, NO_PERSON, -1
     scores[n] = total
     return 1

@@ -29,7 +29,10 @@ from feedgen.graph.access import (
     U16,
     U32,
     Arrays,
+    Places,
     copy_likes,
+    day_field,
+    places_of,
     post_author,
     post_flags,
     post_tick,
@@ -60,21 +63,21 @@ RULES: Final = SpamRules()
 
 @inline
 def _read_likes(
-    a: Arrays, d: int, person: int, fast_ticks: int, posts: U32, ticks: U16, authors: I64
+    at: Places, d: int, person: int, fast_ticks: int, posts: U32, ticks: U16, authors: I64
 ) -> tuple[int, int]:
     """The day's likes of the day's own posts, as author << 1 | whether it came within seconds of the post. How many
     likes, and how many of them were fast."""
     n, fast = 0, 0
-    for i in range(copy_likes(a, d, person, MAX_READ, posts, ticks)):
+    for i in range(copy_likes(at, d, person, MAX_READ, posts, ticks)):
         post = wide(posts[i])
-        if post >> 24 != a.days[d, SLOT] or post & 0xFF_FFFF >= load_i64_acquire(a.days[d, POSTS], 0):
+        if post >> 24 != day_field(at, d, SLOT) or post & 0xFF_FFFF >= load_i64_acquire(day_field(at, d, POSTS), 0):
             continue
         # What was only referred to has the time of its first like.
-        if post_flags(a, d, post) & (KNOWN | LATE) != KNOWN:
+        if post_flags(at, d, post) & (KNOWN | LATE) != KNOWN:
             continue
-        after = wide(ticks[i]) - wide(post_tick(a, d, post))
+        after = wide(ticks[i]) - wide(post_tick(at, d, post))
         is_fast = 0 <= after <= fast_ticks
-        authors[n] = wide(post_author(a, d, post)) << 1 | is_fast
+        authors[n] = wide(post_author(at, d, post)) << 1 | is_fast
         n += 1
         fast += is_fast
     return n, fast
@@ -103,10 +106,10 @@ def _is_robot(authors: I64, n: int, fast: int, rules: SpamRules) -> bool:
 @njit
 def _find_spammers(a: Arrays, d: int, rules: SpamRules, out: U32) -> int:
     posts, ticks = np.empty(MAX_READ, np.uint32), np.empty(MAX_READ, np.uint16)
-    authors, n = np.empty(MAX_READ, np.int64), 0
-    keys, heads = a.days[d, LIKES + KEYS], a.days[d, LIKES + HEADS]
-    live = a.days[d, KIND] == LIVE
-    lists = 1 << (32 - a.days[d, LIKES + SHIFT]) if live else a.days[d, LIKES + SIZE]
+    at, authors, n = places_of(a), np.empty(MAX_READ, np.int64), 0
+    keys, heads = day_field(at, d, LIKES + KEYS), day_field(at, d, LIKES + HEADS)
+    live = day_field(at, d, KIND) == LIVE
+    lists = 1 << (32 - day_field(at, d, LIKES + SHIFT)) if live else day_field(at, d, LIKES + SIZE)
     for i in range(lists):
         if live:
             slot = load_i64_acquire(keys, i)
@@ -116,13 +119,13 @@ def _find_spammers(a: Arrays, d: int, rules: SpamRules, out: U32) -> int:
             likes = load_i64_acquire(heads, (slot >> 32) - 1) >> 32
         else:
             person = unmix32(load_u32(keys, i))
-            end = min(wide(load_u32(heads, i + 1)), a.days[d, LIKES + LENGTH])
+            end = min(wide(load_u32(heads, i + 1)), day_field(at, d, LIKES + LENGTH))
             likes = end - wide(load_u32(heads, i))
-        if person >= a.person_flags.size or n == out.size:
+        if person >= at.people or n == out.size:
             continue
         caught = likes >= rules.likes_a_day
         if not caught and live and likes >= rules.fast_likes:
-            read, fast = _read_likes(a, d, person, rules.fast_ticks, posts, ticks, authors)
+            read, fast = _read_likes(at, d, person, rules.fast_ticks, posts, ticks, authors)
             caught = _is_robot(authors, read, fast, rules)
         if caught:
             out[n] = person

@@ -75,9 +75,9 @@ def led(view: View, f: Formula, q: Request, post: int) -> list[int] | None:
     if not (ranked.ints[:, R_POST] == post).any():
         return None
     scratch, (likers, _) = scratch_for(f), view.likers_of(post, MAX_LIKERS)
-    rows = scratch.chosen[: ranked.people]
-    rows = rows[(scratch.weights[rows] > 0) & np.isin(scratch.people.keys[rows], likers)]
-    return [person for person in scratch.people.keys[rows].tolist() if _was_heard(view, f, q, person, post)]
+    asked, weights = scratch.asked[: ranked.people], scratch.asked_weights[: ranked.people]
+    told = asked[(weights > 0) & np.isin(asked, likers)]
+    return [person for person in told.tolist() if _was_heard(view, f, q, person, post)]
 
 
 def _was_heard(view: View, f: Formula, q: Request, person: int, post: int) -> bool:
@@ -128,9 +128,7 @@ def absent(view: View, q: Request, post: int) -> str:
 
 def _asked(f: Formula, people: int) -> U32:
     """The co-likers of the ranking that this thread just made."""
-    scratch = scratch_for(f)
-    asked: U32 = scratch.people.keys[scratch.chosen[:people]]
-    return asked
+    return scratch_for(f).asked[:people]
 
 
 def _shared(view: View, q: Request, post: int, asked: U32) -> list[tuple[int, int]]:

@@ -21,7 +21,7 @@ from feedgen.core.jit import njit
 from feedgen.feeds.base import Ask, Desk, Known
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.recipes import Recipe
-from feedgen.graph.access import I64, U32, Arrays, copy_likes
+from feedgen.graph.access import I64, U32, Arrays, copy_likes, places_of
 from feedgen.graph.archive import Archive
 from feedgen.graph.view import View
 from feedgen.rank.kernel import rank
@@ -134,12 +134,12 @@ class Edges:
 def _all_edges(a: Arrays, top: int, out_person: U32, out_post: U32, out_us: I64) -> int:
     """By person."""
     posts, ticks = np.empty(100_000, np.uint32), np.empty(100_000, np.uint16)
-    n = 0
+    at, n = places_of(a), 0
     for person in range(top):
-        for d in range(a.day_numbers.size):
-            for i in range(copy_likes(a, d, person, posts.size, posts, ticks)):
+        for d in range(at.rows):
+            for i in range(copy_likes(at, d, person, posts.size, posts, ticks)):
                 if n < out_us.size:
-                    out_person[n], out_post[n], out_us[n] = person, posts[i], edge_us(a, d, ticks[i])
+                    out_person[n], out_post[n], out_us[n] = person, posts[i], edge_us(at, d, ticks[i])
                     n += 1
     return n
 

@@ -22,8 +22,10 @@ from feedgen.graph.access import (
     U16,
     U32,
     Arrays,
+    Places,
     copy_likers,
     copy_likes,
+    places_of,
     post_author,
     post_count,
     post_key,
@@ -50,12 +52,12 @@ def goes(person: int, post: int) -> bool:
 
 
 @inline
-def _wrong_list(a: Arrays, post: int, low: int, out: int, people: U32, ticks: U16) -> int:
+def _wrong_list(at: Places, post: int, low: int, out: int, people: U32, ticks: U16) -> int:
     """0 if the likers are as they must be: a number that says what is wrong otherwise."""
-    d = post_row(a, post)
-    if d < 0 or post_author(a, d, post) != 7 or post_key(a, d, post) != (i64(post) & 0xFF_FFFF) + 1:
+    d = post_row(at, post)
+    if d < 0 or post_author(at, d, post) != 7 or post_key(at, d, post) != (i64(post) & 0xFF_FFFF) + 1:
         return 1
-    n = copy_likers(a, d, post, people.size, people, ticks)
+    n = copy_likers(at, d, post, people.size, people, ticks)
     before, expected = i64(1 << 40), low - 1
     for i in range(n):
         person = i64(people[i])
@@ -82,8 +84,8 @@ def _wrong_list(a: Arrays, post: int, low: int, out: int, people: U32, ticks: U1
 
 
 @inline
-def _wrong_person(a: Arrays, d: int, person: int, out: int, posts: U32, ticks: U16) -> int:
-    n = copy_likes(a, d, person, posts.size, posts, ticks)
+def _wrong_person(at: Places, d: int, person: int, out: int, posts: U32, ticks: U16) -> int:
+    n = copy_likes(at, d, person, posts.size, posts, ticks)
     for i in range(n):
         if posts[i] & 0xFF_FFFF >= POSTS or (i > 0 and posts[i] >= posts[i - 1]):
             return 7
@@ -97,17 +99,17 @@ def _wrong_person(a: Arrays, d: int, person: int, out: int, posts: U32, ticks: U
 @njit
 def watch(a: Arrays, slot: int, progress: I64, rounds: int, seen: I64) -> int:
     """Copy and check lists over and over, until told to stop or for so many rounds."""
-    people, ticks = np.empty(PEOPLE + 10, np.uint32), np.empty(PEOPLE + 10, np.uint16)
+    at, people, ticks = places_of(a), np.empty(PEOPLE + 10, np.uint32), np.empty(PEOPLE + 10, np.uint16)
     while rounds != 0 and progress[STOP] == 0:
         for n in range(POSTS):
             low, out = progress[ADDED], progress[REMOVED]
-            wrong = _wrong_list(a, slot << 24 | n, low, out, people, ticks)
+            wrong = _wrong_list(at, slot << 24 | n, low, out, people, ticks)
             if wrong == 0:
                 person = (seen[0] * 7919) % PEOPLE
-                wrong = _wrong_person(a, post_row(a, slot << 24), person, out, people, ticks)
+                wrong = _wrong_person(at, post_row(at, slot << 24), person, out, people, ticks)
             if wrong:
                 return wrong
-            if post_count(a, post_row(a, slot << 24), slot << 24 | n) > PEOPLE:
+            if post_count(at, post_row(at, slot << 24), slot << 24 | n) > PEOPLE:
                 return 10
             seen[0] += 1
         rounds -= 1

@@ -208,7 +208,6 @@ def test_however_many_join_they_add_less_than_the_bound() -> None:
         f = replace(DEFAULT, head=5, tail=1.0, tail_base=2.0).formula()
         found = rank(world.view, f, q)
         scratch = scratch_for(f)
-        head = scratch.chosen[:5]
-        assert not set(scratch.people.keys[head].tolist()) & set(SHILLS)
-        raws.append(float(found.floats[found.posts.tolist().index(pushed), R_RAW]) / scratch.weights[head].mean())
+        assert not set(scratch.asked[:5].tolist()) & set(SHILLS)
+        raws.append(float(found.floats[found.posts.tolist().index(pushed), R_RAW]) / scratch.asked_weights[:5].mean())
     assert raws[0] < raws[1] < raws[2] < 2.0

@@ -1,0 +1,142 @@
+"""Memory that lists will need, asked for before they are read.
+
+A list is four or five steps away: bucket, key, offset, values. Each step is somewhere else in gigabytes, so each waits
+for memory, and a ranking reads thousands of lists. Whoever knows which lists come next takes these steps for some of
+them together, so they wait together: `for stage in range(STAGES): for each of some lists: fetch_...(stage)`.
+Only hints are given: nothing is read but what leads on, and what leads nowhere does no harm.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from feedgen.core.jit import inline
+from feedgen.graph.access import (
+    ABOUT,
+    AUTHOR,
+    BUCKETS,
+    COUNT,
+    FLAGS,
+    HEADS,
+    KEYS,
+    KIND,
+    LANGUAGE,
+    LIKES,
+    LIVE,
+    OLD,
+    OWN,
+    POSTS,
+    SHIFT,
+    SLOT,
+    TICK,
+    TICKS,
+    VALUES,
+    Places,
+    block_of,
+    day_field,
+    keys_find,
+    mix32,
+    row_of_slot,
+    table_find,
+)
+from feedgen.graph.words import i64, load_i64, load_u32, prefetch_read
+
+STAGES: Final = 4
+TOGETHER: Final = 16  # lists: about as many lines of memory as a processor waits for at once
+_LINE: Final = 64
+
+
+@inline
+def fetch_post(at: Places, post: int) -> None:
+    """All columns of a post that ranking looks at."""
+    post = i64(post)
+    d = row_of_slot(at, post >> 24)
+    if d >= 0:
+        n = post & 0xFF_FFFF
+        prefetch_read(day_field(at, d, AUTHOR), 4 * n)
+        prefetch_read(day_field(at, d, TICK), 2 * n)
+        prefetch_read(day_field(at, d, FLAGS), 2 * n)
+        prefetch_read(day_field(at, d, LANGUAGE), n)
+        prefetch_read(day_field(at, d, ABOUT), 4 * n)
+        prefetch_read(day_field(at, d, COUNT), 2 * n)
+
+
+@inline
+def fetch_count(at: Places, post: int) -> None:
+    post = i64(post)
+    d = row_of_slot(at, post >> 24)
+    if d >= 0:
+        prefetch_read(day_field(at, d, COUNT), 2 * (post & 0xFF_FFFF))
+
+
+@inline
+def fetch_likers(at: Places, d: int, post: int, stage: int) -> None:
+    post = i64(post)
+    if post >> 24 != day_field(at, d, SLOT):
+        _fetch_list(at, d, OLD, post, stage)
+        return
+    n = post & 0xFF_FFFF
+    if stage > 1 or n >= load_i64(day_field(at, d, POSTS), 0):
+        return
+    live = day_field(at, d, KIND) == LIVE
+    if stage == 0:
+        prefetch_read(day_field(at, d, OWN), (8 if live else 4) * n)
+    elif live:
+        _fetch_block(at, d, OLD, load_i64(day_field(at, d, OWN), n))
+    else:
+        _fetch_end(at, d, OLD, load_u32(day_field(at, d, OWN), n), load_u32(day_field(at, d, OWN), n + 1))
+
+
+@inline
+def fetch_likes(at: Places, d: int, person: int, stage: int) -> None:
+    _fetch_list(at, d, LIKES, i64(person), stage)
+
+
+@inline
+def _fetch_list(at: Places, d: int, group: int, key: int, stage: int) -> None:
+    """A list that is found by its key."""
+    if day_field(at, d, KIND) == LIVE:
+        if stage == 0:
+            prefetch_read(day_field(at, d, group + KEYS), 8 * (mix32(key) >> day_field(at, d, group + SHIFT)))
+        elif stage <= 2:
+            i = table_find(day_field(at, d, group + KEYS), day_field(at, d, group + SHIFT), key)
+            if i >= 0 and stage == 1:
+                prefetch_read(day_field(at, d, group + HEADS), 8 * i)
+            elif i >= 0:
+                _fetch_block(at, d, group, load_i64(day_field(at, d, group + HEADS), i))
+        return
+    hashed = mix32(key)
+    bucket = hashed >> day_field(at, d, group + SHIFT)
+    if stage == 0:
+        prefetch_read(day_field(at, d, group + BUCKETS), 4 * bucket)
+    elif stage == 1:
+        prefetch_read(day_field(at, d, group + KEYS), 4 * load_u32(day_field(at, d, group + BUCKETS), bucket))
+    else:
+        i = keys_find(at, d, group, hashed)
+        if i >= 0 and stage == 2:
+            prefetch_read(day_field(at, d, group + HEADS), 4 * i)
+        elif i >= 0:
+            offsets = day_field(at, d, group + HEADS)
+            _fetch_end(at, d, group, load_u32(offsets, i), load_u32(offsets, i + 1))
+
+
+@inline
+def _fetch_end(at: Places, d: int, group: int, start: int, end: int) -> None:
+    """The newest values of a sealed list: its last two lines. What else it has comes by itself, read in order."""
+    if end > start:
+        last = 4 * (end - 1)
+        prefetch_read(day_field(at, d, group + VALUES), last)
+        prefetch_read(day_field(at, d, group + VALUES), max(last - _LINE, 4 * start))
+        prefetch_read(day_field(at, d, group + TICKS), end - 1)
+
+
+@inline
+def _fetch_block(at: Places, d: int, group: int, head: int) -> None:
+    """The newest block of a live list."""
+    length = head >> 32
+    if length > 0:
+        block = head & 0xFFFF_FFFF
+        _, used = block_of(length)
+        prefetch_read(day_field(at, d, group + VALUES), 4 * (block + used))
+        prefetch_read(day_field(at, d, group + VALUES), 4 * block)
+        prefetch_read(day_field(at, d, group + TICKS), 2 * (block + used))
