@@ -18,6 +18,7 @@ from feedgen.core.ids import NO_PERSON, NO_POST
 from feedgen.core.jit import inline, njit
 from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.view import View
+from feedgen.graph.words import load_i64, load_u8, load_u32, store_i64
 from feedgen.ingest.events import (
     ADULT,
     DELETED,
@@ -111,75 +112,154 @@ class _Rules(NamedTuple):
     hidden_authors: U32
 
 
-@inline
-def _holds(ascending: U32, value: int) -> bool:
-    i = np.searchsorted(ascending, np.uint32(value))
-    return bool(i < ascending.size and ascending[i] == value)
+# What runs for each row gets plain numbers only, addresses among them: see `Places` in graph/access.py.
+
+
+class _Set(NamedTuple):
+    """Numbers, ascending."""
+
+    address: int
+    size: int
+
+
+class _Row(NamedTuple):
+    post: int
+    author: int
+    flags: int
+    about: int
+
+
+class _Who(NamedTuple):
+    """Who may be shown, and what; to whom."""
+
+    person_flags: int
+    people: int
+    forbid_people: int
+    require: int
+    forbid: int
+    reader: int
+    liked: _Set
+    follows: _Set
+    hidden_posts: _Set
+    hidden_authors: _Set
 
 
 @inline
-def _allowed(rule: _Rules, row: I64) -> bool:
+def _set_of(ascending: U32) -> _Set:
+    return _Set(ascending.ctypes.data, ascending.size)
+
+
+@inline
+def _holds(s: _Set, value: int) -> bool:
+    low, high = 0, s.size
+    while low < high:
+        middle = (low + high) >> 1
+        if load_u32(s.address, middle) < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low < s.size and load_u32(s.address, low) == value
+
+
+@inline
+def _who(rule: _Rules) -> _Who:
+    return _Who(
+        rule.person_flags.ctypes.data,
+        rule.person_flags.size,
+        rule.forbid_people,
+        rule.require,
+        rule.forbid,
+        rule.reader,
+        _set_of(rule.liked),
+        _set_of(rule.follows),
+        _set_of(rule.hidden_posts),
+        _set_of(rule.hidden_authors),
+    )
+
+
+@inline
+def _author(rows: int, i: int) -> int:
+    return load_i64(rows, i * RESULT_INTS + R_AUTHOR)
+
+
+@inline
+def _row(rows: int, i: int) -> _Row:
+    at = i * RESULT_INTS
+    return _Row(
+        load_i64(rows, at + R_POST),
+        load_i64(rows, at + R_AUTHOR),
+        load_i64(rows, at + R_FLAGS),
+        load_i64(rows, at + R_ABOUT),
+    )
+
+
+@inline
+def _allowed(who: _Who, row: _Row) -> bool:
     """Whether the post may be shown to this reader at all."""
-    if row[R_FLAGS] & rule.require != rule.require or row[R_FLAGS] & rule.forbid != 0:
+    if row.flags & who.require != who.require or row.flags & who.forbid != 0:
         return False
-    author = row[R_AUTHOR]
-    if author >= rule.person_flags.size or author == rule.reader or _holds(rule.liked, row[R_POST]):
+    if row.author >= who.people or row.author == who.reader or _holds(who.liked, row.post):
         return False
-    of_author = wide(rule.person_flags[author])
-    if of_author & rule.forbid_people != 0 or (of_author & OPTED_OUT != 0 and not _holds(rule.follows, author)):
+    of_author = load_u8(who.person_flags, row.author)
+    if of_author & who.forbid_people != 0 or (of_author & OPTED_OUT != 0 and not _holds(who.follows, row.author)):
         return False
-    hidden = _holds(rule.hidden_posts, row[R_POST]) or _holds(rule.hidden_posts, row[R_ABOUT])
-    return not hidden and not _holds(rule.hidden_authors, author)
-
-
-@inline
-def _count_of(keys: I64, kind: int, key: int) -> int:
-    """The slot where posts (0), authors (1) or what posts are about (2) are counted."""
-    wanted = wide(kind) << 32 | key
-    i: int = (wanted * -7046029254386353131 >> 20) & (keys.size - 1)
-    while keys[i] >= 0 and keys[i] != wanted:
-        i = (i + 1) & (keys.size - 1)
-    keys[i] = wanted
-    return i
-
-
-@inline
-def _next_waiting(ints: I64, waiting: I64, held: int, last: int) -> int:
-    """Which of those put off may follow the last author: the one that waits longest; -1: none."""
-    for w in range(held):
-        if ints[waiting[w], R_AUTHOR] != last:
-            return w
-    return -1
+    hidden = _holds(who.hidden_posts, row.post) or _holds(who.hidden_posts, row.about)
+    return not hidden and not _holds(who.hidden_authors, row.author)
 
 
 class _Counts(NamedTuple):
     """How often posts, authors and what posts are about were listed, and the room for them."""
 
-    keys: I64
-    counts: I32
+    keys: int
+    counts: int
+    mask: int
+    author_max: int
+    about_max: int
 
 
 @inline
-def _room(c: _Counts, rule: _Rules, row: I64, take: int) -> bool:
+def _count_of(c: _Counts, kind: int, key: int) -> int:
+    """The slot where posts (0), authors (1) or what posts are about (2) are counted."""
+    wanted = wide(kind) << 32 | key
+    i: int = (wanted * -7046029254386353131 >> 20) & c.mask
+    found = load_i64(c.keys, i)
+    while found >= 0 and found != wanted:
+        i = (i + 1) & c.mask
+        found = load_i64(c.keys, i)
+    store_i64(c.keys, i, wanted)
+    return i
+
+
+@inline
+def _room(c: _Counts, row: _Row, take: int) -> bool:
     """Whether the list has room for one more by that author and about that; `take` 1 counts it as listed."""
-    post, about = row[R_POST], row[R_ABOUT]
-    of_post, of_author = _count_of(c.keys, 0, post), _count_of(c.keys, 1, row[R_AUTHOR])
-    of_about = _count_of(c.keys, 2, post if about == NO_POST else about)
-    counts = c.counts
-    if counts[of_post] > 0 or counts[of_author] >= rule.author_max or counts[of_about] >= rule.about_max:
+    of_post, of_author = _count_of(c, 0, row.post), _count_of(c, 1, row.author)
+    of_about = _count_of(c, 2, row.post if row.about == NO_POST else row.about)
+    posts, by_author, about = load_i64(c.counts, of_post), load_i64(c.counts, of_author), load_i64(c.counts, of_about)
+    if posts > 0 or by_author >= c.author_max or about >= c.about_max:
         return False
-    counts[of_post] += take
-    counts[of_author] += take
-    counts[of_about] += take
+    if take:
+        store_i64(c.counts, of_post, posts + 1)
+        store_i64(c.counts, of_author, by_author + 1)
+        store_i64(c.counts, of_about, about + 1)
     return True
 
 
 @inline
-def _last_gap(ints: I64, out: I64, kept: int, start: int, end: int, author: int) -> int:
+def _next_waiting(rows: int, waiting: I64, held: int, last: int) -> int:
+    """Which of those put off may follow the last author: the one that waits longest; -1: none."""
+    for w in range(held):
+        if _author(rows, waiting[w]) != last:
+            return w
+    return -1
+
+
+@inline
+def _last_gap(rows: int, out: I64, kept: int, start: int, end: int, author: int) -> int:
     """The last place from `start` to `end` where a post by this author stands beside none of theirs; -1: none."""
     for at in range(end, start - 1, -1):
-        after = at < kept and ints[out[at], R_AUTHOR] == author
-        before = at > 0 and ints[out[at - 1], R_AUTHOR] == author
+        after = at < kept and _author(rows, out[at]) == author
+        before = at > 0 and _author(rows, out[at - 1]) == author
         if not before and not after:
             return at
     return -1
@@ -187,7 +267,7 @@ def _last_gap(ints: I64, out: I64, kept: int, start: int, end: int, author: int)
 
 @inline
 def _fit_in(
-    ints: I64, rule: _Rules, c: _Counts, waiting: I64, waits_unseen: BOOL, held: int, out: I64, kept: int, border: int
+    rows: int, c: _Counts, waiting: I64, waits_unseen: BOOL, held: int, out: I64, kept: int, border: int
 ) -> int:
     """Posts that wait although all are told are by the last author: each goes in as late as it may stand, and nothing
     seen before the `border` where the seen ones begin. Returns how many are listed then."""
@@ -196,8 +276,8 @@ def _fit_in(
             break
         row, unseen = waiting[w], waits_unseen[w]
         start, end = (0, border) if unseen else (border, kept)
-        at = _last_gap(ints, out, kept, start, end, ints[row, R_AUTHOR])
-        if at < 0 or not _room(c, rule, ints[row], 1):
+        at = _last_gap(rows, out, kept, start, end, _author(rows, row))
+        if at < 0 or not _room(c, _row(rows, row), 1):
             continue
         for k in range(kept, at, -1):
             out[k] = out[k - 1]
@@ -208,53 +288,53 @@ def _fit_in(
 
 
 @njit
-def _choose(ints: I64, aside: BOOL, rule: _Rules, out: I64) -> int:
+def _choose(ints: I64, aside: BOOL, rule: _Rules, keys: I64, counts: I64, out: I64) -> int:
     """Walks the candidates, unseen ones first, and takes what the rules allow, until `out` is full. Returns how many
-    rows it took.
+    rows it took. `keys` and `counts` are room to count in: a power of two, six for each row.
     """
-    slots, rows = 64, len(ints)
-    while slots < 6 * rows:
-        slots *= 2
-    c = _Counts(np.full(slots, -1, np.int64), np.zeros(slots, np.int32))
+    keys[:], counts[:] = -1, 0
+    c = _Counts(keys.ctypes.data, counts.ctypes.data, keys.size - 1, rule.author_max, rule.about_max)
+    rows, who, seen_posts = ints.ctypes.data, _who(rule), _set_of(rule.seen)
     waiting, waits_unseen = np.empty(MAX_WAITING, np.int64), np.empty(MAX_WAITING, np.bool_)
-    seen = np.empty(rows, np.int64)  # put off until nothing unseen is left
+    seen = np.empty(len(ints), np.int64)  # put off until nothing unseen is left
     kept, held, i, last, first_seen, seen_before, seen_again = 0, 0, 0, -1, -1, 0, 0
     while kept < out.size:
-        w = _next_waiting(ints, waiting, held, last)
+        w = _next_waiting(rows, waiting, held, last)
         if w >= 0:
-            row, is_unseen = waiting[w], waits_unseen[w]
+            at, is_unseen = waiting[w], waits_unseen[w]
             for k in range(w, held - 1):
                 waiting[k], waits_unseen[k] = waiting[k + 1], waits_unseen[k + 1]
             held -= 1
-        elif i < rows:
-            row, is_unseen = i, True
+        elif i < len(ints):
+            at, is_unseen = i, True
             i += 1
-            if aside[row] or not _allowed(rule, ints[row]):
+            row = _row(rows, at)
+            if aside[at] or not _allowed(who, row):
                 continue
-            if _holds(rule.seen, ints[row, R_POST]):
-                seen[seen_before] = row
+            if _holds(seen_posts, row.post):
+                seen[seen_before] = at
                 seen_before += 1
                 continue
         elif seen_again < seen_before:
-            row, is_unseen = seen[seen_again], False
+            at, is_unseen = seen[seen_again], False
             seen_again += 1
         else:
             break
-        author = ints[row, R_AUTHOR]
-        if not _room(c, rule, ints[row], wide(author != last)):
+        row = _row(rows, at)
+        if not _room(c, row, wide(row.author != last)):
             continue
-        if author == last:
+        if row.author == last:
             if held < MAX_WAITING:
-                waiting[held], waits_unseen[held] = row, is_unseen
+                waiting[held], waits_unseen[held] = at, is_unseen
                 held += 1
             continue
         if first_seen < 0 and not is_unseen:
             first_seen = kept
-        out[kept] = row
+        out[kept] = at
         kept += 1
-        last = author
+        last = row.author
     border = kept if first_seen < 0 else first_seen
-    return _fit_in(ints, rule, c, waiting, waits_unseen, held, out, kept, border)
+    return _fit_in(rows, c, waiting, waits_unseen, held, out, kept, border)
 
 
 def make_list(
@@ -289,7 +369,8 @@ def make_list(
     )
     out = np.empty(min(rules.size, MAX_LIST), np.int64)
     aside = view.aside.rows(ints[:, R_POST].astype(np.uint32), rules.adult)
-    taken = out[: _choose(ints, aside, rule, out)]
+    room = 1 << max(6, (6 * len(ints)).bit_length())
+    taken = out[: _choose(ints, aside, rule, np.empty(room, np.int64), np.empty(room, np.int64), out)]
     ends = np.cumsum([len(source.ints) for source in sources], dtype=np.int64)
     which = np.searchsorted(ends, taken, side="right")
     kinds, starts = np.array([source.kind for source in sources], np.uint8), np.append(0, ends)
