@@ -216,8 +216,9 @@ class SealedDay:
             edits, total = self.edits, 0
             for at in range(0, words.size, VERIFY_WORDS):
                 began = time.monotonic()
-                total += int(sum_words(words[at : at + VERIFY_WORDS], at))
-                self.let_go()
+                part = words[at : at + VERIFY_WORDS]
+                total += int(sum_words(part, at))
+                self._let_go_of(part)
                 if pause:
                     time.sleep(pause * (time.monotonic() - began))
             if (total - int(self._sums[i])) % (1 << 64) == 0:
@@ -231,6 +232,11 @@ class SealedDay:
         cache as long as there is room, so whoever needs it again waits for no disk.
         """
         self._map.madvise(mmap.MADV_DONTNEED)
+
+    def _let_go_of(self, part: I64) -> None:
+        """The same for the pages that were just read, and not for those that somebody else needs meanwhile."""
+        start = (part.ctypes.data - self._whole.ctypes.data) // PAGE * PAGE
+        self._map.madvise(mmap.MADV_DONTNEED, start, part.nbytes)
 
     def close(self) -> None:
         """Let go of the file. Only when no row of it is in use."""

@@ -1,6 +1,7 @@
 """CPU of one personal list, on a graph of full-volume shape; beside it the same formula in plain SQL and numpy.
 
-A list is made as for a page: the reader's newest likes, the ranking, the rules, in one thread. `rank.list_*` takes
+A list is made as for a page: the reader's newest likes, the ranking, the rules, in one thread; each is made once before
+it is timed, because a page of a file that nobody has read since the start costs a fault. `rank.list_*` takes
 readers with at least `seeds` ratings, the costliest there are. SQL and numpy get the same edges and the same
 parameters, but neither velocities nor rules for what may be shown, so they have less to do.
 """
@@ -32,35 +33,39 @@ from feedgen.rank.pool import RankPool
 from feedgen.rank.request import request
 from feedgen.rank.seen import Taste
 from scripts.benchmarks import Figure, Params
-from scripts.benchmarks.loading import load, plan_for
+from scripts.benchmarks.loading import filled
 
 PARAMETERS = {
     "ratings": 10_000_000,
     "seeds": 500,
     "lists": 300,  # that are made for each figure
     "compare": 20,  # lists in plain SQL and numpy; 0: neither
-    "folder": "",  # for the files, else the system's
+    "folder": "",  # kept, and used again; else a temporary one
 }
 SEED_STEPS = (10, 50, 100, 200)
 DID = "did:plc:readeraaaaaaaaaaaaaaaaaa"
 
 
 def run(params: Params) -> Iterable[Figure]:
-    ratings = int(params["ratings"])
-    folder = Path(tempfile.mkdtemp(prefix="feedgen-rank-", dir=str(params["folder"]) or None))
-    plan, days = plan_for(ratings, int(time.time() * 1e6))
+    given = str(params["folder"])
+    folder = Path(given or tempfile.mkdtemp(prefix="feedgen-rank-"))
     try:
-        load(folder / "data", plan, days, ratings)
+        filled(folder, int(params["ratings"]))
         with Archive(folder / "data", 120) as archive:
-            _wait_until_counted(archive)
+            _wait_until_idle()
             yield from _measure(archive, params, folder)
     finally:
-        shutil.rmtree(folder)
+        if not given:
+            shutil.rmtree(folder)
 
 
-def _wait_until_counted(archive: Archive) -> None:
-    while not all(day.counted for day in archive.graph._days.values()):
-        time.sleep(0.1)
+def _wait_until_idle() -> None:
+    """After a start days are counted and verified, which takes memory's and a core's time from whoever measures."""
+    quiet = 0
+    while quiet < 3:
+        before_s = time.process_time()
+        time.sleep(1.0)
+        quiet = quiet + 1 if time.process_time() - before_s < 0.05 else 0
 
 
 def _measure(archive: Archive, params: Params, folder: Path) -> Iterator[Figure]:
@@ -98,10 +103,13 @@ def find_readers(view: View, seeds: int, count: int) -> list[int]:
 def _lists(desk: Desk, readers: list[int], now_us: int, name: str, seeds: int, cheap: bool) -> Iterator[Figure]:
     feed, known = ForYou(desk), Known(Taste([], now_us))
     asks = [Ask(DID, reader, 30, None, ("en",), now_us) for reader in readers]
-    made = [feed.make(ask, known, cheap).posts.size for ask in asks[:30]]  # touches memory first
+    made = [feed.make(ask, known, cheap).posts.size for ask in asks]  # a service that runs has touched its memory
     times = np.array([_cpu_ms(lambda ask=ask: feed.make(ask, known, cheap)) for ask in asks])
+    edges = np.array([feed.draw(ask, known, desk.formula(cheap)).ranked.edges for ask in asks[:50]])
     used = [min(seeds, desk.library.view().likes_of(reader, seeds)[0].size) for reader in readers[:50]]
-    note = f"{np.median(used):.0f} seeds, {len(asks)} lists of {np.median(made):.0f} posts"
+    note = (
+        f"{np.median(used):.0f} seeds, {np.median(edges):,.0f} edges, {len(asks)} lists of {np.median(made):.0f} posts"
+    )
     yield Figure(f"rank.{name}_cpu_ms_p50", float(np.median(times)), "ms", note)
     yield Figure(f"rank.{name}_cpu_ms_p99", float(np.percentile(times, 99)), "ms")
 
@@ -220,6 +228,7 @@ WHERE p.post NOT IN (SELECT post FROM likes WHERE person = :reader) ORDER BY sco
 
 
 def fill_sql(e: Edges, path: Path) -> sqlite3.Connection:
+    path.unlink(missing_ok=True)
     db = sqlite3.connect(path)
     db.create_function("pow", 2, pow, deterministic=True)
     db.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -2000000;")
