@@ -2,8 +2,12 @@
 
 `Arrays` is all that a kernel gets, and `places_of` makes of it what its inner loops pass around. Row `d` of `days`
 describes the day `day_numbers[d]`; rows ascend by day. A row holds addresses, and the `View` that made it keeps the
-memory alive. Rows have one layout for both forms of a day (`live.py`, `sealed.py`), so callers never ask which it is.
-Nothing here takes a lock: a live list is published by its head, and a removed edge becomes a hole that copies skip.
+memory alive. Rows have one layout for all forms of a day (`live.py`, `compact.py`, `sealed.py`), so callers never ask
+which it is. Nothing here takes a lock: a live list is published by its head, and a removed edge becomes a hole that
+copies skip.
+
+An open day's older edges lie in layers below its row: further rows of `days`, behind those that have a day number. A
+list is what its layers have of it, from the top down; an edge is in one layer only.
 
 Sealed days may be damaged until their checksums were verified in the background, so whatever is read from them is
 checked against the limits before it is used as an index: wrong bits may give a wrong answer, never a wrong address.
@@ -28,8 +32,8 @@ U8 = npt.NDArray[np.uint8]
 HOLE: Final = 0xFFFF_FFFF
 US_PER_DAY: Final = 86_400_000_000
 
-# Fields of a row. A row is a day; "sealed | live" where the two forms differ.
-KIND: Final = 0  # SEALED | LIVE
+# Fields of a row. A row is a day, or a layer below one; "sealed and compact | live" where the forms differ.
+KIND: Final = 0  # SEALED, COMPACT | LIVE
 DAY: Final = 1
 SLOT: Final = 2
 POSTS: Final = 3  # address of an int64: how many posts are numbered
@@ -48,10 +52,11 @@ FIND_SIZE: Final = 15  # entries in FIND
 OLD: Final = 16  # group: likers of posts of earlier days
 LIKES: Final = 24  # group: posts that a person rated
 FOLLOWS: Final = 32  # group: people whom a person followed
-SUMS: Final = 40  # addresses of the checksums by section, 0 on a live day: what removals must keep right
+SUMS: Final = 40  # addresses of the checksums by section, 0 on an open day: what removals must keep right
 OWN_HOLES: Final = 41  # uint8: how many edges of a list were removed, stops at 255 | 0
 OLD_HOLES: Final = 42
 PEOPLE_HOLES: Final = 43
+BELOW: Final = 44  # the row with the older edges of the same day, 0: there are none
 FIELDS: Final = 48
 
 # Fields of a group, added to its number.
@@ -61,11 +66,12 @@ HEADS: Final = 2  # offsets | heads: length << 32 | newest block
 BUCKETS: Final = 3  # where each bucket of hashed keys starts | unused
 SHIFT: Final = 4  # of the 32-bit hash, to the bucket | to the first slot
 VALUES: Final = 5
-TICKS: Final = 6  # uint8, the high half of a tick | uint16; 0 where the group keeps none
+TICKS: Final = 6  # uint8, the high half of a tick, if sealed; else uint16; 0 where the group keeps none
 LENGTH: Final = 7  # how many values there are
 
 SEALED: Final = 0
 LIVE: Final = 1
+COMPACT: Final = 2
 
 MIX: Final = 0x9E37_79B1  # odd, so that multiplying by it is a permutation of 32 bits
 UNMIX: Final = pow(MIX, -1, 1 << 32)
@@ -75,7 +81,7 @@ _DOUBLED: Final = 2 * LARGEST_BLOCK - FIRST_BLOCK  # entries in the blocks up to
 
 
 class Arrays(NamedTuple):
-    days: I64  # [days, FIELDS]
+    days: I64  # [days and layers, FIELDS]
     day_numbers: I64  # ascending
     slot_row: I16  # [256]; -1: no such day
     person_flags: U8  # as long as there can be people: any person number that an accessor gives is a valid index
@@ -189,34 +195,35 @@ def block_of(length: int) -> tuple[int, int]:
 
 
 @inline
-def _copy_sealed(
-    at: Places, d: int, group: int, start: int, end: int, bound: int, limit: int, out: U32, out_ticks: U16
+def _copy_range(
+    at: Places, d: int, group: int, start: int, end: int, bound: int, n: int, limit: int, out: U32, out_ticks: U16
 ) -> int:
     values = day_field(at, d, group + VALUES)
     ticks = day_field(at, d, group + TICKS)
+    sealed = day_field(at, d, KIND) == SEALED
     i = min(end, day_field(at, d, group + LENGTH)) - 1
-    n = 0
     while i >= start and n < limit:
         value = load_u32(values, i)
         if value < bound:
             out[n] = value
             if ticks != 0:
-                out_ticks[n] = load_u8(ticks, i) << 8 | 128
+                out_ticks[n] = load_u8(ticks, i) << 8 | 128 if sealed else load_u16(ticks, i)
             n += 1
         i -= 1
     return n
 
 
 @inline
-def _copy_live(at: Places, d: int, group: int, head: int, bound: int, limit: int, out: U32, out_ticks: U16) -> int:
+def _copy_blocks(
+    at: Places, d: int, group: int, head: int, bound: int, n: int, limit: int, out: U32, out_ticks: U16
+) -> int:
     length = head >> 32
     if length == 0:
-        return 0
+        return n
     values = day_field(at, d, group + VALUES)
     ticks = day_field(at, d, group + TICKS)
     block = head & 0xFFFF_FFFF
     size, used = block_of(length)
-    n = 0
     while True:
         i = block + used
         while i > block and n < limit:
@@ -237,19 +244,45 @@ def _copy_live(at: Places, d: int, group: int, head: int, bound: int, limit: int
 
 
 @inline
-def _copy_group(at: Places, d: int, group: int, key: int, bound: int, limit: int, out: U32, out_ticks: U16) -> int:
-    """A list that is found by its key, newest first."""
+def _copy_keyed(
+    at: Places, d: int, group: int, key: int, bound: int, n: int, limit: int, out: U32, out_ticks: U16
+) -> int:
+    """What one layer has of a list that is found by its key, newest first, from place `n` on. Where it ends."""
     if day_field(at, d, KIND) == LIVE:
         i = table_find(day_field(at, d, group + KEYS), day_field(at, d, group + SHIFT), key)
         if i < 0:
-            return 0
+            return n
         head = load_i64_acquire(day_field(at, d, group + HEADS), i)
-        return _copy_live(at, d, group, head, bound, limit, out, out_ticks)
+        return _copy_blocks(at, d, group, head, bound, n, limit, out, out_ticks)
     i = keys_find(at, d, group, mix32(key))
     if i < 0:
-        return 0
+        return n
     offsets = day_field(at, d, group + HEADS)
-    return _copy_sealed(at, d, group, load_u32(offsets, i), load_u32(offsets, i + 1), bound, limit, out, out_ticks)
+    return _copy_range(at, d, group, load_u32(offsets, i), load_u32(offsets, i + 1), bound, n, limit, out, out_ticks)
+
+
+@inline
+def _copy_group(at: Places, d: int, group: int, key: int, bound: int, limit: int, out: U32, out_ticks: U16) -> int:
+    """A list that is found by its key, newest first; how long it is."""
+    n = _copy_keyed(at, d, group, key, bound, 0, limit, out, out_ticks)
+    layer = day_field(at, d, BELOW)
+    while layer != 0 and n < limit:
+        n = _copy_keyed(at, layer, group, key, bound, n, limit, out, out_ticks)
+        layer = day_field(at, layer, BELOW)
+    return n
+
+
+@inline
+def _copy_own(at: Places, d: int, number: int, bound: int, n: int, limit: int, out: U32, out_ticks: U16) -> int:
+    """What one layer has of the likers of a post of its own day, from place `n` on. Where it ends."""
+    if number >= load_i64_acquire(day_field(at, d, POSTS), 0):
+        return n
+    if day_field(at, d, KIND) == LIVE:
+        head = load_i64_acquire(day_field(at, d, OWN), number)
+        return _copy_blocks(at, d, OLD, head, bound, n, limit, out, out_ticks)
+    offsets = day_field(at, d, OWN)
+    start, end = load_u32(offsets, number), load_u32(offsets, number + 1)
+    return _copy_range(at, d, OLD, start, end, bound, n, limit, out, out_ticks)
 
 
 @inline
@@ -261,14 +294,12 @@ def copy_likers(at: Places, d: int, post: int, limit: int, out_people: U32, out_
     bound = at.people
     if post >> 24 != day_field(at, d, SLOT):
         return _copy_group(at, d, OLD, post, bound, limit, out_people, out_ticks)
-    n = post & 0xFF_FFFF
-    if n >= load_i64_acquire(day_field(at, d, POSTS), 0):
-        return 0
-    if day_field(at, d, KIND) == LIVE:
-        head = load_i64_acquire(day_field(at, d, OWN), n)
-        return _copy_live(at, d, OLD, head, bound, limit, out_people, out_ticks)
-    offsets = day_field(at, d, OWN)
-    return _copy_sealed(at, d, OLD, load_u32(offsets, n), load_u32(offsets, n + 1), bound, limit, out_people, out_ticks)
+    n = _copy_own(at, d, post & 0xFF_FFFF, bound, 0, limit, out_people, out_ticks)
+    layer = day_field(at, d, BELOW)
+    while layer != 0 and n < limit:
+        n = _copy_own(at, layer, post & 0xFF_FFFF, bound, n, limit, out_people, out_ticks)
+        layer = day_field(at, layer, BELOW)
+    return n
 
 
 @inline
@@ -284,6 +315,38 @@ def copy_follows(at: Places, d: int, person: int, limit: int, out_people: U32) -
     """Whom the person followed on that day, newest first; the number of them."""
     no_ticks = np.empty(0, np.uint16)
     return _copy_group(at, d, FOLLOWS, i64(person), at.people, limit, out_people, no_ticks)
+
+
+@inline
+def key_places(at: Places, d: int, group: int) -> int:
+    """In how many places of one layer there may be a key of a group: all its lists, in no order."""
+    return (
+        1 << (32 - day_field(at, d, group + SHIFT))
+        if day_field(at, d, KIND) == LIVE
+        else day_field(at, d, group + SIZE)
+    )
+
+
+@inline
+def key_at(at: Places, d: int, group: int, place: int) -> int:
+    """The key in such a place, or -1."""
+    if day_field(at, d, KIND) != LIVE:
+        return unmix32(load_u32(day_field(at, d, group + KEYS), place))
+    slot = load_i64_acquire(day_field(at, d, group + KEYS), place)
+    return slot & 0xFFFF_FFFF if slot != 0 else -1
+
+
+@inline
+def keyed_length(at: Places, d: int, group: int, key: int) -> int:
+    """How many places one layer has for a list, those of removed edges counted; 0 when it has no such list."""
+    if day_field(at, d, KIND) == LIVE:
+        i = table_find(day_field(at, d, group + KEYS), day_field(at, d, group + SHIFT), key)
+        return load_i64_acquire(day_field(at, d, group + HEADS), i) >> 32 if i >= 0 else 0
+    i = keys_find(at, d, group, mix32(key))
+    if i < 0:
+        return 0
+    offsets = day_field(at, d, group + HEADS)
+    return min(load_u32(offsets, i + 1), day_field(at, d, group + LENGTH)) - load_u32(offsets, i)
 
 
 @inline

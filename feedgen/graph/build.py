@@ -179,7 +179,7 @@ def _fill_own(pairs: I64, repeats: U8, values: U32, ticks: U16, offsets: U32, ou
 
 
 @njit
-def _fill_buckets(keys: U32, shift: int, buckets: U32) -> None:
+def fill_buckets(keys: U32, shift: int, buckets: U32) -> None:
     b = 0
     for i in range(keys.size):
         while b <= i64(keys[i]) >> shift:
@@ -343,7 +343,7 @@ def build(path: Path, source: DaySource, identity: int) -> Path:
                 file.sections["follow_keys"], file.sections["follow_offsets"], file.sections["follows"], no_ticks,
             )  # fmt: skip
             for group in ("old", "people", "follow"):
-                _fill_buckets(file.sections[f"{group}_keys"], shifts[group], file.sections[f"{group}_buckets"])
+                fill_buckets(file.sections[f"{group}_keys"], shifts[group], file.sections[f"{group}_buckets"])
             file.finish(version)
     except BaseException:
         draft.unlink(missing_ok=True)

@@ -3,8 +3,8 @@ memory at every step.
 
 Edges are first dealt out, piece by piece as they are read, to parts of a few thousand lists; once for each direction.
 Then each part is put into the order of its lists within the processor's cache, repeats are dropped, and its lists are
-written one after the other. What comes out is what adding edge by edge leaves, but for the places of the lists, and
-goes on growing like it. The two directions share nothing, so each has a thread.
+written one after the other. What comes out is a compact layer (`compact.py`); what comes later is added on top of it.
+The two directions share nothing, so each has a thread.
 """
 
 from __future__ import annotations
@@ -17,25 +17,16 @@ import numpy as np
 
 from feedgen.core.ids import NO_POST
 from feedgen.core.jit import inline, njit
-from feedgen.graph.access import COUNT, HOLE, I64, LARGEST_BLOCK, LIKES, OLD, POSTS, SLOT, U16, U32, Arrays, mix32
+from feedgen.graph.access import COUNT, FOLLOWS, HOLE, I64, LIKES, OLD, POSTS, SLOT, U16, U32, Arrays, mix32
+from feedgen.graph.compact import NO_TICKS, Compact, Group, Room, room_for_posts
 from feedgen.graph.doubles import MAX_DOUBLES, Doubles
 from feedgen.graph.edit import MAX_COUNT
-from feedgen.graph.live import (
-    EDGES,
-    LISTS,
-    MAX_POSTS,
-    QUIET_EDGES,
-    TOPS,
-    Group,
-    LiveDay,
-    edge_bits,
-)
-from feedgen.graph.memory import address, own_array, reserve, want_large_pages
+from feedgen.graph.live import MAX_POSTS, QUIET_EDGES, LiveDay, edge_bits
+from feedgen.graph.memory import own_array, reserve, want_large_pages
 from feedgen.graph.source import DaySource
-from feedgen.graph.words import i64, load_i64, load_u16, store_i64_release, store_u16
+from feedgen.graph.words import i64, load_i64, load_u16, store_u16
 
-# Taken in bulk, 20 bytes each until it is done; what comes after them is added edge by edge. An edge takes three words
-# of an arena at most, so the arenas can't fill up.
+# Taken in bulk, 20 bytes each until it is done; what comes after them is added edge by edge.
 MAX_RATINGS: Final = 1 << 25
 MAX_FOLLOWS: Final = 1 << 23
 PIECE: Final = 1 << 20  # rows dealt out at once
@@ -46,8 +37,8 @@ _OWN_LISTS: Final = 1 << _OWN_BITS  # in a part of the day's own posts
 _OWN_PARTS: Final = (MAX_POSTS - 1 >> _OWN_BITS) + 1
 _FEW: Final = 12  # values among which a repeat is looked for one by one
 _SEEN_MASK: Final = 31  # of the smallest table for more
-_NO_TICKS: Final[U16] = np.empty(0, np.uint16)
 _NO_DOUBLES: Final[I64] = np.empty(0, np.int64)
+_NO_OFFSETS: Final[U32] = np.empty(0, np.uint32)
 
 RatingPiece = tuple[U32, U32, U16]
 
@@ -130,8 +121,8 @@ def _home(key: int, table: I64) -> int:
 
 
 @inline
-def _list_keyed(pairs: I64, starts: I64, p: int, lists: U32, counts: U32, keys: U32, first: int, table: I64) -> int:
-    """The same for lists that have a key, which is noted from `first` on. The table is empty, and left so."""
+def _list_keyed(pairs: I64, starts: I64, p: int, lists: U32, counts: U32, keys: U32, table: I64) -> int:
+    """The same for lists that have a key, which is noted. The table is empty, and left so."""
     mask = table.size - 1
     n, made = 0, 0
     for piece in range(starts.shape[0]):
@@ -142,7 +133,7 @@ def _list_keyed(pairs: I64, starts: I64, p: int, lists: U32, counts: U32, keys: 
                 at = (at + 1) & mask
             if table[at] == 0:
                 table[at] = (made + 1) << 32 | key
-                keys[first + made] = key
+                keys[made] = key
                 counts[made] = 0
                 made += 1
             found = (table[at] >> 32) - 1
@@ -150,7 +141,7 @@ def _list_keyed(pairs: I64, starts: I64, p: int, lists: U32, counts: U32, keys: 
             counts[found] += 1
             n += 1
     for i in range(made):
-        at = _home(i64(keys[first + i]), table)
+        at = _home(i64(keys[i]), table)
         while table[at] != 0:  # whatever else stands in the way goes, too
             table[at] = 0
             at = (at + 1) & mask
@@ -214,22 +205,24 @@ def _drop_repeats(
 
 
 @inline
-def _write(values: U32, ticks: U16, start: int, end: int, out: U32, out_ticks: U16, top: int) -> tuple[int, int]:
-    """A list as blocks like those of `live.py`. (its head, the next free word)."""
-    block, size, at = 0, 2, start
-    while at < end:
-        n = min(size, end - at)
-        out[top] = block
-        for i in range(n):
-            out[top + 1 + i] = values[at + i]
-        if ticks.size:
-            for i in range(n):
-                out_ticks[top + 1 + i] = ticks[at + i]
-        block = top
-        top += size + 1
-        at += n
-        size = min(2 * size, LARGEST_BLOCK)
-    return (end - start) << 32 | block, top
+def _rank(keys: U32, made: int) -> I64:
+    """A part's lists in the order of their hashed keys, as the lower halves. The first bits are the same for all."""
+    ranked = np.empty(made, np.int64)
+    for i in range(made):
+        ranked[i] = (mix32(i64(keys[i])) & (HOLE >> _KEYED_BITS)) << 32 | i
+    ranked.sort()
+    return ranked
+
+
+@inline
+def _write(values: U32, ticks: U16, start: int, end: int, out: U32, out_ticks: U16, top: int) -> int:
+    """A list, behind those before it. Where it ends."""
+    for i in range(start, end):
+        out[top + i - start] = values[i]
+    if ticks.size:
+        for i in range(start, end):
+            out_ticks[top + i - start] = ticks[i]
+    return top + end - start
 
 
 @inline
@@ -240,13 +233,11 @@ def _remember_edges(edges: I64, person: int, posts: U32, start: int, end: int) -
 
 
 @inline
-def _count_posts(columns: I64, keys: U32, first: int, own: int, counts: U32, made: int) -> None:
-    """Add the lengths of a part's lists to the posts' counts; `own` is its first post if of the day itself, else -1."""
-    for i in range(made):
-        post = own + i if own >= 0 else i64(keys[first + i])
-        column, n = columns[post >> 24, 0], post & 0xFF_FFFF
-        if counts[i] and n < columns[post >> 24, 1]:
-            store_u16(column, n, min(load_u16(column, n) + i64(counts[i]), MAX_COUNT))
+def _count_post(columns: I64, post: int, length: int) -> None:
+    """Add the length of a list to its post's count."""
+    column, n = columns[post >> 24, 0], post & 0xFF_FFFF
+    if length and n < columns[post >> 24, 1]:
+        store_u16(column, n, min(load_u16(column, n) + length, MAX_COUNT))
 
 
 @inline
@@ -269,49 +260,46 @@ def _most_rows(starts: I64) -> int:
 
 @njit
 def _fill(
-    a: Arrays, group: int, slot: int, own_heads: int, pairs: I64, in_ticks: U16, starts: I64,
-    out: U32, out_ticks: U16, heads: I64, keys: U32, edges: I64, doubles: I64,
-) -> tuple[int, int, int, int]:  # fmt: skip
-    """One direction, part by part: (lists with keys, words taken, edges kept, repeats noted)."""
+    a: Arrays, group: int, slot: int, pairs: I64, in_ticks: U16, starts: I64,
+    own_offsets: U32, keys: U32, offsets: U32, out: U32, out_ticks: U16, edges: I64, doubles: I64,
+) -> tuple[int, int, int]:  # fmt: skip
+    """One direction, part by part: (lists with keys, edges kept, repeats noted)."""
     room = max(_most_rows(starts), _OWN_LISTS)
     lists, counts, values = np.empty(room, np.uint32), np.empty(room, np.uint32), np.empty(room, np.uint32)
-    ticks = np.empty(room if in_ticks.size else 0, np.uint16)
+    ticks, names = np.empty(room if in_ticks.size else 0, np.uint16), np.empty(room, np.uint32)
     bits = _OWN_BITS
     while 1 << bits < 2 * room:
         bits += 1
     table, seen = np.zeros(1 << bits, np.int64), np.empty(4 * room, np.uint32)
-    columns = _count_columns(a)
-    first, top, edges_kept, noted = 0, 0, 0, 0
+    columns, in_order = _count_columns(a), np.arange(_OWN_LISTS)
+    first, top, noted = 0, 0, 0
     for p in range(starts.shape[1] - 1):
-        own = slot << 24 | (p - _KEYED_PARTS) << _OWN_BITS if p >= _KEYED_PARTS else -1
+        own = (p - _KEYED_PARTS) << _OWN_BITS if p >= _KEYED_PARTS else -1
+        if own >= own_offsets.size:
+            break
         if own >= 0:
-            made = _list_own(pairs, starts, p, lists, counts)
+            made, ranked = _list_own(pairs, starts, p, lists, counts), in_order
         else:
-            made = _list_keyed(pairs, starts, p, lists, counts, keys, first, table)
+            made = _list_keyed(pairs, starts, p, lists, counts, names, table)
+            ranked = _rank(names, made)
         _place(pairs, in_ticks, starts, p, lists, counts, made, values, ticks)
-        start = 0
-        for i in range(made):
-            end = i64(counts[i])
-            if end == start:  # a post of the day's own that nobody rated
-                counts[i] = 0
-                continue
-            key = own + i if own >= 0 else i64(keys[first + i])
-            kept, noted = _drop_repeats(values, ticks, start, end, seen, key, doubles, noted)
-            head, top = _write(values, ticks, start, kept, out, out_ticks, top)
+        for rank in range(made):
+            i = ranked[rank] & HOLE
+            key = slot << 24 | own + i if own >= 0 else i64(names[i])
+            start = i64(counts[i - 1]) if i > 0 else 0
+            kept, noted = _drop_repeats(values, ticks, start, i64(counts[i]), seen, key, doubles, noted)
+            if own >= 0 and own + i < own_offsets.size:
+                own_offsets[own + i] = top
+            top = _write(values, ticks, start, kept, out, out_ticks, top)
             if own < 0:
-                heads[first + i] = head
-            else:
-                store_i64_release(own_heads, key & 0xFF_FFFF, head)
-            if group == LIKES:
+                keys[first], offsets[first + 1] = mix32(key), top
+                first += 1
+            if group == OLD:
+                _count_post(columns, key, kept - start)
+            elif group == LIKES:
                 _remember_edges(edges, key, values, start, kept)
                 a.person_ratings[key] += kept - start
-            edges_kept += kept - start
-            counts[i] = kept - start
-            start = end
-        if group == OLD:
-            _count_posts(columns, keys, first, own, counts, made)
-        first += 0 if own >= 0 else made
-    return first, top, edges_kept, noted
+    return first, top, noted
 
 
 class _Direction:
@@ -320,7 +308,7 @@ class _Direction:
     def __init__(self, slot: int, rows: int, with_ticks: bool) -> None:
         self.slot, self.rows = slot, 0
         self._pairs: I64 = reserve(np.int64, rows)
-        self._ticks: U16 = reserve(np.uint16, rows) if with_ticks else _NO_TICKS
+        self._ticks: U16 = reserve(np.uint16, rows) if with_ticks else NO_TICKS
         self._starts: list[I64] = []
         want_large_pages(self._pairs)
         want_large_pages(self._ticks)
@@ -331,21 +319,19 @@ class _Direction:
         self._starts.append(starts)
         self.rows += keys.size
 
-    def fill(self, day: LiveDay, a: Arrays, group: Group, doubles: Doubles | None) -> int:
-        """How many edges there are."""
+    def fill(self, day: LiveDay, a: Arrays, field: int, own_offsets: U32, doubles: Doubles | None) -> Group:
+        """The lists of a group; those of the day's own posts are found by `own_offsets`."""
+        room = Room(self.rows, self.rows, self._ticks.size > 0)
         if not self.rows:
-            return 0
-        keys: U32 = reserve(np.uint32, self.rows)
+            return room.group(field, 0, 0)
         repeated: I64 = reserve(np.int64, self.rows) if doubles is not None else _NO_DOUBLES
-        lists, top, kept, noted = _fill(
-            a, group.field, self.slot, address(day.own_heads), self._pairs, self._ticks, np.stack(self._starts),
-            group.values, _NO_TICKS if group.ticks is None else group.ticks, group.heads, keys, day.filter, repeated,
+        lists, kept, noted = _fill(
+            a, field, self.slot, self._pairs, self._ticks, np.stack(self._starts),
+            own_offsets, room.keys, room.offsets, room.values, room.ticks, day.filter, repeated,
         )  # fmt: skip
-        group.index(keys[:lists])
-        day.state[LISTS + group.arena], day.state[TOPS + group.arena] = lists, top
         if doubles is not None:
             _remember(doubles, repeated[:noted])
-        return int(kept)
+        return room.group(field, lists, kept)
 
 
 def _remember(doubles: Doubles, pairs: I64) -> None:
@@ -386,29 +372,27 @@ class Filling:
             each.result()
 
     def fill(self, day: LiveDay, a: Arrays, d: int, actors: U32, subjects: U32) -> None:
-        """What was taken, and follows, into a day in row `d` that has none yet.
-
-        Make a new row afterwards: it has new tables. In older ones, readers see the lists of the day's own posts come.
-        """
-        if day.edges or day.state[LISTS : LISTS + 3].any():
+        """What was taken, and follows, into a day in row `d` that has none yet. Make new rows afterwards."""
+        if day.edges or day.below:
             raise ValueError("the day is not empty")
         day.skip_posts(a, d, self._end)
         if self._likes.rows > QUIET_EDGES:
             day.expect_many()
-        old, liked, followed = day.groups
+        own_offsets = room_for_posts(day.posts)
         with ThreadPoolExecutor(2, "graph-fill") as threads:
             both = (
-                threads.submit(self._likers.fill, day, a, old, None),
-                threads.submit(self._likes.fill, day, a, liked, day.double_ratings),
+                threads.submit(self._likers.fill, day, a, OLD, own_offsets, None),
+                threads.submit(self._likes.fill, day, a, LIKES, _NO_OFFSETS, day.double_ratings),
             )
             good = (actors < self.people) & (subjects < self.people)
             follows = _Direction(-1, MAX_FOLLOWS, False)
-            follows.deal(actors[good], subjects[good], _NO_TICKS)
-            follows.fill(day, a, followed, day.double_follows)
-            edges = [each.result() for each in both]
-        if edges[0] != edges[1]:
+            follows.deal(actors[good], subjects[good], NO_TICKS)
+            followed = follows.fill(day, a, FOLLOWS, _NO_OFFSETS, day.double_follows)
+            likers, likes = (each.result() for each in both)
+        if likers.values.size != likes.values.size:
             raise AssertionError("an edge has two directions")
-        day.state[EDGES] = edges[0]
+        own_offsets[-1] = likers.values.size
+        day.start_with(Compact(day.day, own_offsets, (likers, likes, followed)), likes.values.size)
         self.refused += good.size - int(good.sum())
 
     def _good(self, who: U32, which: U32, when: U16) -> RatingPiece:

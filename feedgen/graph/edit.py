@@ -1,4 +1,4 @@
-"""Changes to edges and posts that exist already, on days of either form: removals, late records, flags.
+"""Changes to edges and posts that exist already, on days of any form: removals, late records, flags.
 
 An edge is removed in place: its word becomes a hole, in both directions. On a sealed day each changed word is first
 taken out of its section's checksum and then added again, so the file is consistent without being written anew.
@@ -14,6 +14,7 @@ from feedgen.core.jit import inline, njit
 from feedgen.graph.access import (
     ABOUT,
     AUTHOR,
+    BELOW,
     COUNT,
     FIND,
     FIND_BUCKETS,
@@ -48,6 +49,9 @@ from feedgen.graph.access import (
     VALUES,
     Arrays,
     block_of,
+    key_at,
+    key_places,
+    keyed_length,
     keys_find,
     mix32,
     places_of,
@@ -228,30 +232,101 @@ def _remove_liker(a: Arrays, d: int, post: int, person: int) -> bool:
     return True
 
 
-@njit
-def remove_rating(a: Arrays, d: int, actor: int, post: int, counted: bool) -> bool:
-    """Both directions of an edge become holes. `counted` says whether the counts know the edge."""
+@inline
+def _own_length(a: Arrays, d: int, n: int) -> int:
+    """How many places one layer has for the likers of a post of its own day."""
+    if n >= load_i64_acquire(a.days[d, POSTS], 0):
+        return 0
+    if a.days[d, KIND] == LIVE:
+        return load_i64_acquire(a.days[d, OWN], n) >> 32
+    length: int = min(load_u32(a.days[d, OWN], n + 1), a.days[d, OLD + LENGTH]) - load_u32(a.days[d, OWN], n)
+    return length
+
+
+@inline
+def _layer_has_rating(a: Arrays, d: int, actor: int, post: int) -> bool:
+    """Looked up in the shorter of the edge's two lists."""
+    own, n = post >> 24 == a.days[d, SLOT], post & 0xFF_FFFF
+    likes = keyed_length(places_of(a), d, LIKES, actor)
+    likers = _own_length(a, d, n) if own else keyed_length(places_of(a), d, OLD, post)
+    if likes == 0 or likers == 0:
+        return False
+    if likes < likers:
+        _, at = _edge(a, d, LIKES, actor, post)
+    elif own:
+        at = _own_edge(a, d, n, actor)
+    else:
+        _, at = _edge(a, d, OLD, post, actor)
+    return at >= 0
+
+
+@inline
+def rating_below(a: Arrays, d: int, actor: int, post: int) -> bool:
+    """Whether a layer below this one has the edge."""
+    layer = i64(a.days[d, BELOW])
+    while layer != 0:
+        if _layer_has_rating(a, layer, actor, post):
+            return True
+        layer = i64(a.days[layer, BELOW])
+    return False
+
+
+@inline
+def follow_below(a: Arrays, d: int, actor: int, subject: int) -> bool:
+    """Whether a layer below this one has the follow."""
+    layer = i64(a.days[d, BELOW])
+    while layer != 0:
+        _, at = _edge(a, layer, FOLLOWS, actor, subject)
+        if at >= 0:
+            return True
+        layer = i64(a.days[layer, BELOW])
+    return False
+
+
+@inline
+def _remove_rating_here(a: Arrays, d: int, actor: int, post: int) -> bool:
     i, at = _edge(a, d, LIKES, actor, post)
     removed = _remove_liker(a, d, post, actor)
     if at >= 0:
         _poke_u32(a, d, LIKES_SECTION, a.days[d, LIKES + VALUES], at, HOLE)
         _one_more_hole(a, d, PEOPLE_HOLES, PEOPLE_HOLES_SECTION, i)
+    return removed
+
+
+@njit
+def remove_rating(a: Arrays, d: int, actor: int, post: int, counted: bool) -> bool:
+    """Both directions of an edge become holes, in whichever layer it is. `counted` says whether the counts know it."""
+    layer = i64(d)
+    removed = _remove_rating_here(a, layer, actor, post)
+    while not removed and a.days[layer, BELOW] != 0:
+        layer = i64(a.days[layer, BELOW])
+        removed = _remove_rating_here(a, layer, actor, post)
     if removed and counted:
         add_count(a, post, -1)
         add_person_ratings(a, actor, -1)
     return removed
 
 
-@njit
-def remove_follow(a: Arrays, d: int, actor: int, subject: int) -> bool:
+@inline
+def _remove_follow_here(a: Arrays, d: int, actor: int, subject: int) -> bool:
     _, at = _edge(a, d, FOLLOWS, actor, subject)
     if at >= 0:
         _poke_u32(a, d, FOLLOWS_SECTION, a.days[d, FOLLOWS + VALUES], at, HOLE)
     return at >= 0
 
 
+@njit
+def remove_follow(a: Arrays, d: int, actor: int, subject: int) -> bool:
+    layer = i64(d)
+    removed = _remove_follow_here(a, layer, actor, subject)
+    while not removed and a.days[layer, BELOW] != 0:
+        layer = i64(a.days[layer, BELOW])
+        removed = _remove_follow_here(a, layer, actor, subject)
+    return removed
+
+
 @inline
-def _places(a: Arrays, d: int, group: int, key: int) -> tuple[int, I64]:
+def list_places(a: Arrays, d: int, group: int, key: int) -> tuple[int, I64]:
     """(which list, every place of it in VALUES)."""
     if a.days[d, KIND] == LIVE:
         i = table_find(a.days[d, group + KEYS], a.days[d, group + SHIFT], key)
@@ -318,10 +393,9 @@ def _blank_posts_of(a: Arrays, d: int, person: int) -> int:
     return blanked
 
 
-@njit
-def erase_person(a: Arrays, d: int, person: int, counted: bool) -> int:
-    """What the person rated, followed and wrote on that day; the number of words that changed."""
-    i, places = _places(a, d, LIKES, person)
+@inline
+def _erase_edges_here(a: Arrays, d: int, person: int, counted: bool) -> int:
+    i, places = list_places(a, d, LIKES, person)
     changed = 0
     for at in places:
         post = load_u32(a.days[d, LIKES + VALUES], at)
@@ -335,13 +409,30 @@ def erase_person(a: Arrays, d: int, person: int, counted: bool) -> int:
             add_count(a, post, -1)
             add_person_ratings(a, person, -1)
     _forget_key(a, d, LIKES, PEOPLE_KEYS_SECTION, i)
-    i, places = _places(a, d, FOLLOWS, person)
+    i, places = list_places(a, d, FOLLOWS, person)
     for at in places:
         if load_u32(a.days[d, FOLLOWS + VALUES], at) != HOLE:
             _poke_u32(a, d, FOLLOWS_SECTION, a.days[d, FOLLOWS + VALUES], at, HOLE)
             changed += 1
     _forget_key(a, d, FOLLOWS, FOLLOW_KEYS_SECTION, i)
-    return changed + _blank_posts_of(a, d, person)
+    return changed
+
+
+@njit
+def erase_edges(a: Arrays, d: int, person: int, counted: bool) -> int:
+    """What the person rated and followed on that day; the number of words that changed."""
+    layer = i64(d)
+    changed = _erase_edges_here(a, layer, person, counted)
+    while a.days[layer, BELOW] != 0:
+        layer = i64(a.days[layer, BELOW])
+        changed += _erase_edges_here(a, layer, person, counted)
+    return changed
+
+
+@njit
+def erase_posts(a: Arrays, d: int, person: int) -> int:
+    """What the person wrote on that day; how many posts there were."""
+    return _blank_posts_of(a, d, person)
 
 
 @njit
@@ -367,9 +458,9 @@ def mark_posts(a: Arrays, d: int, posts: U32, flags: int, on: bool) -> None:
 
 @inline
 def _alive(a: Arrays, d: int, group: int, holes_field: int, start: int, end: int, i: int) -> int:
-    """How many edges a sealed list still has."""
+    """How many edges a list that does not grow still has. Only a sealed one knows its holes."""
     end = min(end, a.days[d, group + LENGTH])
-    holes = load_u8(a.days[d, holes_field], i)
+    holes = load_u8(a.days[d, holes_field], i) if a.days[d, SUMS] != 0 else MAX_HOLES
     if holes < MAX_HOLES:
         return max(end - start - holes, 0)
     alive = 0
@@ -378,31 +469,38 @@ def _alive(a: Arrays, d: int, group: int, holes_field: int, start: int, end: int
     return alive
 
 
-@njit
-def count_people(a: Arrays, d: int, sign: int) -> int:
-    """Add a day's ratings to the people's counts, or take them out again. One more than the highest number met."""
+@inline
+def _count_people_here(a: Arrays, d: int, sign: int) -> int:
     top = 0
-    if a.days[d, KIND] == LIVE:
-        slots = a.days[d, LIKES + KEYS]
-        for i in range(1 << (32 - a.days[d, LIKES + SHIFT])):
-            slot = load_i64(slots, i)
-            if slot != 0:
-                alive = _alive_places(a, d, LIKES, slot & 0xFFFF_FFFF)
-                add_person_ratings(a, slot & 0xFFFF_FFFF, sign * alive)
-                top = max(top, (slot & 0xFFFF_FFFF) + 1)
-        return top
-    offsets = a.days[d, LIKES + HEADS]
-    for i in range(a.days[d, LIKES + SIZE]):
-        alive = _alive(a, d, LIKES, PEOPLE_HOLES, load_u32(offsets, i), load_u32(offsets, i + 1), i)
-        person = unmix32(load_u32(a.days[d, LIKES + KEYS], i))
+    for place in range(key_places(places_of(a), d, LIKES)):
+        person = key_at(places_of(a), d, LIKES, place)
+        if person < 0:
+            continue
+        if a.days[d, KIND] == LIVE:
+            alive = _alive_places(a, d, LIKES, person)
+        else:
+            offsets = a.days[d, LIKES + HEADS]
+            start, end = load_u32(offsets, place), load_u32(offsets, place + 1)
+            alive = _alive(a, d, LIKES, PEOPLE_HOLES, start, end, place)
         add_person_ratings(a, person, sign * alive)
         top = max(top, person + 1)
     return min(top, a.person_ratings.size)
 
 
+@njit
+def count_people(a: Arrays, d: int, sign: int) -> int:
+    """Add a day's ratings to the people's counts, or take them out again. One more than the highest number met."""
+    layer = i64(d)
+    top = _count_people_here(a, layer, sign)
+    while a.days[layer, BELOW] != 0:
+        layer = i64(a.days[layer, BELOW])
+        top = max(top, _count_people_here(a, layer, sign))
+    return top
+
+
 @inline
 def _alive_places(a: Arrays, d: int, group: int, key: int) -> int:
-    _, places = _places(a, d, group, key)
+    _, places = list_places(a, d, group, key)
     alive = 0
     for at in places:
         alive += load_u32(a.days[d, group + VALUES], at) != HOLE
@@ -421,9 +519,8 @@ def _alive_blocks(a: Arrays, d: int, head: int) -> int:
     return alive
 
 
-@njit
-def count_posts(a: Arrays, d: int) -> None:
-    """Add a day's ratings to the posts' counts."""
+@inline
+def _count_posts_here(a: Arrays, d: int) -> None:
     if a.days[d, KIND] == LIVE:
         for n in range(load_i64(a.days[d, POSTS], 0)):
             add_count(a, a.days[d, SLOT] << 24 | n, _alive_blocks(a, d, load_i64_acquire(a.days[d, OWN], n)))
@@ -443,3 +540,13 @@ def count_posts(a: Arrays, d: int) -> None:
     for i in range(a.days[d, OLD + SIZE]):
         alive = _alive(a, d, OLD, OLD_HOLES, load_u32(offsets, i), load_u32(offsets, i + 1), i)
         add_count(a, unmix32(load_u32(a.days[d, OLD + KEYS], i)), alive)
+
+
+@njit
+def count_posts(a: Arrays, d: int) -> None:
+    """Add a day's ratings to the posts' counts."""
+    layer = i64(d)
+    _count_posts_here(a, layer)
+    while a.days[layer, BELOW] != 0:
+        layer = i64(a.days[layer, BELOW])
+        _count_posts_here(a, layer)

@@ -14,6 +14,7 @@ from feedgen.core.jit import inline
 from feedgen.graph.access import (
     ABOUT,
     AUTHOR,
+    BELOW,
     BUCKETS,
     COUNT,
     FLAGS,
@@ -26,6 +27,7 @@ from feedgen.graph.access import (
     OLD,
     OWN,
     POSTS,
+    SEALED,
     SHIFT,
     SLOT,
     TICK,
@@ -71,11 +73,31 @@ def fetch_count(at: Places, post: int) -> None:
 
 @inline
 def fetch_likers(at: Places, d: int, post: int, stage: int) -> None:
-    post = i64(post)
-    if post >> 24 != day_field(at, d, SLOT):
-        _fetch_list(at, d, OLD, post, stage)
-        return
-    n = post & 0xFF_FFFF
+    post, layer = i64(post), i64(d)
+    own, n = post >> 24 == day_field(at, d, SLOT), post & 0xFF_FFFF
+    while True:
+        if own:
+            _fetch_own(at, layer, n, stage)
+        else:
+            _fetch_list(at, layer, OLD, post, stage)
+        layer = day_field(at, layer, BELOW)
+        if layer == 0:
+            return
+
+
+@inline
+def fetch_likes(at: Places, d: int, person: int, stage: int) -> None:
+    layer = i64(d)
+    while True:
+        _fetch_list(at, layer, LIKES, i64(person), stage)
+        layer = day_field(at, layer, BELOW)
+        if layer == 0:
+            return
+
+
+@inline
+def _fetch_own(at: Places, d: int, n: int, stage: int) -> None:
+    """The likers of a post of the day itself, in one of its layers."""
     if stage > 1 or n >= load_i64(day_field(at, d, POSTS), 0):
         return
     live = day_field(at, d, KIND) == LIVE
@@ -88,13 +110,8 @@ def fetch_likers(at: Places, d: int, post: int, stage: int) -> None:
 
 
 @inline
-def fetch_likes(at: Places, d: int, person: int, stage: int) -> None:
-    _fetch_list(at, d, LIKES, i64(person), stage)
-
-
-@inline
 def _fetch_list(at: Places, d: int, group: int, key: int, stage: int) -> None:
-    """A list that is found by its key."""
+    """A list that is found by its key, in one of the day's layers."""
     if day_field(at, d, KIND) == LIVE:
         if stage == 0:
             prefetch_read(day_field(at, d, group + KEYS), 8 * (mix32(key) >> day_field(at, d, group + SHIFT)))
@@ -122,12 +139,15 @@ def _fetch_list(at: Places, d: int, group: int, key: int, stage: int) -> None:
 
 @inline
 def _fetch_end(at: Places, d: int, group: int, start: int, end: int) -> None:
-    """The newest values of a sealed list: its last two lines. What else it has comes by itself, read in order."""
+    """The newest values of a list that does not grow: its last two lines. What else it has comes by itself, read in
+    order.
+    """
     if end > start:
         last = 4 * (end - 1)
         prefetch_read(day_field(at, d, group + VALUES), last)
         prefetch_read(day_field(at, d, group + VALUES), max(last - _LINE, 4 * start))
-        prefetch_read(day_field(at, d, group + TICKS), end - 1)
+        tick_bytes = 1 if day_field(at, d, KIND) == SEALED else 2
+        prefetch_read(day_field(at, d, group + TICKS), tick_bytes * (end - 1))
 
 
 @inline

@@ -3,7 +3,7 @@
 One thread writes (`add_*`, `remove_*`, ...); a lock is shared only with the background threads that swap a finished
 day in, and never taken by readers. Readers take `view()`. A day that ended goes on answering from its live arrays
 while its sidecar is built from the truth; what is removed meanwhile is kept in a list and done again on the sidecar
-before it takes over.
+before it takes over. In the same way the open day's older edges become compact while it goes on.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import datetime
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -26,13 +26,15 @@ import numpy.typing as npt
 from feedgen.core.errors import StoreError
 from feedgen.core.telemetry import Counter
 from feedgen.graph import edit
-from feedgen.graph.access import FIELDS, I64, U8, U16, U32, US_PER_DAY, Arrays
+from feedgen.graph.access import BELOW, FIELDS, I64, U8, U16, U32, US_PER_DAY, Arrays
 from feedgen.graph.ahead import Ahead
 from feedgen.graph.aside import Aside
 from feedgen.graph.build import DRAFT, build, put_in_place
 from feedgen.graph.bulk import MAX_FOLLOWS, Filling, rating_pieces
+from feedgen.graph.compact import merge
 from feedgen.graph.counting import count_day, recount
-from feedgen.graph.live import MAX_POSTS, LiveDay
+from feedgen.graph.live import MAX_ON_TOP, MAX_POSTS, Layer, LiveDay
+from feedgen.graph.meanwhile import Change, Day, Missed, Retired, writing
 from feedgen.graph.memory import give_back, own_array
 from feedgen.graph.people import MAX_PEOPLE, People
 from feedgen.graph.sealed import Damaged, SealedDay
@@ -44,7 +46,6 @@ log = logging.getLogger(__name__)
 
 SUFFIX: Final = ".idx"
 MAX_DAYS: Final = 200  # slots come around after 256 days; old numbers must be gone from all lists by then
-MAX_PENDING: Final = 200_000  # changes to a day while its sidecar is built; beyond, the build starts again
 COUNTED_FIRST: Final = 2  # newest past days: most of what is listed while the open day is replayed
 RETIRE_POLL_S: Final = 0.2
 VERIFY_PAUSE: Final = 3.0  # idle seconds per busy second while checksums are verified
@@ -55,9 +56,6 @@ _refused = Counter(
 _rebuilt = Counter(
     "feedgen_graph_rebuilt_total", "Sidecars that were missing, damaged, foreign or doubtful, and were built anew"
 )
-
-Change = Callable[[Arrays, int, bool], int | None]  # (arrays, row, whether the counts know the edge)
-Day = LiveDay | SealedDay
 
 
 class DayFull(StoreError):
@@ -90,11 +88,10 @@ class Graph:
         self._aside: dict[int, int] = {}  # flags by person that others gave
         self._ahead = Ahead()
         self._spammers = np.empty(0, np.uint32)
-        self._pending: dict[int, list[Change]] = {}
-        self._spoiled: set[int] = set()
+        self._missed: dict[int, Missed] = {}  # by day, by what is built of it now
         self._versions: dict[int, int] = {}  # told since the sidecar's build began
         self._views: weakref.WeakSet[View] = weakref.WeakSet()
-        self._retired: list[tuple[Day, Arrays]] = []  # may still be seen by older Views
+        self._retired: list[Retired] = []
         self._closing = threading.Event()
         self._builder = ThreadPoolExecutor(1, "graph-build")
         self._minder = ThreadPoolExecutor(1, "graph-mind")
@@ -120,9 +117,9 @@ class Graph:
 
     def has_edges(self, actors: npt.ArrayLike, posts: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Which of these are already rated today, or stand earlier in the same arrays. The writing thread asks."""
-        day = self._the_open_day()
+        day, view = self._the_open_day(), self._view  # held, since its layers may be replaced meanwhile
         return day.has_edges(
-            self._arrays, self._row(day.day), own_array(actors, np.uint32), own_array(posts, np.uint32)
+            view.arrays, _row_of(view, day.day), own_array(actors, np.uint32), own_array(posts, np.uint32)
         )
 
     def post_flags(self, posts: npt.ArrayLike) -> U16:
@@ -131,9 +128,9 @@ class Graph:
 
     def has_follows(self, actors: npt.ArrayLike, subjects: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Which of these follows are recorded today already. The writing thread asks."""
-        day = self._the_open_day()
+        day, view = self._the_open_day(), self._view
         return day.has_follows(
-            self._arrays, self._row(day.day), own_array(actors, np.uint32), own_array(subjects, np.uint32)
+            view.arrays, _row_of(view, day.day), own_array(actors, np.uint32), own_array(subjects, np.uint32)
         )
 
     def take_double_rating(self, day: int, actor: int, post: int) -> bool | None:
@@ -215,6 +212,8 @@ class Graph:
                 self._people.top = max(self._people.top, int(who[added].max()) + 1)
             if refused:
                 _refused.add(refused)
+            if day.edges_on_top > MAX_ON_TOP and day.settled:
+                self._begin_layer(day)
             return added
 
     def add_follows(self, actors: npt.ArrayLike, subjects: npt.ArrayLike) -> None:
@@ -231,11 +230,13 @@ class Graph:
 
     def remove_rating(self, day: int, actor: int, post: int) -> bool:
         """The edge of that day goes, in both directions, at once. False when it was not there."""
-        return bool(self._change(day, lambda a, d, counted: edit.remove_rating(a, d, actor, post, counted)))
+        change = Change(lambda a, d, counted: edit.remove_rating(a, d, actor, post, counted), of_edges=True)
+        return bool(self._change(day, change))
 
     def remove_follow(self, day: int, actor: int, subject: int) -> bool:
         """The follow goes from that day. False when it was not there."""
-        return bool(self._change(day, lambda a, d, counted: edit.remove_follow(a, d, actor, subject)))
+        change = Change(lambda a, d, counted: edit.remove_follow(a, d, actor, subject), of_edges=True)
+        return bool(self._change(day, change))
 
     def update_posts(
         self, posts: npt.ArrayLike, flags: npt.ArrayLike, languages: npt.ArrayLike, abouts: npt.ArrayLike
@@ -260,9 +261,9 @@ class Graph:
             for each in self._days.values():
                 if isinstance(each, LiveDay):
                     each.forget_doubles(person)
-            return sum(
-                self._change(day, lambda a, d, counted: edit.erase_person(a, d, person, counted)) for day in self.days
-            )
+            edges = Change(lambda a, d, counted: edit.erase_edges(a, d, person, counted), of_edges=True)
+            posts = Change(lambda a, d, counted: edit.erase_posts(a, d, person), of_edges=False)
+            return sum(self._change(day, change) for day in self.days for change in (edges, posts))
 
     def agrees(self, day: int, version: int) -> None:
         """The arrays have all changes of the truth of a past day up to this version. After a crash, a sidecar that was
@@ -272,7 +273,7 @@ class Graph:
             self._versions[day] = version
             sealed = self._days.get(day)
             if isinstance(sealed, SealedDay):
-                with _writing(sealed):
+                with writing(sealed):
                     sealed.version = version
 
     def set_person_flags(self, people: npt.ArrayLike, flags: npt.ArrayLike) -> None:
@@ -323,7 +324,7 @@ class Graph:
                     edit.count_people(self._arrays, self._row(day), -1)
                 if gone is self._open:
                     self._open = None
-                self._retire(gone)
+                self._retire_day(gone)
                 self._publish()
                 self._ahead.forget_gone(self._arrays)
                 self._publish()
@@ -462,35 +463,39 @@ class Graph:
         days = [self._days[day] for day in sorted(self._days)]
         if instead is not None:
             days = [instead if day.day == instead.day else day for day in days]
-        rows = np.zeros((len(days), FIELDS), np.int64)
+        rows = [day.row() for day in days]
         slot_row = np.full(256, -1, np.int16)
         for d, day in enumerate(days):
-            rows[d] = day.row()
             slot_row[day.slot] = d
+            above = rows[d]
+            for layer in day.below if isinstance(day, LiveDay) else ():
+                above[BELOW] = len(rows)
+                above = layer.row()
+                rows.append(above)
         numbers: I64 = np.array([day.day for day in days], np.int64)
-        arrays = Arrays(rows, numbers, slot_row, self._people.flags, self._people.ratings, self._ahead.table)
+        table: I64 = np.array(rows, np.int64).reshape(-1, FIELDS)
+        arrays = Arrays(table, numbers, slot_row, self._people.flags, self._people.ratings, self._ahead.table)
         return View(arrays, tuple(day.keep() for day in days), self.aside)
 
     def _publish(self) -> None:
-        self._view = self._make_view()
-        self._views.add(self._view)
+        self._show(self._make_view())
+
+    def _show(self, view: View) -> None:
+        self._view = view
+        self._views.add(view)
 
     def _change(self, day: int, change: Change) -> int:
         with self._lock:
             changed = self._days.get(day)
             if changed is None:
                 return 0
-            if day in self._pending:
-                if len(self._pending[day]) >= MAX_PENDING:
-                    self._pending[day].clear()
-                    self._spoiled.add(day)
-                self._pending[day].append(change)
-            for retired, arrays in self._retired:
+            if day in self._missed:
+                self._missed[day].note(change)
+            for retired in self._retired:
                 if retired.day == day:
-                    with _writing(retired):
-                        change(arrays, int(arrays.slot_row[retired.slot]), False)
-            with _writing(changed):
-                return change(self._arrays, self._row(day), changed.counted) or 0
+                    retired.apply(change)
+            with writing(changed):
+                return change.do(self._arrays, self._row(day), changed.counted) or 0
 
     def _by_day(self, numbers: U32) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
         """(day, which of the numbers are its own), for the days that we have."""
@@ -500,14 +505,60 @@ class Graph:
             if d >= 0:
                 yield int(self._arrays.day_numbers[d]), np.flatnonzero(slots == slot)
 
+    def _begin_layer(self, day: LiveDay) -> None:
+        day.begin_layer()
+        self._publish()
+        self._builder.submit(self._make_compact, day)
+
+    def _make_compact(self, day: LiveDay) -> None:
+        """Runs in the building thread, so never while a sidecar of the day is made. When it fails, the day goes on as
+        it is, on as many lists as it may take.
+        """
+        try:
+            while not self._closing.is_set() and not self._merge_layers(day):
+                pass
+            give_back()
+        except Exception:
+            log.exception("today's arrays could not be made compact")
+
+    def _merge_layers(self, day: LiveDay) -> bool:
+        """All that is below the lists on top becomes one layer. False when too much changed meanwhile."""
+        with self._lock:
+            if self._days.get(day.day) is not day:
+                return True  # dropped
+            view = self._view
+            self._missed[day.day] = Missed(edges_only=True)
+        arrays = view.arrays
+        upper = int(arrays.days[_row_of(view, day.day), BELOW])
+        try:
+            merged = merge(arrays, upper, int(arrays.days[upper, BELOW]))
+        except BaseException:
+            with self._lock:
+                del self._missed[day.day]
+            raise
+        return self._put_below(day, merged, Retired(day.day, day.below, arrays, upper))
+
+    def _put_below(self, day: LiveDay, layer: Layer, before: Retired) -> bool:
+        """The layer takes the place of those before, after what was removed meanwhile was removed from it, too."""
+        with self._lock:
+            missed = self._missed.pop(day.day)
+            if self._days.get(day.day) is not day or missed.spoiled:
+                return not missed.spoiled
+            day.put_below(layer)
+            view = self._make_view()
+            for change in missed.changes:
+                change.do(view.arrays, int(view.arrays.days[_row_of(view, day.day), BELOW]), False)
+            self._retire(before)
+            self._show(view)
+            return True
+
     def _seal(self, day: int, source: DaySource) -> None:
         """Runs in the building thread, also for a sealed day that has to be built anew."""
         while True:
             with self._lock:
                 if day not in self._days or self._closing.is_set():
                     return
-                self._pending[day] = []
-                self._spoiled.discard(day)
+                self._missed[day] = Missed(edges_only=False)
                 self._versions.pop(day, None)
             try:
                 if self._swap(day, build(self.path_of(day), source, self.identity)):
@@ -515,7 +566,7 @@ class Graph:
                     return
             except BaseException:
                 with self._lock:
-                    self._pending.pop(day, None)
+                    self._missed.pop(day, None)
                 raise
 
     def _swap(self, day: int, draft: Path) -> bool:
@@ -523,24 +574,24 @@ class Graph:
         again.
         """
         with self._lock:
-            changes = self._pending.pop(day)
+            missed = self._missed.pop(day)
             before = self._days.get(day)
-            if before is None or day in self._spoiled:  # dropped meanwhile, or changed too much
+            if before is None or missed.spoiled:  # dropped meanwhile, or changed too much
                 draft.unlink()
                 return before is None
             put_in_place(draft, self.path_of(day))
             sealed = SealedDay(self.path_of(day), day, self.identity, before.counts)
             sealed.counted = before.counted
             arrays = self._make_view(sealed).arrays
-            for change in changes:
-                with _writing(sealed):
-                    change(arrays, int(arrays.slot_row[sealed.slot]), False)
+            for change in missed.changes:
+                with writing(sealed):
+                    change.do(arrays, int(arrays.slot_row[sealed.slot]), False)
             if day in self._versions:
                 sealed.version = self._versions[day]
             self._days[day] = sealed
             if before is self._open:
                 self._open = None
-            self._retire(before)
+            self._retire_day(before)
             self._publish()
             return True
 
@@ -608,12 +659,16 @@ class Graph:
         except Exception:
             log.exception("a day's arrays could not be built anew", extra={"day": self.path_of(day).stem})
 
-    def _retire(self, day: Day) -> None:
-        """Call before the View without the day is published. What is removed meanwhile goes from the retired day, too.
+    def _retire_day(self, day: Day) -> None:
+        """Call before the View without the day is published."""
+        self._retire(Retired(day.day, (day,), self._arrays, self._row(day.day)))
+
+    def _retire(self, retired: Retired) -> None:
+        """What is removed meanwhile goes from what is retired, too.
 
         Its memory is freed when the last View of it is gone: in a thread of its own, because unmapping takes its time.
         """
-        self._retired.append((day, self._arrays))
+        self._retired.append(retired)
         if self._janitor is None or not self._janitor.is_alive():
             self._janitor = threading.Thread(target=self._free, name="graph-free", daemon=True)
             self._janitor.start()
@@ -621,9 +676,9 @@ class Graph:
     def _free(self) -> None:
         while True:
             with self._lock:
-                seen = {id(day) for view in self._views for day in view.days()}
-                free = [day for day, _ in self._retired if id(day) not in seen]
-                self._retired = [pair for pair in self._retired if id(pair[0]) in seen]
+                seen = {id(part) for view in self._views for part in view.parts()}
+                free = [each for each in self._retired if not any(id(part) in seen for part in each.parts)]
+                self._retired = [each for each in self._retired if any(id(part) in seen for part in each.parts)]
                 done = not self._retired or self._closing.is_set()
                 if done:
                     self._janitor = None
@@ -634,25 +689,16 @@ class Graph:
             self._closing.wait(RETIRE_POLL_S)
 
 
+def _row_of(view: View, day: int) -> int:
+    return int(view.arrays.slot_row[day % 256])
+
+
 def _update(posts: U32, flags: U16, languages: U8, abouts: U32) -> Change:
-    return lambda a, d, counted: edit.update_posts(a, d, posts, flags, languages, abouts)
+    return Change(lambda a, d, counted: edit.update_posts(a, d, posts, flags, languages, abouts), of_edges=False)
 
 
 def _mark(posts: U32, flags: int, on: bool) -> Change:
-    return lambda a, d, counted: edit.mark_posts(a, d, posts, flags, on)
-
-
-@contextmanager
-def _writing(day: Day) -> Iterator[None]:
-    """Around every change to a day that may be mapped from a file."""
-    if isinstance(day, SealedDay):
-        day.before_change()
-        try:
-            yield
-        finally:
-            day.after_change()
-    else:
-        yield
+    return Change(lambda a, d, counted: edit.mark_posts(a, d, posts, flags, on), of_edges=False)
 
 
 __all__ = ["MAX_PEOPLE", "DayFull", "Graph", "LoadReport"]

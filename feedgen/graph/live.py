@@ -4,11 +4,15 @@ Each list owns blocks of doubling size in an arena, newest block last, each link
 (length, newest block) is stored last, with release. Nothing is moved or freed during a day, so a reader needs no lock
 and sees every list as it was at some instant. Only the hash tables (key to list, author and key to post) are replaced
 when they fill up: then the day needs a new row, and old rows stay right but blind to what came later.
+
+Room to grow takes memory: 22 bytes an edge in both directions, where what grows no more takes 14. So only the newest
+edges of a day are in such lists. When there are MAX_ON_TOP of them, a new layer of lists goes on top, and the graph has
+those below made compact (`compact.py`) in the background. Posts are in no layer.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +22,7 @@ from feedgen.core.jit import inline, njit
 from feedgen.graph.access import (
     ABOUT,
     AUTHOR,
+    BELOW,
     COUNT,
     DAY,
     FIELDS,
@@ -26,6 +31,7 @@ from feedgen.graph.access import (
     FLAGS,
     FOLLOWS,
     HEADS,
+    HOLE,
     I64,
     KEY,
     KEYS,
@@ -48,12 +54,22 @@ from feedgen.graph.access import (
     VALUES,
     Arrays,
     block_of,
+    key_at,
+    key_places,
     mix32,
     mix_key,
+    places_of,
     table_find,
 )
 from feedgen.graph.doubles import Doubles
-from feedgen.graph.edit import add_count, add_person_ratings, find_in_block_list
+from feedgen.graph.edit import (
+    add_count,
+    add_person_ratings,
+    find_in_block_list,
+    follow_below,
+    list_places,
+    rating_below,
+)
 from feedgen.graph.memory import address, reserve, want_large_pages
 from feedgen.graph.words import (
     i64,
@@ -71,6 +87,7 @@ from feedgen.graph.words import (
 from feedgen.ingest.events import DELETED
 
 MAX_POSTS: Final = POSTS_PER_DAY - 2  # n + 1 must fit into 24 bits of the find table, and the last number is NO_POST
+MAX_ON_TOP: Final = 1 << 21  # edges in lists that grow; then a new layer goes on top
 MAX_ARENA: Final = 1 << 28  # words of one direction: about 180M ratings a day
 MAX_FOLLOW_ARENA: Final = 1 << 25
 MAX_LISTS: Final = 1 << 25  # lists of one group on one day
@@ -83,9 +100,9 @@ FILL: Final = 0.6  # of an open-addressing table, at most
 
 # What the writer counts, as words of `LiveDay.state`.
 _POSTS: Final = 0
-LISTS: Final = 1  # + 0, 1, 2: how many lists OLD, LIKES, FOLLOWS have
+LISTS: Final = 1  # + 0, 1, 2: how many lists OLD, LIKES, FOLLOWS have on top
 TOPS: Final = 4  # + 0, 1, 2: words taken from their arenas
-EDGES: Final = 8
+EDGES: Final = 8  # that were ever added
 
 
 @inline
@@ -136,7 +153,7 @@ def _table_put(slots: int, shift: int, slot: int) -> None:
 
 @inline
 def _already(a: Arrays, d: int, actor: int, post: int, person_list: int, liker_heads: int, liker_list: int) -> bool:
-    """Whether the edge is there: looked up in the shorter of its two lists."""
+    """Whether the edge is on top: looked up in the shorter of its two lists."""
     if person_list < 0 or liker_list < 0:
         return False
     likes = load_i64_acquire(a.days[d, LIKES + HEADS], person_list)
@@ -237,7 +254,9 @@ def _add_ratings(a: Arrays, d: int, actors: U32, posts: U32, ticks: U16, state: 
             likers = post & 0xFF_FFFF
         elif likers < 0:
             likers = table_find(a.days[d, OLD + KEYS], a.days[d, OLD + SHIFT], post)
-        if _may_have(edges, actor, post) and _already(a, d, actor, post, person, heads, likers):
+        if _may_have(edges, actor, post) and (
+            _already(a, d, actor, post, person, heads, likers) or rating_below(a, d, actor, post)
+        ):
             continue
         if person < 0:
             person = _list_for(a, d, LIKES, actor, state, 1)
@@ -260,19 +279,21 @@ def _add_ratings(a: Arrays, d: int, actors: U32, posts: U32, ticks: U16, state: 
 
 @njit
 def _refill_filter(a: Arrays, d: int, edges: I64) -> None:
-    slots = a.days[d, LIKES + KEYS]
-    for i in range(1 << (32 - a.days[d, LIKES + SHIFT])):
-        slot = load_i64(slots, i)
-        if slot != 0:
-            head = load_i64(a.days[d, LIKES + HEADS], (slot >> 32) - 1)
-            length, block = head >> 32, head & 0xFFFF_FFFF
-            while length > 0:
-                _, used = block_of(length)
-                for at in range(block + 1, block + used + 1):
-                    h, bits = edge_bits(slot & 0xFFFF_FFFF, load_u32(a.days[d, LIKES + VALUES], at))
-                    edges[h & (edges.size - 1)] |= bits
-                length -= used
-                block = load_u32(a.days[d, LIKES + VALUES], block)
+    at, layer = places_of(a), i64(d)
+    while True:
+        values = a.days[layer, LIKES + VALUES]
+        for place in range(key_places(at, layer, LIKES)):
+            person = key_at(at, layer, LIKES, place)
+            if person >= 0:
+                _, places = list_places(a, layer, LIKES, person)
+                for i in places:
+                    post = load_u32(values, i)
+                    if post != HOLE:
+                        h, bits = edge_bits(person, post)
+                        edges[h & (edges.size - 1)] |= bits
+        layer = i64(a.days[layer, BELOW])
+        if layer == 0:
+            return
 
 
 @njit
@@ -301,7 +322,7 @@ def _has_edges(a: Arrays, d: int, actors: U32, posts: U32, edges: I64, out: U8) 
         person = table_find(a.days[d, LIKES + KEYS], a.days[d, LIKES + SHIFT], actor)
         heads = a.days[d, OWN] if own else a.days[d, OLD + HEADS]
         likers = post & 0xFF_FFFF if own else table_find(a.days[d, OLD + KEYS], a.days[d, OLD + SHIFT], post)
-        out[e] = _already(a, d, actor, post, person, heads, likers)
+        out[e] = _already(a, d, actor, post, person, heads, likers) or rating_below(a, d, actor, post)
 
 
 @njit
@@ -312,6 +333,8 @@ def _has_follows(a: Arrays, d: int, actors: U32, subjects: U32, out: U8) -> None
         if i >= 0:
             head = load_i64_acquire(a.days[d, FOLLOWS + HEADS], i)
             out[e] = find_in_block_list(a, d, FOLLOWS, head, i64(subjects[e])) >= 0
+        if out[e] == 0:
+            out[e] = follow_below(a, d, i64(actors[e]), i64(subjects[e]))
 
 
 @njit
@@ -325,7 +348,8 @@ def _add_follows(a: Arrays, d: int, actors: U32, subjects: U32, state: I64, adde
             continue
         i = _list_for(a, d, FOLLOWS, actor, state, 2)
         heads = a.days[d, FOLLOWS + HEADS]
-        if find_in_block_list(a, d, FOLLOWS, load_i64(heads, i), subject) >= 0:
+        on_top = find_in_block_list(a, d, FOLLOWS, load_i64(heads, i), subject) >= 0
+        if on_top or follow_below(a, d, actor, subject):
             continue
         if _append(a, d, FOLLOWS, heads, i, subject, 0, state, 2):
             added[e] = 1
@@ -399,12 +423,6 @@ def _refill_table(old: I64, new: I64, new_address: int, shift: int) -> None:
 
 
 @njit
-def _index(keys: U32, table: int, shift: int) -> None:
-    for i in range(keys.size):
-        _table_put(table, shift, (i + 1) << 32 | i64(keys[i]))
-
-
-@njit
 def _refill_find(a: Arrays, d: int, table: U32, shift: int) -> None:
     mask = table.size - 1
     for n in range(load_i64(a.days[d, POSTS], 0)):
@@ -460,14 +478,46 @@ class Group:
         self.table, self.shift = table, shift
         return True
 
-    def index(self, keys: U32) -> None:
-        """Lists were made without the table, in the order of their keys."""
-        self.grow(keys.size)
-        _index(keys, address(self.table), self.shift)
+
+class Layer(Protocol):
+    """Some edges of an open day. `row` is what readers need of it, in the arrays of a View that keeps it alive."""
+
+    def row(self) -> I64: ...
+
+
+class Lists:
+    """The layer on top of a day: lists that grow, of both directions. `state` is the day's."""
+
+    def __init__(self, day: int, state: I64, busy: bool) -> None:
+        self.day, self._state = day, state
+        self._own_heads: I64 = reserve(np.int64, MAX_POSTS)
+        self.groups = (
+            Group(OLD, 0, MAX_ARENA, True),
+            Group(LIKES, 1, MAX_ARENA, True),
+            Group(FOLLOWS, 2, MAX_FOLLOW_ARENA, False),
+        )
+        if busy:
+            self.want_large_pages()
+
+    def row(self) -> I64:
+        row = np.zeros(FIELDS, np.int64)
+        row[KIND], row[DAY], row[SLOT] = LIVE, self.day, self.day % 256
+        row[POSTS], row[OWN] = address(self._state), address(self._own_heads)
+        for group in self.groups:
+            group.fill_row(row)
+        return row
+
+    def want_large_pages(self) -> None:
+        want_large_pages(self._own_heads)
+        for group in self.groups:
+            group.want_large_pages()
 
 
 class LiveDay:
-    """Written by one thread. Before a call that may add keys, ask `grow`; when it says True, readers need a new row."""
+    """Written by one thread. Before a call that may add keys, ask `grow`; when it says True, readers need a new row.
+
+    `below` are the layers under its lists, the newest first.
+    """
 
     def __init__(self, day: int) -> None:
         self.day, self.slot = day, day % 256
@@ -476,7 +526,6 @@ class LiveDay:
         self.counted = True
         self.filter: I64 = np.zeros(QUIET_FILTER_WORDS, np.int64)
         self.double_ratings, self.double_follows = Doubles(), Doubles()
-        self.own_heads: I64 = reserve(np.int64, MAX_POSTS)
         self._columns: dict[int, npt.NDArray[Any]] = {
             AUTHOR: reserve(np.uint32, MAX_POSTS),
             KEY: reserve(np.int64, MAX_POSTS),
@@ -487,11 +536,10 @@ class LiveDay:
         }
         self._find: U32 = np.zeros(1 << FIRST_TABLE_BITS, np.uint32)
         self._find_shift = 32 - FIRST_TABLE_BITS
-        self.groups = (
-            Group(OLD, 0, MAX_ARENA, True),
-            Group(LIKES, 1, MAX_ARENA, True),
-            Group(FOLLOWS, 2, MAX_FOLLOW_ARENA, False),
-        )
+        self._lists = Lists(day, self.state, False)
+        self._edges_below = 0
+        self.below: tuple[Layer, ...] = ()
+        self.settled = True  # what is below is compact
 
     @property
     def posts(self) -> int:
@@ -501,30 +549,52 @@ class LiveDay:
     def edges(self) -> int:
         return int(self.state[EDGES])
 
+    @property
+    def edges_on_top(self) -> int:
+        return self.edges - self._edges_below
+
+    @property
+    def busy(self) -> bool:
+        return self.filter.size > QUIET_FILTER_WORDS
+
     def row(self) -> I64:
-        row = np.zeros(FIELDS, np.int64)
-        row[KIND], row[DAY], row[SLOT] = LIVE, self.day, self.slot
-        row[POSTS] = address(self.state)
+        row = self._lists.row()
         for field, column in self._columns.items():
             row[field] = address(column)
-        row[COUNT], row[OWN] = address(self.counts), address(self.own_heads)
+        row[COUNT] = address(self.counts)
         row[FIND], row[FIND_SHIFT] = address(self._find), self._find_shift
-        for group in self.groups:
-            group.fill_row(row)
         return row
 
     def keep(self) -> tuple[object, ...]:
-        """What a row's addresses point into, as of now."""
-        tables = tuple(group.table for group in self.groups)
-        return (self, self._find, *tables)
+        """What a row's addresses point into, as of now, and those of the layers below."""
+        tables = tuple(group.table for group in self._lists.groups)
+        return (self, self._find, self._lists, *tables, *self.below)
+
+    def begin_layer(self) -> None:
+        """New lists on top; those that were there grow no more. Readers need new rows."""
+        self.below = (self._lists, *self.below)
+        self.settled = False
+        self._lists = Lists(self.day, self.state, self.busy)
+        self.state[LISTS : LISTS + 3] = self.state[TOPS : TOPS + 3] = 0
+        self._edges_below = self.edges
+
+    def put_below(self, layer: Layer) -> None:
+        """One layer in the place of all that are below."""
+        self.below = (layer,)
+        self.settled = True
+
+    def start_with(self, layer: Layer, edges: int) -> None:
+        """So many edges of a day that has none yet."""
+        self.put_below(layer)
+        self.state[EDGES] = self._edges_below = edges
 
     def grow_for_ratings(self, ratings: int) -> bool:
-        old, likes, _ = self.groups
+        old, likes, _ = self._lists.groups
         grown = old.grow(int(self.state[LISTS]) + ratings)
         return likes.grow(int(self.state[LISTS + 1]) + ratings) or grown
 
     def grow_for_follows(self, follows: int) -> bool:
-        return self.groups[2].grow(int(self.state[LISTS + 2]) + follows)
+        return self._lists.groups[2].grow(int(self.state[LISTS + 2]) + follows)
 
     def grow_for_posts(self, a: Arrays, d: int, posts: int) -> bool:
         shift = _shift_for(self.posts + posts)
@@ -538,7 +608,7 @@ class LiveDay:
     def add_ratings(self, a: Arrays, d: int, actors: U32, posts: U32, ticks: U16) -> tuple[npt.NDArray[np.bool_], int]:
         """(which edges are new, how many were refused)."""
         added = np.zeros(actors.size, np.uint8)
-        if self.edges > QUIET_EDGES and self.filter.size == QUIET_FILTER_WORDS:
+        if self.edges > QUIET_EDGES and not self.busy:
             self.expect_many()
             _refill_filter(a, d, self.filter)
         refused = _add_ratings(a, d, actors, posts, ticks, self.state, self.filter, added)
@@ -550,11 +620,9 @@ class LiveDay:
         self.filter = reserve(np.int64, FILTER_WORDS)
         want_large_pages(self.filter)
         want_large_pages(self.counts)
-        want_large_pages(self.own_heads)
         for column in self._columns.values():
             want_large_pages(column)
-        for group in self.groups:
-            group.want_large_pages()
+        self._lists.want_large_pages()
 
     def forget_doubles(self, person: int) -> None:
         self.double_ratings.forget(person)

@@ -188,9 +188,9 @@ class View:
         self.arrays, self.aside = arrays, aside
         self._keep = keep
 
-    def days(self) -> list[object]:
-        """The days whose memory this View keeps."""
-        return [day[0] for day in self._keep]
+    def parts(self) -> list[object]:
+        """Whose memory this View keeps: days, layers, tables."""
+        return [part for day in self._keep for part in day]
 
     def likes_of(self, person: int, limit: int) -> tuple[U32, I64]:
         """(posts, times in us) that the person rated, newest first, a post once."""

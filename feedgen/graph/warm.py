@@ -38,13 +38,15 @@ class _TinyDay:
 
 
 def _get_busy(graph: Graph) -> None:
-    """So much that tables grow and the filter is changed."""
+    """So much that tables grow, the filter is changed, and lists become compact."""
     first = graph.next_posts(4000)
     n = np.arange(4000)
     nothing = np.zeros(4000, np.int64)
     graph.add_posts(n + first, nothing, n, nothing, nothing, nothing, nothing)
     for _ in range(2):
         graph.add_ratings(np.arange(QUIET_EDGES + 10), np.full(QUIET_EDGES + 10, first), np.zeros(QUIET_EDGES + 10))
+    graph._begin_layer(graph._the_open_day())
+    graph.wait()
 
 
 def warm() -> None:

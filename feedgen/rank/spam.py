@@ -15,16 +15,12 @@ from feedgen.core.ids import US_PER_DAY
 from feedgen.core.jit import inline, njit
 from feedgen.core.telemetry import Gauge
 from feedgen.graph.access import (
-    HEADS,
+    BELOW,
     I64,
-    KEYS,
     KIND,
-    LENGTH,
     LIKES,
     LIVE,
     POSTS,
-    SHIFT,
-    SIZE,
     SLOT,
     U16,
     U32,
@@ -32,14 +28,16 @@ from feedgen.graph.access import (
     Places,
     copy_likes,
     day_field,
+    key_at,
+    key_places,
+    keyed_length,
     places_of,
     post_author,
     post_flags,
     post_tick,
-    unmix32,
 )
 from feedgen.graph.view import View
-from feedgen.graph.words import load_i64_acquire, load_u32
+from feedgen.graph.words import load_i64_acquire
 from feedgen.ingest.events import KNOWN, LATE
 from feedgen.rank.parts import wide
 
@@ -103,40 +101,46 @@ def _is_robot(authors: I64, n: int, fast: int, rules: SpamRules) -> bool:
     return False
 
 
+@inline
+def _likes_of(at: Places, d: int, layer: int, person: int) -> int:
+    """How many likes the person has on the day; 0 unless this is the first of the day's layers to have any of them."""
+    likes, below = 0, wide(d)
+    while True:
+        likes += keyed_length(at, below, LIKES, person)
+        if likes and below < layer:
+            return 0
+        below = day_field(at, below, BELOW)
+        if below == 0:
+            return likes
+
+
 @njit
 def _find_spammers(a: Arrays, d: int, rules: SpamRules, out: U32) -> int:
     posts, ticks = np.empty(MAX_READ, np.uint32), np.empty(MAX_READ, np.uint16)
-    at, authors, n = places_of(a), np.empty(MAX_READ, np.int64), 0
-    keys, heads = day_field(at, d, LIKES + KEYS), day_field(at, d, LIKES + HEADS)
-    live = day_field(at, d, KIND) == LIVE
-    lists = 1 << (32 - day_field(at, d, LIKES + SHIFT)) if live else day_field(at, d, LIKES + SIZE)
-    for i in range(lists):
-        if live:
-            slot = load_i64_acquire(keys, i)
-            if slot == 0:
+    at, authors = places_of(a), np.empty(MAX_READ, np.int64)
+    n, layer = 0, wide(d)
+    while True:
+        for place in range(key_places(at, layer, LIKES)):
+            person = key_at(at, layer, LIKES, place)
+            if person < 0 or person >= at.people or n == out.size:
                 continue
-            person = slot & 0xFFFF_FFFF
-            likes = load_i64_acquire(heads, (slot >> 32) - 1) >> 32
-        else:
-            person = unmix32(load_u32(keys, i))
-            end = min(wide(load_u32(heads, i + 1)), day_field(at, d, LIKES + LENGTH))
-            likes = end - wide(load_u32(heads, i))
-        if person >= at.people or n == out.size:
-            continue
-        caught = likes >= rules.likes_a_day
-        if not caught and live and likes >= rules.fast_likes:
-            read, fast = _read_likes(at, d, person, rules.fast_ticks, posts, ticks, authors)
-            caught = _is_robot(authors, read, fast, rules)
-        if caught:
-            out[n] = person
-            n += 1
-    return n
+            likes = _likes_of(at, d, layer, person)
+            caught = likes >= rules.likes_a_day
+            if not caught and day_field(at, d, KIND) == LIVE and likes >= rules.fast_likes:
+                read, fast = _read_likes(at, d, person, rules.fast_ticks, posts, ticks, authors)
+                caught = _is_robot(authors, read, fast, rules)
+            if caught:
+                out[n] = person
+                n += 1
+        layer = day_field(at, layer, BELOW)
+        if layer == 0:
+            return n
 
 
 def find_spammers(view: View, d: int, rules: SpamRules = RULES) -> U32:
     """The spammers of one day (a row of the arrays), ascending. Without the GIL; no list is changed."""
     out = np.empty(MAX_SPAMMERS, np.uint32)
-    return np.sort(out[: _find_spammers(view.arrays, d, rules, out)])
+    return np.unique(out[: _find_spammers(view.arrays, d, rules, out)])
 
 
 class Spammers:

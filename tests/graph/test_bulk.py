@@ -97,6 +97,7 @@ follows = st.lists(st.tuples(st.integers(0, PEOPLE - 1), st.integers(0, PEOPLE -
     posts=st.integers(0, POSTS - 1),
     piece=st.sampled_from([1, 7, 40, bulk.PIECE]),
     most=st.sampled_from([64, bulk.MAX_RATINGS]),
+    on_top=st.sampled_from([5, 60, live.MAX_ON_TOP]),
 )
 def test_bulk_equals_one_by_one(
     rated: list[tuple[int, int, int]],
@@ -105,8 +106,10 @@ def test_bulk_equals_one_by_one(
     posts: int,
     piece: int,
     most: int,
+    on_top: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("feedgen.graph.graph.MAX_ON_TOP", on_top)
     monkeypatch.setattr(bulk, "PIECE", min(piece, most // 2))
     monkeypatch.setattr(bulk, "MAX_RATINGS", most)
     monkeypatch.setattr("feedgen.graph.graph.MAX_FOLLOWS", 40)
@@ -161,7 +164,9 @@ def busy_day(count: int) -> Pieces:
     return day
 
 
-def test_a_busy_day_equals_one_by_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("on_top", [40_000, live.MAX_ON_TOP])
+def test_a_busy_day_equals_one_by_one(on_top: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feedgen.graph.graph.MAX_ON_TOP", on_top)
     truth = busy_day(400_000)
     actors, posts, ticks = truth.columns
     single, filled = Graph(tmp_path), Graph(tmp_path)
@@ -179,6 +184,11 @@ def test_a_busy_day_equals_one_by_one(tmp_path: Path) -> None:
     for graph in (single, filled):
         graph.add_ratings(actors[::-3], posts[::3], ticks[::3])
     same(single, filled, posts)
+    for graph in (single, filled):
+        graph.wait()
+        graph._begin_layer(graph._the_open_day())
+        graph.wait()
+    same(single, filled, posts)
     single.close(), filled.close()
 
 
@@ -188,8 +198,7 @@ def same(single: Graph, filled: Graph, posts: U32) -> None:
     for d in range(2):
         assert counts(one.arrays, d).tolist() == counts(other.arrays, d).tolist()
     assert (one.arrays.person_ratings[:9_000] == other.arrays.person_ratings[:9_000]).all()
-    words = [each._the_open_day().state[: live.EDGES + 1].tolist() for each in (single, filled)]
-    assert words[0] == words[1]  # lists, and words taken for them: what later ones can take is the same
+    assert single._the_open_day().posts == filled._the_open_day().posts
     assert (single._the_open_day().filter == filled._the_open_day().filter).all()
     assert single._the_open_day().double_ratings.all() == filled._the_open_day().double_ratings.all() != {}
     for person in [*range(0, 9_000, 37), *range(30)]:

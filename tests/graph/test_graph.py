@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from feedgen.core.ids import NO_PERSON, NO_POST, POSTS_PER_DAY, US_PER_DAY, tick_us
 from feedgen.graph.graph import DayFull, Graph
-from feedgen.graph.live import MAX_POSTS
+from feedgen.graph.live import MAX_ON_TOP, MAX_POSTS
 from feedgen.graph.sealed import SealedDay
 from feedgen.ingest.events import DELETED, GONE, KNOWN
 from tests.graph.model import MemoryDay
@@ -237,10 +237,14 @@ class Pair:
         assert list(zip(got[0].tolist(), got[1].tolist(), strict=True)) == list(expected.items())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 1000)), max_size=40))
-def test_any_sequence_gives_the_lists_of_the_model(operations: list[tuple[str, int]]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 1000)), max_size=40),
+    st.sampled_from([25, 200, MAX_ON_TOP]),
+)
+def test_any_sequence_gives_the_lists_of_the_model(operations: list[tuple[str, int]], on_top: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("feedgen.graph.graph.MAX_ON_TOP", on_top)  # so that most of a day is in layers below
         pair = Pair(Path(folder))
         try:
             for operation in ("posts", "ratings", "follows"):

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from feedgen.core.errors import StoreFull
 from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, POST_NSID, REPOST, REPOST_NSID, day_of, make_tid
 from feedgen.graph import graph
+from feedgen.graph.live import MAX_ON_TOP
 from feedgen.graph.recorder import UNNUMBERED
 from feedgen.ingest.batch import Batch, BatchBuilder
 from feedgen.ingest.events import (
@@ -851,10 +852,16 @@ class Storm:
 @given(
     seed=st.integers(0, 1 << 32),
     situations=st.lists(st.sampled_from(SITUATIONS), min_size=20, max_size=150),
+    on_top=st.sampled_from([3, 20, MAX_ON_TOP]),
 )
 def test_any_sequence_agrees_with_the_model(
-    seed: int, situations: list[str], tmp_path_factory: pytest.TempPathFactory
+    seed: int,
+    situations: list[str],
+    on_top: int,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(graph, "MAX_ON_TOP", on_top)  # so that most of a day lies in layers below
     storm = Storm(tmp_path_factory.mktemp("storm"), seed)
     try:
         for name in situations:

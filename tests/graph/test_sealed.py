@@ -289,7 +289,7 @@ def test_too_many_changes_while_building_begin_the_build_again(tmp_path: Path, m
     graph = Graph(tmp_path, IDENTITY)
     graph.start_day(DAY)
     day = truth()
-    monkeypatch.setattr("feedgen.graph.graph.MAX_PENDING", 3)
+    monkeypatch.setattr("feedgen.graph.meanwhile.MAX_MISSED", 3)
     graph.add_posts(*day.posts())
     graph.add_ratings(*day.ratings())
     builds = []

@@ -2,7 +2,8 @@
 
 Every edge carries its own proof: people like a post in ascending order, and an edge's tick follows from both ends. So a
 copy that is torn, out of order or of another list gives itself away. The writer says how far it is: what it had
-finished before a copy began must be in the copy, what it had removed must not.
+finished before a copy began must be in the copy, what it had removed must not. A View knows nothing of layers that came
+after it, so there only what was finished before the View was taken must be in the copy.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from feedgen.core.ids import NO_POST
 from feedgen.core.jit import inline, njit
@@ -31,7 +33,10 @@ from feedgen.graph.access import (
     post_key,
     post_row,
 )
+from feedgen.graph.compact import merge
 from feedgen.graph.graph import Graph
+from feedgen.graph.live import MAX_ON_TOP
+from feedgen.graph.view import View
 from feedgen.graph.words import i64
 
 DAY = 20_000
@@ -97,12 +102,14 @@ def _wrong_person(at: Places, d: int, person: int, out: int, posts: U32, ticks: 
 
 
 @njit
-def watch(a: Arrays, slot: int, progress: I64, rounds: int, seen: I64) -> int:
-    """Copy and check lists over and over, until told to stop or for so many rounds."""
+def watch(a: Arrays, slot: int, progress: I64, known: int, rounds: int, seen: I64) -> int:
+    """Copy and check lists over and over, until told to stop or for so many rounds. `known`: up to whom the View can
+    know everybody.
+    """
     at, people, ticks = places_of(a), np.empty(PEOPLE + 10, np.uint32), np.empty(PEOPLE + 10, np.uint16)
     while rounds != 0 and progress[STOP] == 0:
         for n in range(POSTS):
-            low, out = progress[ADDED], progress[REMOVED]
+            low, out = min(progress[ADDED], known), progress[REMOVED]
             wrong = _wrong_list(at, slot << 24 | n, low, out, people, ticks)
             if wrong == 0:
                 person = (seen[0] * 7919) % PEOPLE
@@ -149,7 +156,8 @@ class Truth:
 class Stage:
     """A graph with some posts, and a writer that likes and takes back."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, on_top: int = MAX_ON_TOP) -> None:
+        self.layered = on_top < MAX_ON_TOP
         self.graph = Graph(folder)
         self.graph.start_day(DAY)
         self.slot = DAY % 256
@@ -158,7 +166,15 @@ class Stage:
         self.numbers = self.truth.posts()[0]
         self.progress = np.zeros(3, np.int64)
         self.failures: list[str] = []
-        watch(self.graph.view().arrays, self.slot, self.progress, 1, np.zeros(1, np.int64))  # compiled before it counts
+        self.watch(self.look(), 1, np.zeros(1, np.int64))  # compiled before it counts
+
+    def look(self) -> tuple[View, int]:
+        """A View, and up to whom it can know everybody."""
+        known = int(self.progress[ADDED])
+        return self.graph.view(), known if self.layered else PEOPLE
+
+    def watch(self, look: tuple[View, int], rounds: int, seen: I64) -> int:
+        return int(watch(look[0].arrays, self.slot, self.progress, look[1], rounds, seen))
 
     def write(self) -> None:
         """One person after the other likes all posts; a hundred people later, some of that is taken back."""
@@ -169,6 +185,8 @@ class Stage:
             self.progress[ADDED] = person + 1
             if person >= 100:
                 self.take_back(person - 100)
+            if self.layered and person % 300 == 0:
+                self.graph.wait()  # layers are merged, as many as there were time for, but once at least
 
     def take_back(self, person: int) -> None:
         self.truth.removed = person + 1
@@ -179,15 +197,20 @@ class Stage:
 
     def read(self, seen: I64) -> None:
         while self.progress[STOP] == 0:
-            view = self.graph.view()
-            wrong = watch(view.arrays, self.slot, self.progress, 2, seen)
+            wrong = self.watch(self.look(), 2, seen)
             if wrong:
                 self.failures.append(f"reader saw fault {wrong}")
                 return
 
 
-def test_readers_see_no_torn_list_while_a_day_is_written_sealed_and_changed(tmp_path: Path) -> None:
-    stage = Stage(tmp_path)
+@pytest.mark.parametrize("on_top", [3_000, MAX_ON_TOP])
+def test_readers_see_no_torn_list_while_a_day_is_written_sealed_and_changed(
+    on_top: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feedgen.graph.graph.MAX_ON_TOP", on_top)
+    monkeypatch.setattr("feedgen.graph.graph.merge", lambda *args: (merges.append(1), merge(*args))[1])
+    merges: list[int] = []
+    stage = Stage(tmp_path, on_top)
     counters = [np.zeros(1, np.int64) for _ in range(2)]
     readers = [threading.Thread(target=stage.read, args=(seen,)) for seen in counters]
     for reader in readers:
@@ -208,16 +231,19 @@ def test_readers_see_no_torn_list_while_a_day_is_written_sealed_and_changed(tmp_
         stage.graph.close()
     assert stage.failures == []
     assert min(int(seen[0]) for seen in counters) > POSTS
+    assert len(merges) >= PEOPLE // 300 - 1 if on_top < MAX_ON_TOP else not merges
 
 
-def test_the_checker_finds_what_it_is_there_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("on_top", [3_000, MAX_ON_TOP])
+def test_the_checker_finds_what_it_is_there_for(on_top: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of these is a state that no reader may ever see."""
-    stage = Stage(tmp_path)
+    monkeypatch.setattr("feedgen.graph.graph.MAX_ON_TOP", on_top)
+    stage = Stage(tmp_path, on_top)
     seen = np.zeros(1, np.int64)
     stage.write()
 
     def wrong() -> int:
-        return int(watch(stage.graph.view().arrays, stage.slot, stage.progress, 1, seen))
+        return stage.watch(stage.look(), 1, seen)
 
     assert wrong() == 0
     stage.progress[REMOVED] += 1  # one round is said to be out that is still in
@@ -228,20 +254,22 @@ def test_the_checker_finds_what_it_is_there_for(tmp_path: Path) -> None:
     stage.graph.close()
 
 
-def test_a_reader_never_waits_for_the_writer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("on_top", [3_000, MAX_ON_TOP])
+def test_a_reader_never_waits_for_the_writer(on_top: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a day is written, changed, sealed and swapped, a reader sleeps less than a millisecond in all.
 
     Being put aside because others want the processor is not waiting, and is told apart by the kernel's own count.
     """
-    stage = Stage(tmp_path)
+    monkeypatch.setattr("feedgen.graph.graph.MAX_ON_TOP", on_top)
+    stage = Stage(tmp_path, on_top)
     slept: list[float] = []
 
     def read() -> None:
-        view, seen = stage.graph.view(), np.zeros(1, np.int64)
-        watch(view.arrays, stage.slot, stage.progress, 1, seen)
+        look, seen = stage.look(), np.zeros(1, np.int64)
+        stage.watch(look, 1, seen)
         started.set()
         before, voluntary, began = _scheduled(), _voluntary(), time.perf_counter()
-        wrong = watch(view.arrays, stage.slot, stage.progress, -1, seen)
+        wrong = stage.watch(look, -1, seen)
         wall, after = time.perf_counter() - began, _scheduled()
         switches = _voluntary() - voluntary
         slept.append(0.0 if switches == 0 else wall - (after - before))
