@@ -84,7 +84,7 @@ from feedgen.web.who import Guests, Workshop
 
 log = logging.getLogger(__name__)
 
-STOP_S: Final = 9.0  # from the first signal to the last word
+STOP_S: Final = 17.0  # from the first signal to the last word; systemd kills after 20 (TimeoutStopSec)
 SWITCH_S: Final = 0.0001  # how long a page waits for each turn while other threads compute
 COLLECT_AFTER: Final = (20_000, 20, 50)  # objects, and generations: hardly anything of ours goes in circles
 MEET_S: Final = 1.5  # how long a first page may wait for what the reader's own repository tells,
@@ -242,10 +242,7 @@ class App:
             log.info("answering", extra={"bind": address, "after_s": round(time.monotonic() - started_s, 2)})
             self.on_ready(address)
             self.unit.ready(self.status())
-            failure = await self._until_stopped(tasks)
-            self.life.stop()
-            self.unit.stopping()
-            on_stopping()
+            failure = await self._until_stopped(tasks, on_stopping)
             await server.stop()
         if failure is not None:
             log.critical("stopped, because a part failed: %s", failure, exc_info=failure)
@@ -553,12 +550,19 @@ class App:
 
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
 
-    async def _until_stopped(self, parts: dict[str, Coroutine[Any, Any, None]]) -> BaseException | None:
-        """Runs the parts until a signal, or until one of them ends, which none should. What it died of, if so."""
+    async def _until_stopped(
+        self, parts: dict[str, Coroutine[Any, Any, None]], on_stopping: Callable[[], None]
+    ) -> BaseException | None:
+        """Runs the parts until a signal, or until one of them ends, which none should. What it died of, if so. All of
+        them have ended then: what ingest has begun is finished, however long that takes.
+        """
         tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
         failure = next((task.exception() for task in tasks if task.done() and not task.cancelled()), None)
+        self.life.stop()
+        self.unit.stopping()
+        on_stopping()
         for task in (stopping, *tasks):
             task.cancel()
         await asyncio.gather(stopping, *tasks, return_exceptions=True)
@@ -624,7 +628,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _dead_mans_switch() -> None:
-    """Everything is committed by now; if closing hangs, leave anyway."""
+    """If closing hangs, leave anyway: what is committed stays, and what is not comes again, as after a power cut."""
 
     def leave() -> None:
         log.warning("closing takes too long; leaving without it")

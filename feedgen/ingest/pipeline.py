@@ -7,6 +7,7 @@ wait with the batch in hand; anything else that goes wrong is our own bug, ends 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import Counter as Tally
@@ -112,17 +113,19 @@ class Pipeline:
         self._thread = threading.Thread(target=self._main, name="ingest", daemon=True)
         self._thread.start()
 
-    def stop(self, timeout_s: float = 8.0) -> bool:
-        """Finish the batch in hand, then end. False if that took too long."""
+    def ask_to_stop(self) -> None:
+        """Finish the batch in hand, then end. What was not looked at yet comes again after the next start."""
         self._stop.set()
         self._inlet.wake()
-        if self._thread is None:
-            return True
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """The same, and wait for it, however long it takes: the sink is in use until then."""
+        self.ask_to_stop()
+        if self._thread is not None:
+            self._thread.join()
 
     async def run(self) -> None:
-        """Until cancelled. What the thread died of is raised here."""
+        """Until cancelled; the thread has ended when this returns. What it died of is raised here."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         before = self._on_end
@@ -137,7 +140,13 @@ class Pipeline:
         try:
             await ended.wait()
         finally:
-            await asyncio.to_thread(self.stop)
+            self.ask_to_stop()
+            while (
+                not ended.is_set()
+            ):  # whoever is in a hurry and cancels once more would close the sink under the thread
+                with contextlib.suppress(asyncio.CancelledError):
+                    await ended.wait()
+            self.stop()
         if self.failure is not None:
             raise self.failure
 
@@ -182,6 +191,8 @@ class Pipeline:
             builder.host = frames.host
             self._repeats.connect(frames)
         for start in range(0, len(frames.messages), MANY):
+            if self._stop.is_set():
+                return
             messages = self._inflate(frames.messages[start : start + MANY], frames.dictionary)
             if len(messages) < FEW:
                 self._add_each(messages)
