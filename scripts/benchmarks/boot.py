@@ -95,7 +95,9 @@ def _memory(service: Service, kept: int, readers: int) -> Figure:
 
 
 class Service:
-    def __init__(self, folder: Path, sim: SimnetProcess) -> None:
+    """`sim` tells who readers are, and gives the stream unless there is another to `listen_to`."""
+
+    def __init__(self, folder: Path, sim: SimnetProcess, listen_to: SimnetProcess | None = None) -> None:
         self.sim, self.started_s = sim, time.perf_counter()
         given: dict[str, Any] = {
             "store.dir": folder / "data",
@@ -103,7 +105,7 @@ class Service:
             "service.hostname": "feed.example.com",
             "service.publisher_did": PUBLISHER,
             "service.bind": f"unix:{folder}/socket",
-            "jetstream.urls": ",".join(sim.urls.jetstream),
+            "jetstream.urls": ",".join((listen_to or sim).urls.jetstream),
             "identity.plc_url": sim.urls.plc,
             "labels.enabled": "false",
             "log.format": "json",
@@ -114,7 +116,9 @@ class Service:
         self.process = subprocess.Popen([sys.executable, "-m", "feedgen", "run", *words], stderr=self.log)
 
     def page(self, person: int, limit: int = 30) -> dict[str, Any]:
-        token = self.sim.token(person, SERVICE)
+        return self.page_for(self.sim.token(person, SERVICE), limit)
+
+    def page_for(self, token: str, limit: int = 30) -> dict[str, Any]:
         query = urllib.parse.urlencode({"feed": FEED, "limit": limit})
         return self._get(f"/xrpc/{METHOD}?{query}", {"authorization": f"Bearer {token}"})
 
@@ -151,6 +155,11 @@ class Service:
         while not self._get("/xrpc/_health", {})["store"]["whole"]:
             time.sleep(0.05)
         return time.perf_counter() - self.started_s
+
+    def wait_until_heard(self) -> None:
+        """Until events come."""
+        while not self.events():
+            time.sleep(0.05)
 
     def wait_until_counted(self) -> None:
         """Until nothing goes on in the background: its CPU time stands still."""
