@@ -23,7 +23,7 @@ U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 
 MAX_WAITING_BYTES: Final = 16 << 20  # then the socket is not read any more
-MERGE_MESSAGES: Final = 1_000
+MERGE_MESSAGES: Final = 2_000
 SMALL_BYTES: Final = 8 << 10  # frames that do not say how large they are, are small
 MAX_WINDOW_BYTES: Final = 8 << 20
 _LONGEST_HEADER: Final = 18

@@ -12,7 +12,7 @@ import pytest
 
 from feedgen.core.ids import US_PER_S
 from feedgen.ingest.batch import Cursor
-from feedgen.ingest.connection import Connection, connect
+from feedgen.ingest.connection import READ_BYTES, Connection, connect
 from feedgen.ingest.frames import Frames, Inlet
 from feedgen.ingest.hosts import OLDEST, host_name, subscription_url
 from feedgen.ingest.jetstream import Options, State
@@ -388,6 +388,22 @@ async def test_a_live_socket_is_read_now_and_then(tmp_path: Path) -> None:
             await asyncio.sleep(0.005)
         await h.until(lambda: "key103" in h.rkeys)
         assert len(h.pieces) - before < 30
+
+
+async def test_much_is_read_in_small_pieces(tmp_path: Path) -> None:
+    """So that pages have their turn in between, however much waits in the socket."""
+    sizes: list[int] = []
+
+    class Noting(Inlet):
+        def put(self, frames: Frames, on_room: Any = None) -> bool:
+            sizes.append(frames.bytes)
+            return super().put(frames, on_room)
+
+    async with stage(likes(40_000, until_us=NOW_US - HOUR_US)) as s:
+        url = await s.add(LEGACY)
+        async with listening(tmp_path, url, inlet=Noting()) as h:
+            await h.until(lambda: sum(sizes) > 8_000_000)
+    assert max(sizes) <= 2 * READ_BYTES  # and what was left of a message before
 
 
 async def test_cancelling_closes_the_socket(tmp_path: Path) -> None:
