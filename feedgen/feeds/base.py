@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -34,6 +35,7 @@ from feedgen.rank.popular import Popular
 from feedgen.rank.seen import NO_TASTE, Readers, Taste
 
 FRESH_US: Final = 30 * US_PER_S  # a peek, and a shared list, may be this old
+LAST_PAGES: Final = 200  # posts before a cursor's place that its page, and the one before, may have shown
 NO_CODE: Final = 255  # no list's code
 NO_WISHES: Final = Wishes()
 NOBODY: Final = 0  # the reader of a page that was served to somebody who is logged out
@@ -313,7 +315,7 @@ class ListFeed(Feed):
         cursor = self.desk.cursors.read(ask.cursor)
         snapshot = self.desk.snapshots.get(cursor, ask.now_us)
         if snapshot is not None and (cursor.feed, cursor.reader) == (self.tag, reader):
-            self._mark_seen(ask, snapshot.posts[: cursor.position])
+            self._mark_seen(ask, snapshot.posts[max(0, cursor.position - LAST_PAGES) : cursor.position])
             found = snapshot
             if self._knows_more(ask, snapshot):
                 found = await self._new(ask, reader, again=True, otherwise=snapshot)
@@ -358,7 +360,7 @@ class ListFeed(Feed):
                 # Of ours: the operator should see it and the reader should not.
                 log.exception("a list for %s could not be made", self.name)
             last = self.desk.snapshots.latest(self.tag, reader) if otherwise is None and not again else otherwise
-            if last is not None:
+            if last is not None and last.posts.size:
                 fallbacks.add(1, "last list", why)
                 return last
             fallbacks.add(1, "popular", why)
@@ -464,9 +466,9 @@ class ListFeed(Feed):
             self.desk.readers.edit(reader_key(ask.reader_did)).was_served(posts, ask.now_us)
 
     def _mark_seen(self, ask: Ask, posts: U32) -> None:
-        """Who asks for a later page has scrolled past the earlier ones."""
+        """Who asks for a later page has scrolled past the earlier ones. All but the newest were marked before."""
         if ask.reader_did is not None and not ask.peek and posts.size:
-            self.desk.readers.edit(reader_key(ask.reader_did)).saw(posts.tolist(), ask.now_us)
+            self.desk.readers.edit(reader_key(ask.reader_did)).saw(array("I", posts.tobytes()), ask.now_us)
 
 
 __all__ = [

@@ -5,15 +5,17 @@ the line is so long that the reader's last list, at once, is the better answer, 
 `TooLate` tells the feed to answer with what it has. So the line is bounded by time, and by `max_waiting`.
 
 There is a second line: requests that lie in their sockets while the event loop is busy. Each request says how long it
-lay (`lag_s`). Whoever lay too long is not ranked at all: that makes the loop's work so much less that it catches up,
-in the order of arrival, long before anybody leaves.
+lay (`lag_s`). While they lie too long nobody is ranked at all: that makes the loop's work so much less that it catches
+up, in the order of arrival, long before anybody leaves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,15 +29,24 @@ T = TypeVar("T")
 
 DEADLINE_S: Final = 3.0  # from the request's arrival; the AppView leaves at 5
 LINE_S: Final = 0.5  # nobody joins a longer line for a thread
-MAX_LAG_S: Final = 0.1  # nor is anybody ranked who lay longer before the loop came to them
+MAX_LAG_S: Final = 0.1  # nor is anybody ranked when requests lie longer before the loop comes to them
+LAG_HALF_LIFE_S: Final = 0.1  # of how long they lay: those at the head of a long line lay only shortly
 CHEAP_AFTER_S: Final = 0.15  # a longer wait is felt
 MAX_WAITING: Final = 2000
+NICENESS: Final = 5  # of ranking threads: a third of the event loop's share
 FIRST_GUESS_S: Final = 0.005  # what a list takes, before one was made
 
 lists_made = Counter("feedgen_rank_lists_total", "Lists made, in full or cheaply", "mode")
 lists_late = Counter("feedgen_rank_late_total", "Lists that were not made in time, and where they stood", "where")
 list_seconds = Histogram("feedgen_rank_list_seconds", "From the start of ranking to the list", "mode")
 waiting_now = Gauge("feedgen_rank_waiting", "Requests that wait for a ranking thread")
+
+
+def _give_way() -> None:
+    """A ranking thread yields to the event loop, which answers everybody, when there is not enough processor for all:
+    on Linux each thread has a niceness of its own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 class TooLate(FeedgenError):
@@ -80,9 +91,10 @@ class RankPool:
         self.deadline_s, self.line_s = deadline_s, line_s
         self.cheap_after_s, self.max_lag_s, self.max_waiting = cheap_after_s, max_lag_s, max_waiting
         self._now_s = monotonic_s
-        self._threads = ThreadPoolExecutor(self.width, "rank")
+        self._threads = ThreadPoolExecutor(self.width, "rank", _give_way)
         self._lock = threading.Lock()
         self._waiting = 0
+        self._lag_s = self._felt_s = 0.0
         self._finished: list[_Job[Any]] = []
         self._takes_s = {False: FIRST_GUESS_S, True: FIRST_GUESS_S / 10}  # by cheap, smoothed
 
@@ -98,10 +110,18 @@ class RankPool:
         """The time that is left to rank; `TooLate` for who had better get something else at once."""
         left_s = self.deadline_s - (self._now_s() - arrived_s)
         line_s = self.expected_wait_s(cheap=True)
-        if lag_s > self.max_lag_s or self._waiting >= self.max_waiting or line_s >= min(left_s, self.line_s):
+        too_long = self._felt_lag_s(lag_s) > self.max_lag_s or line_s >= min(left_s, self.line_s)
+        if too_long or self._waiting >= self.max_waiting:
             lists_late.add(1, "at the door")
             raise TooLate("no time to rank")
         return left_s
+
+    def _felt_lag_s(self, lag_s: float) -> float:
+        """How long requests lie just now, of which one lay so long."""
+        now_s = self._now_s()
+        faded = math.pow(0.5, (now_s - self._felt_s) / LAG_HALF_LIFE_S)
+        self._lag_s, self._felt_s = max(lag_s, self._lag_s * faded), now_s
+        return self._lag_s
 
     async def run(self, work: Callable[[bool], T], arrived_s: float | None = None, lag_s: float = 0.0) -> T:
         """Raises `TooLate` when there is no time, else what `work` gives or raises."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from feedgen.feeds.also_liked import also_liked
 from feedgen.feeds.base import NOBODY, Event, fallbacks, reader_key
 from feedgen.feeds.for_you import ForYou
@@ -69,13 +71,23 @@ async def test_who_lay_in_the_socket_for_long_gets_what_is_at_hand() -> None:
         asked = replace(ask(person=person, limit=10), arrived_s=desk.pool._now_s(), lag_s=lag_s)
         return [item.uri for item in (await feed.page(asked)).items]
 
-    late_s = 2 * desk.pool.max_lag_s
-    everybodys, mine = await posts_of(2, late_s), await posts_of(READER, 0.0)
+    late_s, mine = 2 * desk.pool.max_lag_s, await posts_of(READER, 0.0)
+    everybodys = await posts_of(2, late_s)
     assert await posts_of(READER, late_s) == mine != everybodys
     desk.wishes[reader_key(did(3))] = Wishes(videos=False)  # this one can't have what all get
     assert len(await posts_of(3, late_s)) == 10
-    assert log.presets == ["popular", "default", "default", "popular"]
+    assert log.presets == ["default", "popular", "default", "popular"]
     assert len(desk.popular_lists) == 1
+    desk.pool.close()
+
+
+async def test_a_last_list_that_is_empty_is_none() -> None:
+    desk = make_desk(Town(posts=300))
+    nothing = np.empty(0, np.uint32), np.empty(0, np.uint8)
+    desk.snapshots.put(ForYou(desk).tag, reader_key(did(READER)), *nothing, NOW_US)
+    desk.pool.close()
+    desk.pool = RankPool(1, deadline_s=0.0)
+    assert len((await ForYou(desk).page(ask(person=READER, limit=10))).items) == 10
     desk.pool.close()
 
 
