@@ -18,6 +18,7 @@ from pathlib import Path
 
 from feedgen.core.clock import SystemClock
 from feedgen.graph.archive import Archive
+from feedgen.simnet.flood import FloodPlan
 from feedgen.simnet.process import SimnetProcess
 from scripts.benchmarks import Figure, Params
 from scripts.benchmarks.ingest import Listening, Spent
@@ -45,11 +46,14 @@ def run(params: Params) -> Iterable[Figure]:
     try:
         kept, _ = filled(folder, int(params["ratings"]))
         yield Figure("going_on.ratings", kept, "ratings", "before the first of these events")
-        spent = _go_on(folder, int(params["warm_up"]), int(params["events"]), behind_us=HOURS_12_US)
-        yield Figure("going_on.cpu_us_per_event", spent.us_per_event, "us", f"catching up; {_of_what(spent)}")
-        events = round(float(params["steady_s"]) * STEADY_RATE)
-        spent = _go_on(folder, round(3 * STEADY_RATE), events, behind_us=0, words=("--max-rate", str(STEADY_RATE)))
-        yield Figure("going_on.steady_cpu_us_per_event", spent.us_per_event, "us", _of_what(spent))
+        with Archive(folder / "data", 120) as archive:
+            _wait_until_quiet()
+            gc.freeze()
+            spent = _go_on(archive, plan_of(folder), int(params["warm_up"]), int(params["events"]), HOURS_12_US)
+            yield Figure("going_on.cpu_us_per_event", spent.us_per_event, "us", f"catching up; {_of_what(spent)}")
+            rate, events = ("--max-rate", str(STEADY_RATE)), round(float(params["steady_s"]) * STEADY_RATE)
+            spent = _go_on(archive, plan_of(folder), round(3 * STEADY_RATE), events, 0, rate)
+            yield Figure("going_on.steady_cpu_us_per_event", spent.us_per_event, "us", _of_what(spent))
     finally:
         if not given:
             shutil.rmtree(folder)
@@ -59,18 +63,16 @@ def _of_what(spent: Spent) -> str:
     return f"{spent.pipeline_s / spent.events * 1e6:.1f} of it in the pipeline's thread; {spent.rate:,.0f}/s"
 
 
-def _go_on(folder: Path, warm_up: int, events: int, behind_us: int, words: tuple[str, ...] = ()) -> Spent:
-    plan = plan_of(folder)
-    with Archive(folder / "data", 120) as archive:
-        at_us = archive.recorder.high_water_us()
-        left = plan.events - plan.event_at(at_us)
-        if left < warm_up + events:
-            raise RuntimeError(f"the flood of this folder has only {left:,} events left; fill another one")
-        with SimnetProcess("--flood-plan", json.dumps(asdict(plan)), "--hosts", "v2", "--outbox", "0", *words) as sim:
-            _wait_until_quiet()
-            gc.freeze()
-            listening = Listening(archive, sim.urls.jetstream[0], "v2", ClockAt(at_us + behind_us))
-            return asyncio.run(listening.measure(warm_up, events))
+def _go_on(
+    archive: Archive, plan: FloodPlan, warm_up: int, events: int, behind_us: int, words: tuple[str, ...] = ()
+) -> Spent:
+    at_us = archive.recorder.high_water_us()
+    left = plan.events - plan.event_at(at_us)
+    if left < warm_up + events:
+        raise RuntimeError(f"the flood of this folder has only {left:,} events left; fill another one")
+    with SimnetProcess("--flood-plan", json.dumps(asdict(plan)), "--hosts", "v2", "--outbox", "0", *words) as sim:
+        listening = Listening(archive, sim.urls.jetstream[0], "v2", ClockAt(at_us + behind_us))
+        return asyncio.run(listening.measure(warm_up, events))
 
 
 def _wait_until_quiet() -> None:
