@@ -29,7 +29,7 @@ from feedgen.ingest.gather import gather
 
 log = logging.getLogger(__name__)
 
-BATCH_S: Final = 0.3  # an event waits at most this long for company
+BATCH_S: Final = 0.05  # an event waits at most this long for company: a live socket is read twice a second only
 BEHIND_BATCH_S: Final = 2.0  # and this long when it is old anyway: larger batches cost less
 BEHIND_US: Final = 30 * US_PER_S
 FUTURE_US: Final = 300 * US_PER_S  # how far ahead of our clock a host's may be

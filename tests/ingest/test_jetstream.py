@@ -390,6 +390,24 @@ async def test_a_live_socket_is_read_now_and_then(tmp_path: Path) -> None:
         assert len(h.pieces) - before < 30
 
 
+async def test_a_burst_in_the_live_stream_is_not_put_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pause is for little that comes; while more waits there is none."""
+    holds: list[str] = []
+    hold = Connection._hold
+
+    def noting(connection: Connection, why: str) -> None:
+        holds.append(why)
+        hold(connection, why)
+
+    monkeypatch.setattr(Connection, "_hold", noting)
+    async with stage(likes(3, until_us=NOW_US)) as s, listening(tmp_path, await s.add(LEGACY)) as h:
+        await h.until(lambda: h.client.status.state is State.LIVE)
+        holds.clear()
+        s.history.append(likes(6_000, first_seq=4, until_us=NOW_US + US_PER_S))
+        await h.until(lambda: "key6003" in h.rkeys)
+    assert holds.count("turn") > holds.count("pace")
+
+
 async def test_much_is_read_in_small_pieces(tmp_path: Path) -> None:
     """So that pages have their turn in between, however much waits in the socket."""
     sizes: list[int] = []
