@@ -166,6 +166,7 @@ def _compare(view: View, readers: list[int], now_us: int, pace_us: int, folder: 
         "rank.plain_agreement", float(np.mean(alike)), "share", "of our first 30 in those of plain SQL and numpy"
     )
     db.close()
+    (folder / "plain.db").unlink()
 
 
 def _overlap(
