@@ -23,6 +23,7 @@ U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 
 MAX_WAITING_BYTES: Final = 16 << 20  # then the socket is not read any more
+ROOM_SHARE: Final = 16  # of it must be free before the socket is read again: little, so that it is read evenly
 MERGE_MESSAGES: Final = 2_000
 SMALL_BYTES: Final = 8 << 10  # frames that do not say how large they are, are small
 MAX_WINDOW_BYTES: Final = 8 << 20
@@ -151,7 +152,7 @@ class Inlet:
                 return None
             frames = self._pop()
             self.waiting_bytes -= frames.bytes
-            room = self._full and self.waiting_bytes <= self.max_bytes // 2
+            room = self._full and self.waiting_bytes <= self.max_bytes - self.max_bytes // ROOM_SHARE
             if room:
                 self._full = False
             on_room = self._on_room
