@@ -567,9 +567,9 @@ def cheaper(p: RankParams) -> RankParams:
         seeds=min(p.seeds, 50),
         seed_likers=min(p.seed_likers, 30),
         colikers=min(p.colikers, 100),
-        coliker_likes=min(p.coliker_likes, 40),
+        coliker_likes=min(p.coliker_likes, 30),
         velocity_likers=min(p.velocity_likers, 8),
-        finalists=min(p.finalists, 250),
+        finalists=min(p.finalists, 120),
         edges=min(p.edges, 8_000),
     )
 
