@@ -56,15 +56,29 @@ MAX_LIST: Final = 1_000_000  # what one call may gather
 _LIKES, _LIKERS, _FOLLOWS = 0, 1, 2
 
 
+@inline
+def _slot_of(seen: U32, value: int) -> int:
+    """Where the value is, or belongs. The table's size is a power of two."""
+    mask = seen.size - 1
+    slot: int = (i64(value) * 0x9E37_79B1 >> 7) & mask
+    while seen[slot] != HOLE and seen[slot] != value:
+        slot = (slot + 1) & mask
+    return slot
+
+
+@inline
+def _larger(seen: U32, values: U32, n: int) -> U32:
+    more = np.full(8 * seen.size, HOLE, np.uint32)
+    for i in range(n):
+        more[_slot_of(more, values[i])] = values[i]
+    return more
+
+
 @njit
 def _gather(a: Arrays, which: int, key: int, limit: int, out: U32, rows: I64, ticks: U16) -> int:
     """A list over all days, newest first, each value once."""
-    at, bits = places_of(a), 4
-    while 1 << bits < 2 * limit:
-        bits += 1
-    seen = np.full(1 << bits, HOLE, np.uint32)
-    day_out = np.empty(limit, np.uint32)
-    day_ticks = np.empty(limit, np.uint16)
+    at, seen = places_of(a), np.full(1024, HOLE, np.uint32)  # most lists are short: the table grows with what is found
+    day_out, day_ticks = np.empty(limit, np.uint32), np.empty(limit, np.uint16)
     n = 0
     for d in range(at.rows - 1, -1, -1):
         if which == _LIKES:
@@ -74,17 +88,15 @@ def _gather(a: Arrays, which: int, key: int, limit: int, out: U32, rows: I64, ti
         else:
             found = copy_follows(at, d, key, limit, day_out)
         for i in range(found):
-            value = day_out[i]
-            slot = (i64(value) * 0x9E37_79B1 & 0xFFFF_FFFF) >> (32 - bits)
-            while seen[slot] != HOLE and seen[slot] != value:
-                slot = (slot + 1) & ((1 << bits) - 1)
-            if seen[slot] == value:
-                continue
-            seen[slot] = value
-            out[n], rows[n], ticks[n] = value, d, day_ticks[i]
-            n += 1
-            if n == limit:
-                return n
+            if 2 * n >= seen.size:
+                seen = _larger(seen, out, n)
+            slot = _slot_of(seen, day_out[i])
+            if seen[slot] == HOLE:
+                seen[slot] = day_out[i]
+                out[n], rows[n], ticks[n] = day_out[i], d, day_ticks[i]
+                n += 1
+                if n == limit:
+                    return n
     return n
 
 

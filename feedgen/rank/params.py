@@ -132,7 +132,7 @@ class RankParams:
         1,
     )
     late_factor: float = _number(
-        0.5,
+        0.7,
         0,
         1,
         "late factor",
@@ -162,7 +162,7 @@ class RankParams:
         0.05,
     )
     ratings_floor: float = _number(
-        10.0,
+        5.0,
         0,
         100,
         "floor",

@@ -27,7 +27,7 @@ from feedgen.graph.archive import Archive
 from feedgen.graph.view import View
 from feedgen.rank.kernel import rank
 from feedgen.rank.paging import Cursors
-from feedgen.rank.params import FORYOU, RankParams
+from feedgen.rank.params import FORYOU, MAX_COLIKERS, RankParams
 from feedgen.rank.parts import edge_us
 from feedgen.rank.pool import RankPool
 from feedgen.rank.request import request
@@ -173,7 +173,7 @@ def _overlap(
     edges: Edges, view: View, db: sqlite3.Connection, p: RankParams, reader: int, now_us: int, pace_us: int
 ) -> float:
     """They are the same formula: without velocity and bounds, the same posts come first."""
-    plain = replace(p, velocity_power=0.0, seed_likers=5000, edges=50_000_000, coliker_likes=2000)
+    plain = replace(p, velocity_power=0.0, seed_likers=5000, edges=50_000_000, coliker_likes=2000, head=MAX_COLIKERS)
     seeds, times = view.likes_of(reader, plain.seeds)
     q = request(now_us, reader=reader, seeds=seeds, seed_times=times, excluded=view.likes_of(reader, 5000)[0])
     ours = rank(view, plain.formula(pace_us), q).posts[:30].tolist()
