@@ -40,6 +40,7 @@ PARAMETERS = {
     "events_s": 2_000,  # while ingesting
     "kept_readers": 1_000_000,  # for the memory a reader takes
     "likes": 20,  # for the time from a like to its effect
+    "parts": "load like memory",  # what to measure
 }
 FIRST_SHARE = 0.45
 HOST = "feed.example.com"
@@ -124,6 +125,12 @@ class Service:
     def cpu_s(self) -> float:
         return cpu_s(self.process)
 
+    @property
+    def loop_s(self) -> float:
+        """CPU seconds of the event loop, which is the first thread."""
+        told = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/schedstat").read_text()
+        return int(told.split()[0]) / 1e9
+
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -166,10 +173,11 @@ class Readers:
         return answer
 
     def phase(self, service: Service, network: SimnetProcess, rate: float, seconds: float) -> dict[str, Any]:
-        used, lists = self._used(service, network), service.health()["lists"]
+        used, lists, loop_s = self._used(service, network), service.health()["lists"], service.loop_s
         found = self.ask({"port": service.port, "rate": rate, "seconds": seconds})
         used = {name: value - used[name] for name, value in self._used(service, network).items()}
         found["service_ms"] = used["service"] * 1000 / max(found["sent"], 1)
+        found["loop_ms"] = (service.loop_s - loop_s) * 1000 / max(found["sent"], 1)
         found["cores"] = {name: value / found["took_s"] for name, value in used.items()}
         found["lists"] = {k: v - lists.get(k, 0) for k, v in service.health()["lists"].items() if v > lists.get(k, 0)}
         return found
@@ -212,8 +220,8 @@ def said(found: dict[str, Any]) -> str:
     errors = f", errors {found['errors']}" if found["errors"] else ""
     return (
         f"{found['rate']:.0f}/s, p50 {found['p50_ms']:.1f} p90 {found['p90_ms']:.1f} max {found['max_ms']:.0f} ms; "
-        f"CPU {found['service_ms']:.2f} ms a request; cores: {cores}; lists: {lists}; "
-        f"{found['items']:.1f} posts a page{errors}"
+        f"CPU {found['service_ms']:.2f} ms a request, {found['loop_ms']:.2f} of it the event loop's; "
+        f"cores: {cores}; lists: {lists}; {found['items']:.1f} posts a page{errors}"
     )
 
 
@@ -367,8 +375,10 @@ def _resident_bytes() -> int:
 
 
 def run(params: Params) -> Iterable[Figure]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield from under_load(params, Path(folder))
-    with tempfile.TemporaryDirectory() as folder:
-        yield from like_to_page(params, Path(folder))
-    yield from memory(params)
+    parts = str(params["parts"]).split()
+    for name, measure in {"load": under_load, "like": like_to_page}.items():
+        if name in parts:
+            with tempfile.TemporaryDirectory() as folder:
+                yield from measure(params, Path(folder))
+    if "memory" in parts:
+        yield from memory(params)
