@@ -1,4 +1,5 @@
-"""Draws docs/load.svg, how long a page takes at each load, out of what `scripts/bench load --json` wrote:
+"""Draws docs/load.svg, how long a page takes at each load, out of what `scripts/bench load --json` wrote, all presets
+in one file or each in its own:
 
 scripts/bench load --json load.json
 .venv/bin/python -m scripts.draw_load load.json > docs/load.svg
@@ -14,8 +15,9 @@ from pathlib import Path
 from scripts.draw_rank import Line, document, panel
 
 
-def main(path: str) -> None:
-    figures = {name: f["value"] for name, f in json.loads(Path(path).read_text())["figures"].items()}
+def main(paths: list[str]) -> None:
+    reports = [json.loads(Path(path).read_text()) for path in paths]
+    figures = {name: f["value"] for report in reports for name, f in report["figures"].items()}
     label = "requests a second"
     print(
         document(
@@ -37,4 +39,4 @@ def lines(figures: dict[str, float], percentile: str) -> list[Line]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])

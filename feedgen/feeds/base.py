@@ -133,36 +133,29 @@ class Event(NamedTuple):
     code: int | None
 
 
+class Shown(NamedTuple):
+    """A page as it was sent: what `store.pages.ShownPage` has, but for the time. `list_us` is what `reqId` says."""
+
+    reader: int
+    feed: str
+    preset: str
+    list_us: int
+    position: int  # of the first post in the list
+    posts: list[int]
+    codes: list[int]
+    arm: str
+
+
 class Log(Protocol):
     """Who remembers which pages were served and what came of them. Never waits."""
 
-    def served(
-        self,
-        reader: int,
-        feed: str,
-        preset: str,
-        arm: str,
-        list_us: int,
-        position: int,
-        posts: list[int],
-        codes: list[int],
-    ) -> None: ...
+    def served(self, page: Shown) -> None: ...
 
     def told(self, reader: int, events: Sequence[Event]) -> None: ...
 
 
 class NoLog:
-    def served(
-        self,
-        reader: int,
-        feed: str,
-        preset: str,
-        arm: str,
-        list_us: int,
-        position: int,
-        posts: list[int],
-        codes: list[int],
-    ) -> None:
+    def served(self, page: Shown) -> None:
         """Nobody remembers."""
 
     def told(self, reader: int, events: Sequence[Event]) -> None:
@@ -437,7 +430,7 @@ class ListFeed(Feed):
         if self.remembered and not ask.peek and shown:
             reader = NOBODY if ask.reader_did is None else reader_key(ask.reader_did)
             arm = self.recipe_of(ask).arm
-            self.desk.log.served(reader, self.name, snapshot.preset, arm, snapshot.id, start, shown, codes)
+            self.desk.log.served(Shown(reader, self.name, snapshot.preset, snapshot.id, start, shown, codes, arm))
         cursor = None
         if position < snapshot.posts.size and items:
             at = Cursor(self.tag, snapshot.reader, snapshot.id, position)
@@ -483,5 +476,6 @@ __all__ = [
     "ListFeed",
     "Made",
     "Page",
+    "Shown",
     "reader_key",
 ]

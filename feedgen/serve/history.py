@@ -15,7 +15,7 @@ from feedgen.core.clock import Clock
 from feedgen.core.errors import StoreError
 from feedgen.core.ids import US_PER_DAY
 from feedgen.core.telemetry import Counter
-from feedgen.feeds.base import NOBODY, Event, reader_key
+from feedgen.feeds.base import NOBODY, Event, Shown, reader_key
 from feedgen.store.pages import EVENT_NUMBERS, KEPT_US, NO_CODE, Outcome, ShownPage
 
 TICK_S: Final = 5.0
@@ -62,21 +62,11 @@ class History:
     def waiting(self) -> int:
         return len(self._pages) + len(self._outcomes)
 
-    def served(
-        self,
-        reader: int,
-        feed: str,
-        preset: str,
-        arm: str,
-        list_us: int,
-        position: int,
-        posts: list[int],
-        codes: list[int],
-    ) -> None:
-        if len(self._pages) >= MAX_WAITING or (reader == NOBODY and not self._may_keep_nobodys()):
+    def served(self, page: Shown) -> None:
+        if len(self._pages) >= MAX_WAITING or (page.reader == NOBODY and not self._may_keep_nobodys()):
             kept.add(1, "page dropped")
             return
-        self._pages.append(ShownPage(self._now_us(), reader, feed, preset, list_us, position, posts, codes, arm))
+        self._pages.append(ShownPage(self._now_us(), *page))
 
     def told(self, reader: int, events: Sequence[Event]) -> None:
         """One call of a reader's app. What it says of several lists becomes several rows."""

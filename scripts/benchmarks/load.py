@@ -24,11 +24,12 @@ def run(params: Params) -> Iterable[Figure]:
         readers = serve.Readers(params)
         serve.known_accounts(Path(folder), readers.dids, readers.keys)
         with serve.stopping(readers), serve.flood(params, "--ratings", str(params["ratings"])) as network:
+            urls, new = network.urls, int(params["ratings"])
             for preset in str(params["presets"]).split():
-                urls = network.urls
                 service = serve.Service(Path(folder), urls.jetstream[0], urls.plc, more={"rank.preset": preset})
                 with serve.stopping(service):
-                    service.idle()
+                    service.idle(new)
+                    new = 0  # the others find it in the folder
                     readers.phase(service, network, 100.0, serve.WARM_UP_S)
                     for rate in map(float, str(params["rates"]).split()):
                         found = readers.phase(service, network, rate, float(params["seconds"]))

@@ -50,6 +50,7 @@ FEED = f"at://{PUBLISHER}/app.bsky.feed.generator/for-you"
 SEED = 1
 WARM_UP_S = 4.0
 PATIENCE_S = 600.0
+QUIET_S = 3.0  # longer than the service gathers old events for
 DIFFERENT_READERS = 1_000
 TICKS_S = os.sysconf("SC_CLK_TCK")
 
@@ -93,7 +94,7 @@ class Service:
                 return int(json.loads(line)["bind"].rpartition(":")[2])
         return 0
 
-    def _wait(self, look: Any) -> Any:
+    def _wait(self, look: Any, every_s: float = 0.1) -> Any:
         deadline_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline_s:
             if found := look():
@@ -101,7 +102,7 @@ class Service:
             if self.process.poll() is not None:
                 self._log.seek(self._from)
                 raise RuntimeError(f"the service ended: {self._log.read()[-2000:]}")
-            time.sleep(0.1)
+            time.sleep(every_s)
         raise RuntimeError("the service takes too long")
 
     def health(self) -> dict[str, Any]:
@@ -110,16 +111,25 @@ class Service:
             return found
 
     def idle(self, at_least: int = 1) -> None:
-        """Until everything that was told is in, and nothing more comes."""
+        """Until everything that was told is in, and what was kept is read, and nothing more comes."""
         last = -1
 
         def still() -> bool:
             nonlocal last
-            before, last = last, self.health()["jetstream"]["events"]
-            return bool(last == before and last >= at_least)
+            told = self.health()
+            before, last = last, told["jetstream"]["events"]
+            return bool(told["store"]["whole"] and last == before and last >= at_least)
 
-        while not self._wait(still):
-            time.sleep(1.0)
+        self._wait(still, QUIET_S)
+
+    def live(self) -> None:
+        """Until what comes is new."""
+
+        def new() -> bool:
+            behind_s = self.health()["jetstream"]["behind_s"]
+            return behind_s is not None and bool(behind_s < QUIET_S)
+
+        self._wait(new)
 
     @property
     def cpu_s(self) -> float:
@@ -277,7 +287,7 @@ def like_to_page(params: Params, folder: Path) -> Iterable[Figure]:
     with SimnetProcess("--people", "300", "--days", "1", "--rate", "10", "--wait", "--lookback-h", "-1") as network:
         service = Service(folder, network.urls.jetstream[0], network.urls.plc, network.urls.pds)
         with stopping(service):
-            service.idle()
+            service.live()
             times = sorted(_one_like(network, service, n) for n in range(int(params["likes"])))
     note = f"median of {len(times)}, the slowest {times[-1]:.3f}; asked every 5 ms"
     yield Figure("serve.like_to_page_s", times[len(times) // 2], "s", note)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from feedgen.feeds.also_liked import also_liked
-from feedgen.feeds.base import NOBODY, Event, fallbacks, reader_key
+from feedgen.feeds.base import NOBODY, Event, Shown, fallbacks, reader_key
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.recipes import Recipe
 from feedgen.feeds.wishes import Wishes
@@ -17,26 +17,16 @@ from feedgen.rank.pool import RankPool
 from tests.feeds.town import NOW_US, PEOPLE, READER, Town, ask, did, make_desk
 
 
-class Shown:
+class Noted:
     """Which pages were served."""
 
     def __init__(self) -> None:
         self.readers: list[int] = []
         self.presets: list[str] = []
 
-    def served(
-        self,
-        reader: int,
-        feed: str,
-        preset: str,
-        arm: str,
-        list_us: int,
-        position: int,
-        posts: list[int],
-        codes: list[int],
-    ) -> None:
-        self.readers.append(reader)
-        self.presets.append(preset)
+    def served(self, page: Shown) -> None:
+        self.readers.append(page.reader)
+        self.presets.append(page.preset)
 
     def told(self, reader: int, events: Sequence[Event]) -> None: ...
 
@@ -44,7 +34,7 @@ class Shown:
 async def test_the_last_list_else_the_popular_one() -> None:
     town = Town(posts=300)
     desk = make_desk(town)
-    log = desk.log = Shown()
+    log = desk.log = Noted()
     feed = ForYou(desk)
     good = await feed.page(ask(person=READER, limit=10))
     before = fallbacks.value("last list", "late"), fallbacks.value("popular", "late")
@@ -64,7 +54,7 @@ async def test_the_last_list_else_the_popular_one() -> None:
 
 async def test_who_lay_in_the_socket_for_long_gets_what_is_at_hand() -> None:
     desk = make_desk(Town(posts=300))
-    log, feed = Shown(), ForYou(desk)
+    log, feed = Noted(), ForYou(desk)
     desk.log = log
 
     async def posts_of(person: int, lag_s: float) -> list[str]:
@@ -93,7 +83,7 @@ async def test_a_last_list_that_is_empty_is_none() -> None:
 
 async def test_what_was_made_in_a_hurry_is_remembered_as_that() -> None:
     desk = make_desk(Town(posts=300))
-    log = desk.log = Shown()
+    log = desk.log = Noted()
     desk.pool.close()
     desk.pool = RankPool(1, cheap_after_s=-1.0)
     for person in (READER, None):

@@ -10,7 +10,7 @@ import pytest
 from feedgen.app import experiment_of
 from feedgen.core.settings import Experiment as ExperimentSettings
 from feedgen.core.settings import Rank, Settings
-from feedgen.feeds.base import Desk, NoLog
+from feedgen.feeds.base import Desk, NoLog, Shown
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.recipes import Experiment, Recipe, Share
@@ -65,18 +65,8 @@ class Noted(NoLog):
 
     pages: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def served(
-        self,
-        reader: int,
-        feed: str,
-        preset: str,
-        arm: str,
-        list_us: int,
-        position: int,
-        posts: list[int],
-        codes: list[int],
-    ) -> None:
-        self.pages.append((feed, preset, arm))
+    def served(self, page: Shown) -> None:
+        self.pages.append((page.feed, page.preset, page.arm))
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_latency_against_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         for rate in (100, 420)
         for p in ("p50", "p99")
     }
-    draw_load.main(written(tmp_path / "load.json", figures))
+    draw_load.main([written(tmp_path / "load.json", figures)])
     said = texts(capsys.readouterr().out)
     assert said.count("requests a second") == 2
     assert said.count("default") == said.count("cheap") == 2

@@ -9,7 +9,7 @@ import pytest
 from feedgen.core.clock import ManualClock
 from feedgen.core.errors import StoreFull
 from feedgen.core.ids import US_PER_DAY
-from feedgen.feeds.base import NOBODY, Event, parse_req_id, reader_key, req_id_of
+from feedgen.feeds.base import NOBODY, Event, Shown, parse_req_id, reader_key, req_id_of
 from feedgen.serve import history as module
 from feedgen.serve.history import History
 from feedgen.store.pages import EVENT_NUMBERS, NO_CODE, Outcome, ShownPage
@@ -42,7 +42,7 @@ class Store:
 
 
 def serve(history: History, n: int, reader: int = READER) -> None:
-    history.served(reader, "for-you", "default", "e/arm", NOW_US - 1, 0, [n], [3])
+    history.served(Shown(reader, "for-you", "default", NOW_US - 1, 0, [n], [3], "e/arm"))
 
 
 async def test_rows_have_times_of_their_own_and_are_written_together() -> None:
