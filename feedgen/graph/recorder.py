@@ -89,7 +89,8 @@ class Recorder:
     def apply(self, batch: Batch) -> None:
         if batch.day > self._writer.day:
             self._days.make_way(batch.day)
-        day = self._writer.begin(batch.day, batch.last_us)
+        # A day may have been begun before a crash and have nothing yet: the repeats of the day before belong to it.
+        day = self._writer.begin(max(batch.day, self._graph.open_day or 0), batch.last_us)
         if self._graph.open_day != day:
             self._graph.start_day(day)
         draft = _Draft(self._names, self._writer, self._graph, day, batch)

@@ -9,6 +9,7 @@ import pytest
 
 from feedgen.core.ids import make_tid
 from feedgen.graph.archive import Archive
+from feedgen.ingest.batch import Batch, Cursor, Ratings
 from tests.graph.network import DAY_US, HOUR_US, NOON_US, Feeder, did, uri
 
 A, B = did(0), did(1)
@@ -79,3 +80,18 @@ def test_without_past_days_today_is_read_at_once(tmp_path: Path) -> None:
     assert archive.whole
     assert likes(archive) == [uri(A, OLD)]
     archive.close()
+
+
+def test_a_crash_after_a_day_was_begun_and_before_its_first_row(tmp_path: Path) -> None:
+    """What comes again then is of the day before."""
+    us = 20_782 * DAY_US - 1_000_000
+    post = uri(A, make_tid(us - 5_000_000, 1))
+    ratings = Ratings([B], [0], [make_tid(us, 1)], [post], [us])
+    batch = Batch(20_781, 1, Cursor("host", 1, us), us, us, replayed=True, ratings=ratings)
+    with Archive(tmp_path) as archive:
+        archive.recorder.apply(batch)
+        archive.writer.begin(20_782)
+    with Archive(tmp_path) as archive:
+        archive.recorder.apply(batch)
+        assert archive.graph.open_day == archive.writer.day == 20_782
+        assert int(archive.library.view().arrays.person_ratings.sum()) == 1
