@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Final
 
 MAX_SERIES: Final = 200
@@ -67,6 +69,7 @@ class Histogram(Metric):
 
     def __init__(self, name: str, help: str, *labels: str) -> None:
         super().__init__(name, help, *labels)
+        # A count for each of BUCKETS_S and for what is beyond, not cumulative; the sum.
         self.series: dict[tuple[str, ...], list[float]] = {}
 
     @property
@@ -79,17 +82,15 @@ class Histogram(Metric):
             row = self.series.get(labels)
             if row is None:
                 key = labels if len(self.series) < MAX_SERIES else tuple("other" for _ in labels)
-                row = self.series.setdefault(key, [0.0] * (len(BUCKETS_S) + 2))
-            for i, bound in enumerate(BUCKETS_S):
-                if seconds <= bound:
-                    row[i] += 1
-            row[-2] += seconds
-            row[-1] += 1
+                row = self.series.setdefault(key, [0.0] * (self.width + 1))
+            row[bisect_left(BUCKETS_S, seconds)] += 1
+            row[-1] += seconds
 
     def rows(self) -> list[tuple[tuple[str, ...], list[float]]]:
         """By labels: a count for each of BUCKETS_S, then the sum, then the count of all."""
         with self._lock:
-            return [(labels, list(row)) for labels, row in sorted(self.series.items())]
+            told = [(labels, list(accumulate(row[:-1])), row[-1]) for labels, row in sorted(self.series.items())]
+        return [(labels, [*counts[:-1], total, counts[-1]]) for labels, counts, total in told]
 
 
 class Laps:

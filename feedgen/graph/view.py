@@ -75,10 +75,10 @@ def _larger(seen: U32, values: U32, n: int) -> U32:
 
 
 @njit
-def _gather(a: Arrays, which: int, key: int, limit: int, out: U32, rows: I64, ticks: U16) -> int:
+def _gather(a: Arrays, which: int, key: int, limit: int, out: U32, times_us: I64) -> int:
     """A list over all days, newest first, each value once."""
     at, seen = places_of(a), np.full(1024, HOLE, np.uint32)  # most lists are short: the table grows with what is found
-    day_out, day_ticks = np.empty(limit, np.uint32), np.empty(limit, np.uint16)
+    day_out, day_ticks = np.empty(limit, np.uint32), np.zeros(limit, np.uint16)  # follows have no ticks
     n = 0
     for d in range(at.rows - 1, -1, -1):
         if which == _LIKES:
@@ -87,13 +87,14 @@ def _gather(a: Arrays, which: int, key: int, limit: int, out: U32, rows: I64, ti
             found = copy_likers(at, d, key, limit, day_out, day_ticks)
         else:
             found = copy_follows(at, d, key, limit, day_out)
+        day_us = day_number(at, d) * US_PER_DAY
         for i in range(found):
             if 2 * n >= seen.size:
                 seen = _larger(seen, out, n)
             slot = _slot_of(seen, day_out[i])
             if seen[slot] == HOLE:
                 seen[slot] = day_out[i]
-                out[n], rows[n], ticks[n] = day_out[i], d, day_ticks[i]
+                out[n], times_us[n] = day_out[i], day_us + (i64(day_ticks[i]) * US_PER_DAY + 65_535 >> 16)
                 n += 1
                 if n == limit:
                     return n
@@ -259,11 +260,9 @@ class View:
 
     def _list(self, which: int, key: int, limit: int) -> tuple[U32, I64]:
         limit = min(limit, MAX_LIST)
-        out, rows, ticks = np.empty(limit, np.uint32), np.empty(limit, np.int64), np.zeros(limit, np.uint16)
-        n = _gather(self.arrays, which, key, limit, out, rows, ticks) if limit > 0 else 0
-        days = self.arrays.day_numbers[rows[:n]]
-        times = days * 86_400_000_000 - (-ticks[:n].astype(np.int64) * 86_400_000_000 // 65_536)
-        return out[:n], times
+        out, times_us = np.empty(limit, np.uint32), np.empty(limit, np.int64)
+        n = _gather(self.arrays, which, key, limit, out, times_us) if limit > 0 else 0
+        return out[:n], times_us[:n]
 
 
 __all__ = ["NO_POST", "PostFacts", "View"]

@@ -290,7 +290,7 @@ def _fit_in(
 @njit
 def _choose(ints: I64, aside: BOOL, rule: _Rules, keys: I64, counts: I64, out: I64) -> int:
     """Walks the candidates, unseen ones first, and takes what the rules allow, until `out` is full. Returns how many
-    rows it took. `keys` and `counts` are room to count in: a power of two, six for each row.
+    rows it took. `keys` and `counts` are room to count in: a power of two, and more than three for each row.
     """
     keys[:], counts[:] = -1, 0
     c = _Counts(keys.ctypes.data, counts.ctypes.data, keys.size - 1, rule.author_max, rule.about_max)
@@ -369,7 +369,7 @@ def make_list(
     )
     out = np.empty(min(rules.size, MAX_LIST), np.int64)
     aside = view.aside.rows(ints[:, R_POST].astype(np.uint32), rules.adult)
-    room = 1 << max(6, (6 * len(ints)).bit_length())
+    room = 1 << max(6, (15 * len(ints) // 4).bit_length())
     taken = out[: _choose(ints, aside, rule, np.empty(room, np.int64), np.empty(room, np.int64), out)]
     ends = np.cumsum([len(source.ints) for source in sources], dtype=np.int64)
     which = np.searchsorted(ends, taken, side="right")
