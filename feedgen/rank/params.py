@@ -566,10 +566,11 @@ def cheaper(p: RankParams) -> RankParams:
         p,
         seeds=min(p.seeds, 50),
         seed_likers=min(p.seed_likers, 30),
+        late_hours=min(p.late_hours, 24),  # fewer days to look at
         colikers=min(p.colikers, 100),
         coliker_likes=min(p.coliker_likes, 30),
-        velocity_likers=min(p.velocity_likers, 8),
-        finalists=min(p.finalists, 120),
+        velocity_likers=min(p.velocity_likers, 4),
+        finalists=min(p.finalists, 100),
         edges=min(p.edges, 8_000),
     )
 
