@@ -11,9 +11,13 @@ import shutil
 
 import pytest
 
+# How much of what is drawn at random is tried; more takes longer.
+HOW_MUCH = {"FEEDGEN_STORMS", "FEEDGEN_RANDOM_KILLS", "FEEDGEN_MUTATIONS", "FEEDGEN_GRAPHS"}
+
 # Settings of the person who runs the tests are not the tests' settings.
-for _name in [name for name in os.environ if name.startswith("FEEDGEN_") and name != "FEEDGEN_PYTHON"]:
-    del os.environ[_name]
+for _name in [name for name in os.environ if name.startswith("FEEDGEN_")]:
+    if _name != "FEEDGEN_PYTHON" and _name not in HOW_MUCH:
+        del os.environ[_name]
 
 LEFT_OUT = pytest.StashKey[dict[str, list[str]]]()
 

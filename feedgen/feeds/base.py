@@ -346,7 +346,7 @@ class ListFeed(Feed):
             if ask.arrived_s is not None:
                 pool.left_s(ask.arrived_s, ask.lag_s)  # before anything is got ready
             known = self._known(ask, again)
-            made, cheap = await pool.run(lambda cheap: (self.make(ask, known, cheap), cheap), ask.arrived_s, ask.lag_s)
+            made, cheap = await pool.run(lambda cheap: (self.make(ask, known, cheap), cheap), ask.arrived_s)
         except Exception as error:
             why = "late" if isinstance(error, TooLate) else "bug"
             if why == "bug":

@@ -5,8 +5,9 @@ the line is so long that the reader's last list, at once, is the better answer, 
 `TooLate` tells the feed to answer with what it has. So the line is bounded by time, and by `max_waiting`.
 
 There is a second line: requests that lie in their sockets while the event loop is busy. Each request says how long it
-lay (`lag_s`). While they lie too long nobody is ranked at all: that makes the loop's work so much less that it catches
-up, in the order of arrival, long before anybody leaves.
+lay (`lag_s`). While many lie too long nobody is ranked at all: that makes the loop's work so much less that it catches
+up, in the order of arrival, long before anybody leaves. A few that lay long say only that the machine had other things
+to do; they are ranked.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ DEADLINE_S: Final = 3.0  # from the request's arrival; the AppView leaves at 5
 LINE_S: Final = 0.5  # nobody joins a longer line for a thread
 MAX_LAG_S: Final = 0.1  # nor is anybody ranked when requests lie longer before the loop comes to them
 LAG_HALF_LIFE_S: Final = 0.1  # of how long they lay: those at the head of a long line lay only shortly
+CROWD: Final = 10  # requests that lay too long, the older ones counted for less: a line, and no hiccup
 CHEAP_AFTER_S: Final = 0.15  # a longer wait is felt
 MAX_WAITING: Final = 2000
 NICENESS: Final = 5  # of ranking threads: a third of the event loop's share
@@ -94,7 +96,7 @@ class RankPool:
         self._threads = ThreadPoolExecutor(self.width, "rank", _give_way)
         self._lock = threading.Lock()
         self._waiting = 0
-        self._lag_s = self._felt_s = 0.0
+        self._lag_s = self._late = self._felt_s = 0.0
         self._finished: list[_Job[Any]] = []
         self._takes_s = {False: FIRST_GUESS_S, True: FIRST_GUESS_S / 10}  # by cheap, smoothed
 
@@ -107,26 +109,28 @@ class RankPool:
         return self._waiting * self._takes_s[cheap] / self.width
 
     def left_s(self, arrived_s: float, lag_s: float = 0.0) -> float:
-        """The time that is left to rank; `TooLate` for who had better get something else at once."""
+        """The time that is left to rank; `TooLate` for who had better get something else at once. Told once how long a
+        request lay."""
         left_s = self.deadline_s - (self._now_s() - arrived_s)
         line_s = self.expected_wait_s(cheap=True)
-        too_long = self._felt_lag_s(lag_s) > self.max_lag_s or line_s >= min(left_s, self.line_s)
+        too_long = self._crowded(lag_s) or line_s >= min(left_s, self.line_s)
         if too_long or self._waiting >= self.max_waiting:
             lists_late.add(1, "at the door")
             raise TooLate("no time to rank")
         return left_s
 
-    def _felt_lag_s(self, lag_s: float) -> float:
-        """How long requests lie just now, of which one lay so long."""
+    def _crowded(self, lag_s: float) -> bool:
+        """Whether requests lie too long just now, and many of them. One more lay so long."""
         now_s = self._now_s()
         faded = math.pow(0.5, (now_s - self._felt_s) / LAG_HALF_LIFE_S)
-        self._lag_s, self._felt_s = max(lag_s, self._lag_s * faded), now_s
-        return self._lag_s
+        self._lag_s, self._late = max(lag_s, self._lag_s * faded), self._late * faded + (lag_s > self.max_lag_s)
+        self._felt_s = now_s
+        return self._lag_s > self.max_lag_s and self._late > CROWD
 
-    async def run(self, work: Callable[[bool], T], arrived_s: float | None = None, lag_s: float = 0.0) -> T:
+    async def run(self, work: Callable[[bool], T], arrived_s: float | None = None) -> T:
         """Raises `TooLate` when there is no time, else what `work` gives or raises."""
         arrived_s = self._now_s() if arrived_s is None else arrived_s
-        left_s, loop = self.left_s(arrived_s, lag_s), asyncio.get_running_loop()
+        left_s, loop = self.left_s(arrived_s), asyncio.get_running_loop()
         job: _Job[T] = _Job(work, arrived_s, loop.create_future())
         self._threads.submit(self._work, job)
         self._count_waiting(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.recipes import Recipe
 from feedgen.feeds.wishes import Wishes
 from feedgen.rank.params import preset
-from feedgen.rank.pool import RankPool
+from feedgen.rank.pool import CROWD, RankPool, TooLate
 from tests.feeds.town import NOW_US, PEOPLE, READER, Town, ask, did, make_desk
 
 
@@ -54,6 +55,8 @@ async def test_the_last_list_else_the_popular_one() -> None:
 
 async def test_who_lay_in_the_socket_for_long_gets_what_is_at_hand() -> None:
     desk = make_desk(Town(posts=300))
+    desk.pool.close()
+    desk.pool = RankPool(1, monotonic_s=lambda: 5.0)
     log, feed = Noted(), ForYou(desk)
     desk.log = log
 
@@ -62,6 +65,9 @@ async def test_who_lay_in_the_socket_for_long_gets_what_is_at_hand() -> None:
         return [item.uri for item in (await feed.page(asked)).items]
 
     late_s, mine = 2 * desk.pool.max_lag_s, await posts_of(READER, 0.0)
+    for _ in range(2 * CROWD):
+        with contextlib.suppress(TooLate):
+            desk.pool.left_s(desk.pool._now_s(), late_s)  # others who lie there
     everybodys = await posts_of(2, late_s)
     assert await posts_of(READER, late_s) == mine != everybodys
     desk.wishes[reader_key(did(3))] = Wishes(videos=False)  # this one can't have what all get
