@@ -6,7 +6,7 @@ added up: co-likers by weight, so that the sums are the oracle's to the last bit
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from feedgen.core.ids import US_PER_DAY
 from feedgen.core.jit import inline
@@ -16,7 +16,7 @@ from feedgen.rank.edges import PAYLOAD, PAYLOAD_BITS
 from feedgen.rank.params import DECAY_SHIFT, DECAY_SLOTS, Decay, Numbers
 from feedgen.rank.parts import F64, I32, last_row, tick_span_us, wide
 
-EXCLUDED = -1  # whose edge a post has that must not come
+EXCLUDED: Final = -1  # whose edge a post has that must not come
 
 
 class AskPerson(NamedTuple):

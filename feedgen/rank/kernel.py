@@ -31,6 +31,7 @@ MAX_SCRATCHES: Final = 3  # of a thread: in full, cheap, and one more
 MAX_OPINIONS: Final = 200  # unwanted posts in a request
 MAX_GIVEN: Final = 4096  # people in a request
 MAX_EXCLUDED: Final = 8192  # posts in a request
+MAX_ROOM: Final = 1 << 21  # edges in one step, 68 bytes each; what is found beyond is left out
 
 
 class Scratch(NamedTuple):
@@ -55,10 +56,11 @@ class Scratch(NamedTuple):
 
 
 def room(n: Numbers) -> int:
-    """For all edges that a formula can lead to in one step; a power of two, so that formulas share scratches."""
+    """For all edges that a formula can lead to in one step, up to a bound; a power of two, so that formulas share
+    scratches."""
     likers = min((n.seeds + MAX_OPINIONS) * n.seed_likers, n.edges // 2 + n.seed_likers) + MAX_GIVEN
     likes = min(n.colikers * n.coliker_likes, n.edges) + MAX_EXCLUDED
-    return 1 << math.ceil(math.log2(max(likers, likes)))
+    return min(MAX_ROOM, 1 << math.ceil(math.log2(max(likers, likes))))
 
 
 def make_scratch(size: int) -> Scratch:
@@ -106,21 +108,9 @@ def find_posts(at: Places, f: Formula, q: Request, s: Scratch, asked: int, visit
     """From co-likers to what they like. Returns (posts, edges visited in all)."""
     n, weights = f.n, s.asked_weights
     count, visited = find_likes(
-        at,
-        n,
-        f.like,
-        q.now_us,
-        q.excluded,
-        s.asked,
-        weights,
-        asked,
-        s.edges,
-        s.parts,
-        s.vias,
-        s.values,
-        s.ticks,
-        visited,
-    )
+        at, n, f.like, q.now_us, q.excluded, s.asked, weights, asked,
+        s.edges, s.parts, s.vias, s.values, s.ticks, visited,
+    )  # fmt: skip
     sort_edges(s.edges, s.sorting, count)
     rule, of_head = Rule(q.early, q.require, q.forbid), head_weight(n, weights, asked)
     posts = add_up(

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.graph.access import U32
 from feedgen.ingest.events import GONE, INACTIVE, KNOWN, QUOTE, REPLY, SPAMMY, VIDEO
-from feedgen.rank.kernel import rank
+from feedgen.rank.kernel import MAX_ROOM, make_scratch, rank, rank_posts, scratch_for
 from feedgen.rank.oracle import Oracle
 from feedgen.rank.params import CHEAP, DEFAULT, FORYOU, RankParams
-from feedgen.rank.request import Request, request
+from feedgen.rank.request import RESULT_FLOATS, RESULT_INTS, Request, request
 from tests.rank.world import World
 
 FIRST_DAY = 20_400
@@ -142,3 +142,31 @@ def test_agrees_with_the_oracle_to_the_last_place(case: tuple[World, RankParams,
     assert list(zip(found.posts.tolist(), found.scores.tolist(), strict=True)) == expected.rank()
     assert found.edges == expected.visited
     event(f"posts: {min(len(found.posts), 6)}")
+
+
+def crowded() -> tuple[World, Request]:
+    """Fifty people, each of whom likes thirty of sixty posts."""
+    world, chance = World(FIRST_DAY, DAYS), Random(3)
+    posts = [world.post(50 + i, START_US + i * HOUR_US, KNOWN) for i in range(60)]
+    rated = [
+        (person, posts[i], START_US + (i + 1) * HOUR_US) for person in range(50) for i in chance.sample(range(60), 30)
+    ]
+    world.rate(sorted(rated, key=lambda r: r[2]))
+    seeds, times = world.view.likes_of(7, 500)
+    return world, request(END_US - 1, reader=7, seeds=seeds, seed_times=times, excluded=seeds)
+
+
+def test_working_memory_is_bounded_however_large_the_budget() -> None:
+    largest = replace(FORYOU, edges=50_000_000, colikers=20_000, coliker_likes=2000)
+    assert scratch_for(largest.formula()).edges.size == MAX_ROOM
+
+
+def test_what_finds_no_room_is_left_out() -> None:
+    world, q = crowded()
+    f = replace(DEFAULT, window=100.0).formula()
+    ints, floats = np.empty((f.n.finalists, RESULT_INTS), np.int64), np.empty((f.n.finalists, RESULT_FLOATS))
+    order, done, kept = np.empty(f.n.finalists, np.int32), np.zeros(4, np.int64), []
+    for size in (16, 64, 256, 4096):
+        kept.append(rank_posts(world.view.arrays, f, q, make_scratch(size), ints, floats, order, done))
+    assert kept[0] <= kept[1] <= kept[2] <= kept[3] == len(rank(world.view, f, q).posts) > 10
+    assert kept[0] < kept[3]
