@@ -48,7 +48,8 @@ def _give_way() -> None:
     """A ranking thread yields to the event loop, which answers everybody, when there is not enough processor for all:
     on Linux each thread has a niceness of its own."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        with contextlib.suppress(OSError):  # a unit may forbid it: then all threads are alike
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 class TooLate(FeedgenError):

@@ -72,12 +72,14 @@ def explain(view: View, f: Formula, q: Request, post: int) -> Why | None:
 def led(view: View, f: Formula, q: Request, post: int) -> list[int] | None:
     """The people who led to a post, those with the most weight first; None when `explain` gives none."""
     ranked = rank(view, f, q)
-    if not (ranked.ints[:, R_POST] == post).any():
+    at = np.flatnonzero(ranked.ints[:, R_POST] == post)
+    if not at.size:
         return None
     scratch, (likers, _) = scratch_for(f), view.likers_of(post, MAX_LIKERS)
     asked, weights = scratch.asked[: ranked.people], scratch.asked_weights[: ranked.people]
     told = asked[(weights > 0) & np.isin(asked, likers)]
-    return [person for person in told.tolist() if _was_heard(view, f, q, person, post)]
+    # No more than were counted: of those beyond the head that may be a part only.
+    return [person for person in told.tolist() if _was_heard(view, f, q, person, post)][: ranked.ints[at[0], R_PATHS]]
 
 
 def _was_heard(view: View, f: Formula, q: Request, person: int, post: int) -> bool:
