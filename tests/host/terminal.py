@@ -52,6 +52,20 @@ class Terminal:
             pass
         return self.process.wait(10)
 
+    def ended_by_interrupt(self) -> int:
+        """The exit code after Ctrl-C. Just before a line is waited for, it is noted and the wait goes on: CPython looks
+        for it, and then waits. Whoever sees nothing happen presses it again."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline_s:
+            self.interrupt()
+            while self._ready(5.0):
+                if not self._read(deadline_s):
+                    return self.process.wait(10)
+        raise AssertionError(f"waited {PATIENCE_S:.0f} s: {self.said}")
+
+    def _ready(self, patience_s: float) -> bool:
+        return bool(select.select([self._ours], [], [], patience_s)[0])
+
     def _read(self, deadline_s: float) -> bool:
         """False when there is nothing more to read."""
         ready, _, _ = select.select([self._ours], [], [], max(0.0, deadline_s - time.monotonic()))

@@ -50,8 +50,7 @@ def test_an_evening_with_an_interruption(tmp_path: Path) -> None:
             first.answer("Handle", "@nobody")
             first.answer("Should be", f"@{HANDLE}")
             first.answer("Days", "ninety")
-            first.interrupt()
-            assert first.ended() == 1
+            assert first.ended_by_interrupt() == 1
             assert f"It is {DID}" in first.said and "leads nowhere yet" in first.said
         half = tomllib.loads(path.read_text())
         assert half["service"] == {"hostname": "feed.example.invalid", "publisher_did": DID}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -68,10 +69,21 @@ def test_life_goes_on() -> None:
         assert abs(after["last_time_us"] / 1e6 - time.time()) < 5
 
 
+def free_row(ports: int) -> int:
+    """The first of so many free ports, one beside the other."""
+    for _ in range(100):
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError, OverflowError):
+            probe = stack.enter_context(socket.socket())
+            probe.bind(("127.0.0.1", 0))
+            first: int = probe.getsockname()[1]
+            for port in range(first + 1, first + ports):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+    raise AssertionError("no ports are free")
+
+
 def test_ports_in_order() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        first = probe.getsockname()[1]
+    first = free_row(7)
     with SimnetProcess("--people", "30", "--days", "0", "--port", str(first), "--hosts", "legacy,v2") as sim:
         urls = [sim.urls.pds, sim.urls.appview, sim.urls.plc, sim.urls.web, sim.urls.control, *sim.urls.jetstream]
     assert [int(url.rpartition(":")[2]) - first for url in urls] == list(range(7))
