@@ -88,10 +88,16 @@ class Reasons(NamedTuple):
 
 
 class Led(NamedTuple):
-    """Who led to a post, by DID, those most like the reader first; and how many more did."""
+    """Who led to a post, by DID, those most like the reader first; how many more did; and how many in all counted."""
 
     people: list[str]
     unnamed: int
+    counted: int
+
+    def as_counted(self) -> Led:
+        """No more people than the reason of the post speaks of."""
+        people = self.people[: self.counted]
+        return Led(people, self.counted - len(people), self.counted)
 
 
 class Preview:
@@ -143,10 +149,14 @@ class Preview:
         _, liked, _ = self.question(self.desk.library.view(), self.desk.formula(cheap=True), subject, now_us)
         return int(liked.posts.size)
 
+    def _asked(self, subject: Subject, params: RankParams, now_us: int) -> tuple[View, Formula, Request]:
+        """What ranking would be asked for this subject's list."""
+        view, f = self.desk.library.view(), params.formula(self.desk.pace.pace_us)
+        return view, f, self.question(view, f, subject, now_us)[0]
+
     def why(self, subject: Subject, params: RankParams, post: int, now_us: int) -> Reasons | str:
         """Everything that is known of a post's place; or in words why it has none."""
-        view, f = self.desk.library.view(), params.formula(self.desk.pace.pace_us)
-        query, _, _ = self.question(view, f, subject, now_us)
+        view, f, query = self._asked(subject, params, now_us)
         why = explain(view, f, query, post)
         if why is None:
             return absent(view, query, post)
@@ -162,15 +172,15 @@ class Preview:
 
     def led(self, subject: Subject, params: RankParams, post: int, now_us: int) -> Led | str:
         """Who led to a post, for the reader whose list it is; or in words why it has no place."""
-        view, f = self.desk.library.view(), params.formula(self.desk.pace.pace_us)
-        query, _, _ = self.question(view, f, subject, now_us)
-        people = led(view, f, query, post)
-        if people is None:
+        view, f, query = self._asked(subject, params, now_us)
+        found = led(view, f, query, post)
+        if found is None:
             return absent(view, query, post)
+        people, counted = found
         flags = view.arrays.person_flags
         may = [one for one in people if not flags[one] & NEVER_NAMED]
         named = [did for one in may[:MOST_NAMED] if (did := self.desk.library.did(one)) is not None]
-        return Led(named, len(people) - len(named))
+        return Led(named, len(people) - len(named), counted)
 
     def left_out(self, subject: Subject, params: RankParams, size: int, now_us: int) -> tuple[int, list[Dropped]]:
         """(how many stand in the list, what would stand among them but for a rule)."""

@@ -69,8 +69,9 @@ def explain(view: View, f: Formula, q: Request, post: int) -> Why | None:
     )
 
 
-def led(view: View, f: Formula, q: Request, post: int) -> list[int] | None:
-    """The people who led to a post, those with the most weight first; None when `explain` gives none."""
+def led(view: View, f: Formula, q: Request, post: int) -> tuple[list[int], int] | None:
+    """The people who led to a post, those with the most weight first, and how many of them were counted: of those
+    beyond the head that may be a part only. None when `explain` gives none."""
     ranked = rank(view, f, q)
     at = np.flatnonzero(ranked.ints[:, R_POST] == post)
     if not at.size:
@@ -78,8 +79,8 @@ def led(view: View, f: Formula, q: Request, post: int) -> list[int] | None:
     scratch, (likers, _) = scratch_for(f), view.likers_of(post, MAX_LIKERS)
     asked, weights = scratch.asked[: ranked.people], scratch.asked_weights[: ranked.people]
     told = asked[(weights > 0) & np.isin(asked, likers)]
-    # No more than were counted: of those beyond the head that may be a part only.
-    return [person for person in told.tolist() if _was_heard(view, f, q, person, post)][: ranked.ints[at[0], R_PATHS]]
+    people = [person for person in told.tolist() if _was_heard(view, f, q, person, post)]
+    return people, int(ranked.ints[at[0], R_PATHS])
 
 
 def _was_heard(view: View, f: Formula, q: Request, person: int, post: int) -> bool:

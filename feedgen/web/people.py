@@ -54,7 +54,7 @@ class People:
         found = await shop.share.run(ask)
         if isinstance(found, str):
             raise not_ranked(found)
-        return found
+        return found.as_counted()
 
 
 def _allowed(session: Session | None, expected: str) -> Session:
