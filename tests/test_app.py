@@ -25,7 +25,7 @@ from tests.process import SERVICE, Feedgen
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[SimnetProcess]:
-    with SimnetProcess("--people", "80", "--days", "1.5", "--wait", "--rate", "5") as network:
+    with SimnetProcess("--people", "240", "--days", "1.5", "--wait", "--rate", "5") as network:
         yield network
 
 
