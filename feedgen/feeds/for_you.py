@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedgen.core.ids import NO_PERSON
+from feedgen.core.jit import brief
 from feedgen.core.telemetry import Counter
 from feedgen.feeds.base import Ask, Fetched, Known, ListFeed, Made
 from feedgen.graph.access import I64, U8, U32
@@ -211,10 +212,17 @@ def seeds_of(liked: Seeds, now_us: int, f: Formula, taste: Taste) -> Seeds:
 
 def codes_of(listed: Listed, ranked: Ranked, no_likes: bool) -> U8:
     """Where each listed post came from."""
-    codes = np.full(listed.posts.size, CODE_NO_LIKES_YET if no_likes else CODE_POPULAR, np.uint8)
-    personal = np.flatnonzero(listed.kinds == PERSONAL)
-    rows = ranked.ints[listed.rows[personal]]
-    paths = np.minimum(rows[:, R_PATHS], 200) - 1 + CODE_LIKES
-    # Whoever led here shares no seed with the reader: somebody whom they follow.
-    codes[personal] = np.where(rows[:, R_SEED] < 0, CODE_FOLLOWS, paths)
+    codes = np.empty(listed.posts.size, np.uint8)
+    _write_codes(listed, ranked.ints, CODE_NO_LIKES_YET if no_likes else CODE_POPULAR, codes)
     return codes
+
+
+@brief
+def _write_codes(listed: Listed, ints: I64, of_popular: int, codes: U8) -> None:
+    for k in range(codes.size):
+        if listed.kinds[k] != PERSONAL:
+            codes[k] = of_popular
+        elif ints[listed.rows[k], R_SEED] < 0:
+            codes[k] = CODE_FOLLOWS  # whoever led here shares no seed with the reader: somebody whom they follow
+        else:
+            codes[k] = min(ints[listed.rows[k], R_PATHS], 200) - 1 + CODE_LIKES

@@ -23,7 +23,6 @@ from feedgen.graph.view import View
 from feedgen.ingest.events import GONE, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, PERSON_ADULT, PERSON_HIDDEN
 from feedgen.rank.kernel import rank
 from feedgen.rank.left_out import walk
-from feedgen.rank.listing import MAX_ROWS
 from feedgen.rank.params import Formula, RankParams
 from feedgen.rank.request import R_AUTHOR, R_COUNT, R_PATHS, R_POST, R_TIME, RESULT_INTS, Request
 from feedgen.rank.seen import Taste
@@ -189,7 +188,7 @@ class Preview:
         query, liked, follows = self.question(view, f, subject, now_us)
         # Ranked without a rule, so that each can say what it drops.
         ranked = rank(view, f, query._replace(reader=NO_PERSON, excluded=_NONE, require=0, forbid=0, early=False))
-        ints = np.concatenate([ranked.ints, self._feed.popular_rows(ask)])[:MAX_ROWS]
+        ints = np.concatenate([ranked.ints, self._feed.popular_rows(ask)])
         walked = walk(
             view,
             ints,

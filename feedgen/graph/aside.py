@@ -31,6 +31,10 @@ class Aside:
             else:
                 bitmap.discard(post)
 
+    @property
+    def empty(self) -> bool:
+        return not (self.hidden or self.adult)
+
     def rows(self, posts: U32, adult: bool) -> npt.NDArray[np.bool_]:
         """Which of these may not be shown; with `adult`, those for adults may."""
         out = np.zeros(posts.size, np.bool_)

@@ -1,6 +1,6 @@
 """From ranked posts to a list: who and what may be shown, and in which order it is pleasant to read.
 
-Rows come in the layout of `request.py` from several sources (personal, popular), each best first. Unseen posts come
+Rows come in the layout of `request.py` from one source or two (personal, popular), each best first. Unseen posts come
 before seen ones, and personal before popular ones within that, so that nothing is shown again while there is something
 new, and nothing runs dry either.
 """
@@ -39,7 +39,6 @@ from feedgen.rank.params import MAX_LIST
 from feedgen.rank.parts import I32, wide
 from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_FLAGS, R_POST, RESULT_INTS
 
-MAX_ROWS: Final = 20_000  # that one list is made from
 MAX_WAITING: Final = 64  # posts put off because their author came just before
 
 # Where a listed post came from.
@@ -48,6 +47,8 @@ POPULAR: Final = 1
 
 BOOL = NDArray[np.bool_]
 _NONE: Final = np.empty(0, np.uint32)
+_NO_ROWS: Final = np.empty((0, RESULT_INTS), np.int64)
+_NOTHING_ASIDE: Final = np.empty(0, np.bool_)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,9 @@ class Source(NamedTuple):
     ints: I64
 
 
+_EMPTY: Final = Source(PERSONAL, _NO_ROWS)
+
+
 class Listed(NamedTuple):
     posts: U32
     kinds: U8  # PERSONAL | POPULAR
@@ -113,6 +117,9 @@ class _Rules(NamedTuple):
 
 
 # What runs for each row gets plain numbers only, addresses among them: see `Places` in graph/access.py.
+
+
+_ROW_BYTES: Final = 8 * RESULT_INTS
 
 
 class _Set(NamedTuple):
@@ -177,20 +184,28 @@ def _who(rule: _Rules) -> _Who:
     )
 
 
-@inline
-def _author(rows: int, i: int) -> int:
-    return load_i64(rows, i * RESULT_INTS + R_AUTHOR)
+class _Rows(NamedTuple):
+    """Of both sources, counted through."""
+
+    first: int  # the address of `n` rows
+    n: int
+    second: int
 
 
 @inline
-def _row(rows: int, i: int) -> _Row:
-    at = i * RESULT_INTS
-    return _Row(
-        load_i64(rows, at + R_POST),
-        load_i64(rows, at + R_AUTHOR),
-        load_i64(rows, at + R_FLAGS),
-        load_i64(rows, at + R_ABOUT),
-    )
+def _address(rows: _Rows, i: int) -> int:
+    return rows.first + i * _ROW_BYTES if i < rows.n else rows.second + (i - rows.n) * _ROW_BYTES
+
+
+@inline
+def _author(rows: _Rows, i: int) -> int:
+    return load_i64(_address(rows, i), R_AUTHOR)
+
+
+@inline
+def _row(rows: _Rows, i: int) -> _Row:
+    at = _address(rows, i)
+    return _Row(load_i64(at, R_POST), load_i64(at, R_AUTHOR), load_i64(at, R_FLAGS), load_i64(at, R_ABOUT))
 
 
 @inline
@@ -210,7 +225,7 @@ def _allowed(who: _Who, row: _Row) -> bool:
 class _Counts(NamedTuple):
     """How often posts, authors and what posts are about were listed, and the room for them."""
 
-    keys: int
+    keys: int  # the address of a table; -1 where there is none
     counts: int
     mask: int
     author_max: int
@@ -218,35 +233,46 @@ class _Counts(NamedTuple):
 
 
 @inline
-def _count_of(c: _Counts, kind: int, key: int) -> int:
-    """The slot where posts (0), authors (1) or what posts are about (2) are counted."""
+def _slot(c: _Counts, kind: int, key: int) -> int:
+    """Where posts (0), authors (1) or what posts are about (2) are counted, or would be."""
     wanted = wide(kind) << 32 | key
     i: int = (wanted * -7046029254386353131 >> 20) & c.mask
     found = load_i64(c.keys, i)
     while found >= 0 and found != wanted:
         i = (i + 1) & c.mask
         found = load_i64(c.keys, i)
-    store_i64(c.keys, i, wanted)
     return i
+
+
+@inline
+def _listed(c: _Counts, kind: int, key: int) -> int:
+    i = _slot(c, kind, key)
+    return load_i64(c.counts, i) if load_i64(c.keys, i) >= 0 else 0
+
+
+@inline
+def _count(c: _Counts, kind: int, key: int) -> None:
+    i = _slot(c, kind, key)
+    listed = load_i64(c.counts, i) if load_i64(c.keys, i) >= 0 else 0
+    store_i64(c.keys, i, wide(kind) << 32 | key)
+    store_i64(c.counts, i, listed + 1)
 
 
 @inline
 def _room(c: _Counts, row: _Row, take: int) -> bool:
     """Whether the list has room for one more by that author and about that; `take` 1 counts it as listed."""
-    of_post, of_author = _count_of(c, 0, row.post), _count_of(c, 1, row.author)
-    of_about = _count_of(c, 2, row.post if row.about == NO_POST else row.about)
-    posts, by_author, about = load_i64(c.counts, of_post), load_i64(c.counts, of_author), load_i64(c.counts, of_about)
-    if posts > 0 or by_author >= c.author_max or about >= c.about_max:
+    about = row.post if row.about == NO_POST else row.about
+    if _listed(c, 1, row.author) >= c.author_max or _listed(c, 2, about) >= c.about_max or _listed(c, 0, row.post) > 0:
         return False
     if take:
-        store_i64(c.counts, of_post, posts + 1)
-        store_i64(c.counts, of_author, by_author + 1)
-        store_i64(c.counts, of_about, about + 1)
+        _count(c, 0, row.post)
+        _count(c, 1, row.author)
+        _count(c, 2, about)
     return True
 
 
 @inline
-def _next_waiting(rows: int, waiting: I64, held: int, last: int) -> int:
+def _next_waiting(rows: _Rows, waiting: I64, held: int, last: int) -> int:
     """Which of those put off may follow the last author: the one that waits longest; -1: none."""
     for w in range(held):
         if _author(rows, waiting[w]) != last:
@@ -255,7 +281,7 @@ def _next_waiting(rows: int, waiting: I64, held: int, last: int) -> int:
 
 
 @inline
-def _last_gap(rows: int, out: I64, kept: int, start: int, end: int, author: int) -> int:
+def _last_gap(rows: _Rows, out: I64, kept: int, start: int, end: int, author: int) -> int:
     """The last place from `start` to `end` where a post by this author stands beside none of theirs; -1: none."""
     for at in range(end, start - 1, -1):
         after = at < kept and _author(rows, out[at]) == author
@@ -267,7 +293,7 @@ def _last_gap(rows: int, out: I64, kept: int, start: int, end: int, author: int)
 
 @inline
 def _fit_in(
-    rows: int, c: _Counts, waiting: I64, waits_unseen: BOOL, held: int, out: I64, kept: int, border: int
+    rows: _Rows, c: _Counts, waiting: I64, waits_unseen: BOOL, held: int, out: I64, kept: int, border: int
 ) -> int:
     """Posts that wait although all are told are by the last author: each goes in as late as it may stand, and nothing
     seen before the `border` where the seen ones begin. Returns how many are listed then."""
@@ -287,16 +313,14 @@ def _fit_in(
     return kept
 
 
-@njit
-def _choose(ints: I64, aside: BOOL, rule: _Rules, keys: I64, counts: I64, out: I64) -> int:
+@inline
+def _choose(rows: _Rows, end: int, aside: BOOL, rule: _Rules, c: _Counts, out: I64) -> int:
     """Walks the candidates, unseen ones first, and takes what the rules allow, until `out` is full. Returns how many
-    rows it took. `keys` and `counts` are room to count in: a power of two, and more than three for each row.
+    rows it took.
     """
-    keys[:], counts[:] = -1, 0
-    c = _Counts(keys.ctypes.data, counts.ctypes.data, keys.size - 1, rule.author_max, rule.about_max)
-    rows, who, seen_posts = ints.ctypes.data, _who(rule), _set_of(rule.seen)
+    who, seen_posts = _who(rule), _set_of(rule.seen)
     waiting, waits_unseen = np.empty(MAX_WAITING, np.int64), np.empty(MAX_WAITING, np.bool_)
-    seen = np.empty(len(ints), np.int64)  # put off until nothing unseen is left
+    seen = np.empty(end if seen_posts.size else 0, np.int64)  # put off until nothing unseen is left
     kept, held, i, last, first_seen, seen_before, seen_again = 0, 0, 0, -1, -1, 0, 0
     while kept < out.size:
         w = _next_waiting(rows, waiting, held, last)
@@ -305,11 +329,11 @@ def _choose(ints: I64, aside: BOOL, rule: _Rules, keys: I64, counts: I64, out: I
             for k in range(w, held - 1):
                 waiting[k], waits_unseen[k] = waiting[k + 1], waits_unseen[k + 1]
             held -= 1
-        elif i < len(ints):
+        elif i < end:
             at, is_unseen = i, True
             i += 1
             row = _row(rows, at)
-            if aside[at] or not _allowed(who, row):
+            if (aside.size and aside[at]) or not _allowed(who, row):
                 continue
             if _holds(seen_posts, row.post):
                 seen[seen_before] = at
@@ -337,6 +361,24 @@ def _choose(ints: I64, aside: BOOL, rule: _Rules, keys: I64, counts: I64, out: I
     return _fit_in(rows, c, waiting, waits_unseen, held, out, kept, border)
 
 
+@njit
+def _list(first: I64, second: I64, aside: BOOL, rule: _Rules, kinds: tuple[int, int], counting: I64, out: Listed) -> int:
+    """Fills `out` from one source and then the other, as far as it goes. Returns how many are listed. `counting` is
+    room to count in: two powers of two, each more than three for each that can be listed.
+    """
+    room = counting.size // 2
+    counting[:room] = -1
+    keys, counts = counting.ctypes.data, counting[room:].ctypes.data
+    c = _Counts(keys, counts, room - 1, rule.author_max, rule.about_max)
+    rows, chosen = _Rows(first.ctypes.data, len(first), second.ctypes.data), np.empty(out.posts.size, np.int64)
+    kept = _choose(rows, len(first) + len(second), aside, rule, c, chosen)
+    for k in range(kept):
+        row = chosen[k]
+        which = wide(row >= rows.n)
+        out.posts[k], out.kinds[k], out.rows[k] = _row(rows, row).post, kinds[which], row - which * rows.n
+    return kept
+
+
 def make_list(
     view: View,
     sources: Sequence[Source],
@@ -350,9 +392,8 @@ def make_list(
     hidden_authors: U32 = _NONE,
     logged_out: bool = False,
 ) -> Listed:
-    """At most `rules.size` posts out of the sources. All that is said of the reader is ascending."""
-    ints = np.concatenate([source.ints for source in sources]) if sources else np.empty((0, RESULT_INTS), np.int64)
-    ints = ints[:MAX_ROWS]
+    """At most `rules.size` posts out of one source or two. All that is said of the reader is ascending."""
+    first, second = (*sources, _EMPTY, _EMPTY)[:2]
     rule = _Rules(
         person_flags=view.arrays.person_flags,
         forbid_people=rules.forbidden_people(logged_out),
@@ -367,11 +408,17 @@ def make_list(
         hidden_posts=hidden_posts,
         hidden_authors=hidden_authors,
     )
-    out = np.empty(min(rules.size, MAX_LIST), np.int64)
-    aside = view.aside.rows(ints[:, R_POST].astype(np.uint32), rules.adult)
-    room = 1 << max(6, (15 * len(ints) // 4).bit_length())
-    taken = out[: _choose(ints, aside, rule, np.empty(room, np.int64), np.empty(room, np.int64), out)]
-    ends = np.cumsum([len(source.ints) for source in sources], dtype=np.int64)
-    which = np.searchsorted(ends, taken, side="right")
-    kinds, starts = np.array([source.kind for source in sources], np.uint8), np.append(0, ends)
-    return Listed(ints[taken, R_POST].astype(np.uint32), kinds[which], (taken - starts[which]).astype(np.int32))
+    size = min(rules.size, MAX_LIST)
+    out = Listed(np.empty(size, np.uint32), np.empty(size, np.uint8), np.empty(size, np.int32))
+    counting = np.empty(2 << (6 * size).bit_length(), np.int64)
+    kinds = first.kind, second.kind
+    kept = _list(first.ints, second.ints, _aside(view, first, second, rules), rule, kinds, counting, out)
+    return Listed(out.posts[:kept], out.kinds[:kept], out.rows[:kept])
+
+
+def _aside(view: View, first: Source, second: Source, rules: ListRules) -> BOOL:
+    """Which rows others keep from the list; nothing at all when they keep none, as long as nobody listens to them."""
+    if view.aside.empty:
+        return _NOTHING_ASIDE
+    posts = np.concatenate([first.ints[:, R_POST], second.ints[:, R_POST]])
+    return view.aside.rows(posts.astype(np.uint32), rules.adult)

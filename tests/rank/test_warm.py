@@ -13,7 +13,7 @@ from tests.rank.world import World
 
 def test_what_warms_is_what_serves() -> None:
     warm()
-    kernels = [kernel.rank_posts, listing._choose, pace._sample_ages, popular._find_popular]
+    kernels = [kernel.rank_posts, listing._list, pace._sample_ages, popular._find_popular]
     before = [list(k.signatures) for k in kernels]  # type: ignore[attr-defined]
     assert all(len(signatures) == 1 for signatures in before)
     world = World(20_400, 1)
