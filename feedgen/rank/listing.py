@@ -362,7 +362,9 @@ def _choose(rows: _Rows, end: int, aside: BOOL, rule: _Rules, c: _Counts, out: I
 
 
 @njit
-def _list(first: I64, second: I64, aside: BOOL, rule: _Rules, kinds: tuple[int, int], counting: I64, out: Listed) -> int:
+def _list(
+    first: I64, second: I64, aside: BOOL, rule: _Rules, kinds: tuple[int, int], counting: I64, out: Listed
+) -> int:
     """Fills `out` from one source and then the other, as far as it goes. Returns how many are listed. `counting` is
     room to count in: two powers of two, each more than three for each that can be listed.
     """
