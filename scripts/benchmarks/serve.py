@@ -49,6 +49,7 @@ PUBLISHER = "did:plc:publisheraaaaaaaaaaaaaaa"
 FEED = f"at://{PUBLISHER}/app.bsky.feed.generator/for-you"
 SEED = 1
 WARM_UP_S = 4.0
+SETTLE_S = 30.0  # after a start, which is measured elsewhere (boot): popular lists are renewed often at first
 PATIENCE_S = 600.0
 QUIET_S = 3.0  # longer than the service gathers old events for
 DIFFERENT_READERS = 1_000
@@ -274,7 +275,7 @@ def _while_ingesting(params: Params, folder: Path, readers: Readers, calm: dict[
     with flood(params, *words, "--now", later) as network:
         service = Service(folder, network.urls.jetstream[0], network.urls.plc)
         with stopping(service):
-            readers.phase(service, network, float(params["rate"]) / 4, WARM_UP_S)
+            readers.phase(service, network, float(params["rate"]) / 4, SETTLE_S)
             before, began_s = service.health()["jetstream"]["events"], time.monotonic()
             busy = readers.phase(service, network, float(params["rate"]), float(params["seconds"]))
             events_s = (service.health()["jetstream"]["events"] - before) / (time.monotonic() - began_s)

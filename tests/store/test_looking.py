@@ -13,6 +13,7 @@ import pytest
 
 from feedgen.core.ids import US_PER_DAY
 from feedgen.ingest.batch import Cursor
+from feedgen.store import directory, looking
 from feedgen.store.open_day import OpenDay
 from feedgen.store.rows import FollowRows, RatingRows, Rows
 from feedgen.store.sealed_day import SealedDay
@@ -62,10 +63,12 @@ def reads(day: OpenDay) -> Iterator[list[int]]:
     day._directory._read = read
 
 
-@pytest.fixture(params=["as it grew", "opened anew"])
-def day(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenDay]:
+@pytest.fixture(params=["as it grew", "opened anew", "as many stretches grew", "many stretches opened anew"])
+def day(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenDay]:
+    if "many" in request.param:
+        monkeypatch.setattr(directory, "FILTER_RECORDS", 4 * IN_EACH)  # filters are folded as the newest grow old
     made = filled(tmp_path / "day.db")
-    if request.param == "opened anew":
+    if "anew" in request.param:
         made.close()
         made = OpenDay(tmp_path / "day.db", FIRST_DAY)
     yield made
@@ -86,12 +89,26 @@ def test_each_record_is_found(day: OpenDay) -> None:
 
 def test_what_nobody_recorded_is_nearly_never_looked_for(day: OpenDay) -> None:
     rows = names_of(30)
-    day.find_rating(COMMITS + 1, 0, 0, key_at(NOON))  # the filter is made
+    look_for_nobodys(day, names_of(30))  # filters are made
     with reads(day) as count:
-        for actor, kind, key in zip(rows.actor.tolist(), rows.kind.tolist(), rows.key.tolist(), strict=True):
-            assert day.find_rating(COMMITS + 1, actor, kind, key | UNKNOWN_KEY) is None
-            assert day.remove_follow(COMMITS + 1, actor, key | UNKNOWN_KEY) is None
-    assert count[0] < 0.06 * 2 * IN_EACH
+        look_for_nobodys(day, rows)
+    assert count[0] < 0.005 * 2 * IN_EACH
+
+
+def look_for_nobodys(day: OpenDay, rows: RatingRows) -> None:
+    for actor, kind, key in zip(rows.actor.tolist(), rows.kind.tolist(), rows.key.tolist(), strict=True):
+        assert day.find_rating(COMMITS + 1, actor, kind, key | UNKNOWN_KEY) is None
+        assert day.remove_follow(COMMITS + 1, actor, key | UNKNOWN_KEY) is None
+
+
+def test_a_filter_grown_old_is_as_if_made_then(day: OpenDay) -> None:
+    held, stretches = day._directory, day._directory._stretches
+    look_for_nobodys(day, names_of(30))
+    for i, stretch in enumerate(stretches):
+        wide = i >= len(stretches) - directory.WIDE_STRETCHES
+        before, stretch.words = stretch.words, None
+        assert before is None or np.array_equal(before, held._filter(i))
+        assert held._filter(i).size == (looking.WIDE_WORDS if wide else looking.FILTER_WORDS)
 
 
 def test_many_at_once_are_found_like_one_by_one(day: OpenDay) -> None:
