@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -35,21 +34,12 @@ LAG_HALF_LIFE_S: Final = 0.1  # of how long they lay: those at the head of a lon
 CROWD: Final = 10  # requests that lay too long, the older ones counted for less: a line, and no hiccup
 CHEAP_AFTER_S: Final = 0.15  # a longer wait is felt
 MAX_WAITING: Final = 2000
-NICENESS: Final = 5  # of ranking threads: a third of the event loop's share
 FIRST_GUESS_S: Final = 0.005  # what a list takes, before one was made
 
 lists_made = Counter("feedgen_rank_lists_total", "Lists made, in full or cheaply", "mode")
 lists_late = Counter("feedgen_rank_late_total", "Lists that were not made in time, and where they stood", "where")
 list_seconds = Histogram("feedgen_rank_list_seconds", "From the start of ranking to the list", "mode")
 waiting_now = Gauge("feedgen_rank_waiting", "Requests that wait for a ranking thread")
-
-
-def _give_way() -> None:
-    """A ranking thread yields to the event loop, which answers everybody, when there is not enough processor for all:
-    on Linux each thread has a niceness of its own."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # a unit may forbid it: then all threads are alike
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 class TooLate(FeedgenError):
@@ -94,7 +84,7 @@ class RankPool:
         self.deadline_s, self.line_s = deadline_s, line_s
         self.cheap_after_s, self.max_lag_s, self.max_waiting = cheap_after_s, max_lag_s, max_waiting
         self._now_s = monotonic_s
-        self._threads = ThreadPoolExecutor(self.width, "rank", _give_way)
+        self._threads = ThreadPoolExecutor(self.width, "rank")
         self._lock = threading.Lock()
         self._waiting = 0
         self._lag_s = self._late = self._felt_s = 0.0
