@@ -118,7 +118,6 @@ class _Rules(NamedTuple):
 
 # What runs for each row gets plain numbers only, addresses among them: see `Places` in graph/access.py.
 
-
 _ROW_BYTES: Final = 8 * RESULT_INTS
 
 
@@ -414,7 +413,8 @@ def make_list(
     out = Listed(np.empty(size, np.uint32), np.empty(size, np.uint8), np.empty(size, np.int32))
     counting = np.empty(2 << (6 * size).bit_length(), np.int64)
     kinds = first.kind, second.kind
-    kept = _list(first.ints, second.ints, _aside(view, first, second, rules), rule, kinds, counting, out)
+    rows = np.ascontiguousarray(first.ints), np.ascontiguousarray(second.ints)
+    kept = _list(*rows, _aside(view, first, second, rules), rule, kinds, counting, out)
     return Listed(out.posts[:kept], out.kinds[:kept], out.rows[:kept])
 
 

@@ -148,6 +148,14 @@ def test_a_list_is_never_longer_than_it_may_be() -> None:
         assert make_list(view_with({}), [source], replace(EASY, size=size)).posts.size == listed
 
 
+def test_two_sources_follow_each_other_wherever_their_rows_lie() -> None:
+    personal, popular = plain((1, 1), (2, 2), (3, 3)).ints, plain((3, 3), (4, 4), (5, 5), (6, 6)).ints
+    found = make_list(view_with({}), [Source(POPULAR, personal[::-1]), Source(PERSONAL, popular[1::2])], EASY)
+    assert found.posts.tolist() == [3, 2, 1, 4, 6]
+    assert found.kinds.tolist() == [POPULAR] * 3 + [PERSONAL] * 2
+    assert found.rows.tolist() == [0, 1, 2, 0, 1]
+
+
 def test_nothing_makes_nothing() -> None:
     assert make_list(view_with({}), [], ListRules()).posts.tolist() == []
 
