@@ -172,10 +172,11 @@ def _compare(view: View, readers: list[int], now_us: int, pace_us: int, folder: 
 def _overlap(
     edges: Edges, view: View, db: sqlite3.Connection, p: RankParams, reader: int, now_us: int, pace_us: int
 ) -> float:
-    """They are the same formula: without velocity and bounds, the same posts come first."""
+    """They are the same formula: without velocity, bounds and rules, the same posts come first."""
     plain = replace(p, velocity_power=0.0, seed_likers=5000, edges=50_000_000, coliker_likes=2000, head=MAX_COLIKERS)
     seeds, times = view.likes_of(reader, plain.seeds)
-    q = request(now_us, reader=reader, seeds=seeds, seed_times=times, excluded=view.likes_of(reader, 5000)[0])
+    known = view.likes_of(reader, 5000)[0]
+    q = request(now_us, reader=reader, seeds=seeds, seed_times=times, excluded=known, require=0, forbid=0)
     ours = rank(view, plain.formula(pace_us), q).posts[:30].tolist()
     theirs = [numpy_list(edges, p, reader, now_us, pace_us)[:40], sql_list(db, p, reader, now_us, pace_us)[:40]]
     return float(np.mean([len(set(ours) & set(t)) / max(len(ours), 1) for t in theirs]))
