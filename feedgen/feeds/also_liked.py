@@ -35,7 +35,8 @@ class AlsoLiked(ListFeed):
     def make(self, ask: Ask, known: Known, cheap: bool) -> Made:
         view = self.desk.library.view()
         seed = np.array([self.post], np.uint32)
-        q = request(ask.now_us, seeds=seed, excluded=seed, require=self.rules.require, forbid=self.rules.forbidden())
+        now_us = view.moment_us(ask.now_us)
+        q = request(now_us, seeds=seed, excluded=seed, require=self.rules.require, forbid=self.rules.forbidden())
         listed = make_list(view, [Source(PERSONAL, rank(view, self._formula(), q).ints)], self.rules, logged_out=True)
         return Made(listed.posts, np.zeros(listed.posts.size, np.uint8))
 

@@ -201,6 +201,7 @@ class Desk:
     def refresh(self, now_us: int) -> None:
         """Measure the pace and renew the popular lists. In a background thread, every minute or so."""
         view = self.library.view()
+        now_us = view.moment_us(now_us)
         self.pace.measure(view, now_us)
         self.popular.refresh(view, now_us, self.pace.pace_us, self.rules.forbidden())
         self._popular_rows, self.popular_lists = {}, {}

@@ -133,15 +133,16 @@ class ForYou(ListFeed):
         fetched = self.desk.library.fetched(ask.reader_did) if ask.reader_did is not None else None
         follows = follows_of(view, ask.person, fetched)
         liked = liked_by(view, ask.person, fetched) if liked is None else liked
-        seeds = seeds_of(liked, ask.now_us, f, known.taste)
-        return self._request(ask, seeds, liked.posts, follows, known), liked, follows
+        now_us = view.moment_us(ask.now_us)
+        seeds = seeds_of(liked, now_us, f, known.taste)
+        return self._request(ask, now_us, seeds, liked.posts, follows, known), liked, follows
 
-    def _request(self, ask: Ask, seeds: Seeds, liked: U32, follows: U32, known: Known) -> Request:
+    def _request(self, ask: Ask, now_us: int, seeds: Seeds, liked: U32, follows: U32, known: Known) -> Request:
         few = max(0.0, 1.0 - seeds.posts.size / ENOUGH_SEEDS)
         taste, rules = known.taste, self.rules_for(known)
         share = known.wishes.share(MOST_FROM_FOLLOWS * few)
         return request(
-            ask.now_us,
+            now_us,
             reader=NO_PERSON if ask.person is None else ask.person,
             seeds=seeds.posts,
             seed_times=seeds.times_us,

@@ -117,6 +117,8 @@ class Archive:
         past = [self.truth(day) for day in days if day != newest]
         report = self.graph.load(past, None)
         self._unread = self.truth(newest) if newest is not None else None
+        if newest is not None:
+            self.graph.put_off(newest)
         self._erase()
         count = self.names.count
         if count:

@@ -83,6 +83,7 @@ class Graph:
         self._may_count.set()
         self._days: dict[int, Day] = {}
         self._open: LiveDay | None = None
+        self._unread_day: int | None = None
         self._people = People()
         self.aside = Aside()
         self._aside: dict[int, int] = {}  # flags by person that others gave
@@ -361,6 +362,12 @@ class Graph:
             self._builder.submit(self._rebuild, day, by_day[day])
         return report
 
+    def put_off(self, day: int) -> None:
+        """The open day will be replayed later; Views say so until it is there."""
+        with self._lock:
+            self._unread_day = day
+            self._publish()
+
     def replay(self, source: DaySource) -> bool:
         """The open day from the truth, in any thread: Views answer meanwhile. Nothing else may be added until then.
         False when we were told to stop before it was there.
@@ -388,6 +395,7 @@ class Graph:
         with self._lock:
             filling.fill(day, self._arrays, self._row(day.day), actors[:MAX_FOLLOWS], subjects[:MAX_FOLLOWS])
             self._people.top = max(self._people.top, filling.top)
+            self._unread_day = None
             self._publish()
         if filling.refused:
             _refused.add(filling.refused)
@@ -475,7 +483,7 @@ class Graph:
         numbers: I64 = np.array([day.day for day in days], np.int64)
         table: I64 = np.array(rows, np.int64).reshape(-1, FIELDS)
         arrays = Arrays(table, numbers, slot_row, self._people.flags, self._people.ratings, self._ahead.table)
-        return View(arrays, tuple(day.keep() for day in days), self.aside)
+        return View(arrays, tuple(day.keep() for day in days), self.aside, self._unread_day)
 
     def _publish(self) -> None:
         self._show(self._make_view())

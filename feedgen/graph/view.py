@@ -195,11 +195,22 @@ class PostFacts:
 class View:
     """`arrays` is what kernels take; it is valid while this View is alive, so hold on to the View during the call."""
 
-    __slots__ = ("__weakref__", "_keep", "arrays", "aside")
+    __slots__ = ("__weakref__", "_keep", "arrays", "aside", "unread_day")
 
-    def __init__(self, arrays: Arrays, keep: tuple[tuple[object, ...], ...], aside: Aside = NOTHING) -> None:
-        self.arrays, self.aside = arrays, aside
+    def __init__(
+        self,
+        arrays: Arrays,
+        keep: tuple[tuple[object, ...], ...],
+        aside: Aside = NOTHING,
+        unread_day: int | None = None,
+    ) -> None:
+        self.arrays, self.aside, self.unread_day = arrays, aside, unread_day
         self._keep = keep
+
+    def moment_us(self, now_us: int) -> int:
+        """As of when to rank: now; but the end of the day before while today's is not read. Late in the evening all
+        that is liked now would else be missing, and the pages empty."""
+        return now_us if self.unread_day is None else min(now_us, self.unread_day * US_PER_DAY - 1)
 
     def parts(self) -> list[object]:
         """Whose memory this View keeps: days, layers, tables."""

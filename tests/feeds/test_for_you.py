@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from feedgen.core.ids import US_PER_S
+from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.feeds.base import Ask, Desk, Fetched, Page, reader_key
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
@@ -16,7 +16,7 @@ from feedgen.graph.edit import mark_posts
 from feedgen.ingest.events import ADULT, DELETED, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, REPLY, VIDEO
 from feedgen.rank.listing import ListRules
 from feedgen.rank.paging import BadCursor, Cursors, Snapshots
-from tests.feeds.town import AUTHORS, NEWCOMER, NOW_US, PEOPLE, READER, Town, ask, did, make_desk, u32
+from tests.feeds.town import AUTHORS, FIRST_DAY, NEWCOMER, NOW_US, PEOPLE, READER, Town, ask, did, make_desk, u32
 
 MINUTE_US = 60 * US_PER_S
 
@@ -55,6 +55,23 @@ async def test_a_reader_gets_their_own_taste(desk: Desk, shared_town: Town) -> N
     assert len(page.items) == 20
     assert [shared_town.taste_of(uri) for uri in uris(page)] == [0] * 20
     assert all(item.context and item.context.startswith("likes ") for item in page.items)
+
+
+async def test_until_today_is_read_lists_are_as_of_the_day_before() -> None:
+    """After a restart late in the evening all that was liked lately is in the log of today."""
+    town = Town()
+    desk, late_us = make_desk(town), NOW_US + 30 * US_PER_DAY
+    try:
+        desk.refresh(late_us)
+        for asked in (ask(now_us=late_us), ask(NEWCOMER, now_us=late_us)):
+            assert not (await ForYou(desk).page(asked)).items
+        town.view().unread_day = FIRST_DAY + 2
+        desk.refresh(late_us)
+        page = await ForYou(desk).page(ask(now_us=late_us))
+        assert len(page.items) == 30 and all("likes" in (item.context or "") for item in page.items)
+        assert (await ForYou(desk).page(ask(NEWCOMER, now_us=late_us))).items
+    finally:
+        desk.pool.close()
 
 
 async def test_never_own_nor_liked_posts(desk: Desk, shared_town: Town) -> None:

@@ -44,8 +44,13 @@ def likes(archive: Archive) -> list[str | None]:
 def test_past_days_answer_before_today_is_read(archive: Archive) -> None:
     assert not archive.whole
     assert likes(archive) == [uri(A, OLD)]
+    today = archive.writer.days()[-1]
+    noon_us = today * DAY_US + DAY_US // 2
+    assert archive.library.view().moment_us(noon_us) == today * DAY_US - 1  # lists are made as of then
+    assert archive.library.view().moment_us(5) == 5
     archive.read_today()
     assert archive.whole
+    assert archive.library.view().moment_us(noon_us) == noon_us
     assert likes(archive) == [uri(A, NEW), uri(A, OLD)]
     archive.read_today()  # once is enough
     assert likes(archive) == [uri(A, NEW), uri(A, OLD)]
