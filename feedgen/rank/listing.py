@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -47,7 +48,6 @@ POPULAR: Final = 1
 
 BOOL = NDArray[np.bool_]
 _NONE: Final = np.empty(0, np.uint32)
-_NO_ROWS: Final = np.empty((0, RESULT_INTS), np.int64)
 _NOTHING_ASIDE: Final = np.empty(0, np.bool_)
 
 
@@ -90,7 +90,7 @@ class Source(NamedTuple):
     ints: I64
 
 
-_EMPTY: Final = Source(PERSONAL, _NO_ROWS)
+_EMPTY: Final = Source(PERSONAL, np.empty((0, RESULT_INTS), np.int64))
 
 
 class Listed(NamedTuple):
@@ -244,17 +244,21 @@ def _slot(c: _Counts, kind: int, key: int) -> int:
 
 
 @inline
-def _listed(c: _Counts, kind: int, key: int) -> int:
-    i = _slot(c, kind, key)
+def _counted(c: _Counts, i: int) -> int:
+    """In a slot; what stands in `counts` means nothing before there is a key."""
     return load_i64(c.counts, i) if load_i64(c.keys, i) >= 0 else 0
+
+
+@inline
+def _listed(c: _Counts, kind: int, key: int) -> int:
+    return _counted(c, _slot(c, kind, key))
 
 
 @inline
 def _count(c: _Counts, kind: int, key: int) -> None:
     i = _slot(c, kind, key)
-    listed = load_i64(c.counts, i) if load_i64(c.keys, i) >= 0 else 0
+    store_i64(c.counts, i, _counted(c, i) + 1)
     store_i64(c.keys, i, wide(kind) << 32 | key)
-    store_i64(c.counts, i, listed + 1)
 
 
 @inline
@@ -394,7 +398,7 @@ def make_list(
     logged_out: bool = False,
 ) -> Listed:
     """At most `rules.size` posts out of one source or two. All that is said of the reader is ascending."""
-    first, second = (*sources, _EMPTY, _EMPTY)[:2]
+    first, second = chain(sources, repeat(_EMPTY, 2 - len(sources)))
     rule = _Rules(
         person_flags=view.arrays.person_flags,
         forbid_people=rules.forbidden_people(logged_out),
@@ -419,7 +423,7 @@ def make_list(
 
 
 def _aside(view: View, first: Source, second: Source, rules: ListRules) -> BOOL:
-    """Which rows others keep from the list; nothing at all when they keep none, as long as nobody listens to them."""
+    """Which rows labels and blocks keep from the list; an empty array where there are neither."""
     if view.aside.empty:
         return _NOTHING_ASIDE
     posts = np.concatenate([first.ints[:, R_POST], second.ints[:, R_POST]])

@@ -89,7 +89,7 @@ def test_each_record_is_found(day: OpenDay) -> None:
 
 def test_what_nobody_recorded_is_nearly_never_looked_for(day: OpenDay) -> None:
     rows = names_of(30)
-    look_for_nobodys(day, names_of(30))  # filters are made
+    look_for_nobodys(day, rows)  # filters are made
     with reads(day) as count:
         look_for_nobodys(day, rows)
     assert count[0] < 0.005 * 2 * IN_EACH
