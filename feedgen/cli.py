@@ -333,9 +333,11 @@ def warm() -> None:
     scripts/run does this by itself after an installation or an update; `pip install` users may want to. The machine
     code is kept in NUMBA_CACHE_DIR, or beside the package.
     """
+    from feedgen.core.jit import tidy
     from feedgen.core.warm import warm as warm_all
 
     warm_all(lambda name, seconds: click.echo(f"compiled {name} in {seconds:.1f} s"))
+    tidy()
 
 
 @cli.command()

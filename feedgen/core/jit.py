@@ -1,17 +1,19 @@
-"""The one place where numba is met: compiled loops that release the GIL, with machine code cached on disk.
+"""The one place that imports numba: compiled loops that release the GIL, with machine code cached on disk.
 
-numba looks only at the file of the function itself to see whether cached code is stale. Ours call each other across
-files and bake in constants, so old code would go on reading a layout that is no more: wrong answers, without a word.
-The cache's folder therefore bears a hash of every file that compiled code is made of.
+numba compares only the file of the function itself with its cache. Our kernels call each other across files and bake
+in constants, so a stale cache would read yesterday's layout without an error. `SourceCache` therefore keeps the code of
+each module in a folder that bears a hash of every file it is made of: a change compiles what depends on it only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -21,47 +23,108 @@ import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SOURCES: Final = Path(__file__).parent.parent
-CONSTANTS: Final = ("core/ids.py", "ingest/events.py", "store/rows.py")  # compiled code bakes these in
+PACKAGE: Final = Path(__file__).parent.parent
 MARKS: Final = (b"feedgen.core.jit", b"import numba", b"from numba")
-KEPT_CACHES: Final = 3  # of other versions of the sources: somebody may switch to and fro
+IMPORT: Final = re.compile(
+    rb"^ *(?:from (feedgen[\w.]*) import (\([^)]*\)|[^\n#]*)|import (feedgen[\w.]*))", re.MULTILINE
+)
+KEPT_VERSIONS: Final = 3  # of each module's code: somebody may switch between branches
 
 
-def sources_hash(folder: Path = SOURCES) -> str:
-    """Of all that compiled code is made of."""
+@cache
+def _text(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def _imported(path: Path, package: Path) -> Iterator[Path]:
+    """The files of the package that one file imports."""
+    for origin, names, plain in IMPORT.findall(_text(path)):
+        module = (origin or plain).decode().split(".")[1:]
+        for name in ("", *re.findall(r"\w+", names.decode())):
+            file = package.joinpath(*module, name).with_suffix(".py") if name or module else package
+            if file.is_file():
+                yield file
+
+
+def sources_of(path: Path, package: Path = PACKAGE) -> set[Path]:
+    """The files that the kernels of one file are made of: itself, the kernels it imports, and all that these import."""
+    found = {path}
+    pending = [path]
+    while pending:
+        for file in set(_imported(pending.pop(), package)) - found:
+            found.add(file)
+            # Code reaches a kernel by name: a file without kernels gives constants, and leads no further.
+            if any(mark in _text(file) for mark in MARKS):
+                pending.append(file)
+    return found
+
+
+def sources_hash(path: Path, package: Path = PACKAGE) -> str:
     digest = blake2b(numba.__version__.encode(), digest_size=8)
-    for path in sorted(folder.rglob("*.py")):
-        text = path.read_bytes()
-        name = path.relative_to(folder).as_posix()
-        if name in CONSTANTS or any(mark in text for mark in MARKS):
-            digest.update(name.encode() + b"\0" + text)
+    for name, text in sorted((os.path.relpath(file, package), _text(file)) for file in sources_of(path, package)):
+        digest.update(f"{name}\0{len(text)}\0".encode() + text)
     return digest.hexdigest()
 
 
-def _cache_folder() -> Path:
-    """Made, and writable; below NUMBA_CACHE_DIR if that is set."""
+@cache
+def cache_folder() -> Path:
+    """A folder that can be written: NUMBA_CACHE_DIR, the user's cache, or a temporary one."""
     given = os.environ.get("NUMBA_CACHE_DIR")
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    name = f"feedgen-{sources_hash()}"
-    for base in (Path(given) if given else Path(home) / "feedgen", Path(tempfile.gettempdir()) / "feedgen-cache"):
-        folder = base / name
+    for folder in (Path(given) if given else Path(home) / "feedgen", Path(tempfile.gettempdir()) / "feedgen-cache"):
         with contextlib.suppress(OSError):
-            if not folder.is_dir():
-                folder.mkdir(parents=True, exist_ok=True)
-                _tidy(base)
+            folder.mkdir(parents=True, exist_ok=True)
             if os.access(folder, os.W_OK):
                 return folder
     return Path(tempfile.mkdtemp(prefix="feedgen-cache-"))
 
 
-def _tidy(base: Path) -> None:
-    """Leave only the newest few."""
-    folders = sorted(base.glob("feedgen-*"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in folders[KEPT_CACHES + 1 :]:
-        shutil.rmtree(old, ignore_errors=True)
+@cache
+def _folder_of(file: str) -> Path:
+    name = os.path.relpath(file, PACKAGE.parent).removesuffix(".py")
+    return cache_folder() / f"{re.sub(r'[^A-Za-z0-9_]+', '.', name).strip('.')}-{sources_hash(Path(file))}"
 
 
-numba.config.CACHE_DIR = str(_cache_folder())
+def tidy(folder: Path | None = None) -> None:
+    """Remove old versions; the newest few of each module stay."""
+    versions: dict[str, list[Path]] = {}
+    for path in (folder or cache_folder()).glob("*-" + "[0-9a-f]" * 16):
+        versions.setdefault(path.name[:-17], []).append(path)
+    for paths in versions.values():
+        paths.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in paths[KEPT_VERSIONS:]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+class SourceCache:
+    """Tells numba where a function's machine code lies (the methods of numba's cache locators)."""
+
+    def __init__(self, function: Callable[..., Any], file: str) -> None:
+        self._path = str(_folder_of(file))
+        self._line = function.__code__.co_firstlineno
+
+    def ensure_cache_path(self) -> None:
+        os.makedirs(self._path, exist_ok=True)
+
+    def get_cache_path(self) -> str:
+        return self._path
+
+    def get_source_stamp(self) -> str:
+        return ""  # the folder's name says it
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any], file: str) -> SourceCache | None:
+        if not os.path.exists(file):
+            return None
+        locator = cls(function, file)
+        locator.ensure_cache_path()
+        return locator
+
+
+numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{SourceCache.__name__}"
 
 
 def njit(function: F) -> F:
