@@ -31,6 +31,7 @@ def warm() -> None:
                 names.number([A_DID, "did:web:example.com", *MANY])
                 names.flush()
                 names.find(A_DID)
+                names.words(np.zeros(1, np.uint32))
                 names.save_index()
                 names.erase(5)
                 names.flush()
