@@ -49,24 +49,24 @@ from feedgen.rank.listing import ListRules
 from feedgen.rank.params import RankParams, preset
 from feedgen.rank.pool import lists_made
 from feedgen.rank.spam import Spammers
-from feedgen.serve.also_liked import AlsoLikedRoute
-from feedgen.serve.documents import ServiceIdentity
-from feedgen.serve.forgetting import Forgetting
-from feedgen.serve.handles import Handles
-from feedgen.serve.history import History
-from feedgen.serve.http import Health, Parts, make_app
-from feedgen.serve.identity import Resolver, make_resolver, trusted_origins
-from feedgen.serve.interactions import Interaction
-from feedgen.serve.limits import Limits
+from feedgen.serve.http.also_liked import AlsoLikedRoute
+from feedgen.serve.http.documents import ServiceIdentity
+from feedgen.serve.http.limits import Limits
+from feedgen.serve.http.private import PrivateParts, make_private_app
+from feedgen.serve.http.routes import Health, Parts, make_app
+from feedgen.serve.http.server import Server
 from feedgen.serve.moderation import Moderator
-from feedgen.serve.private import PrivateParts, make_private_app
-from feedgen.serve.readers import KeptReaders
-from feedgen.serve.repository import LibraryWithRepositories, Repositories
-from feedgen.serve.server import Server
-from feedgen.serve.sign_in import Lookout, Seals
-from feedgen.serve.tokens import TokenVerifier
-from feedgen.serve.visit import make_hosts
-from feedgen.serve.wishes import KeptWishes
+from feedgen.serve.out.handles import Handles
+from feedgen.serve.out.repository import LibraryWithRepositories, Repositories
+from feedgen.serve.out.visit import make_hosts
+from feedgen.serve.readers.forgetting import Forgetting
+from feedgen.serve.readers.history import History
+from feedgen.serve.readers.interactions import Interaction
+from feedgen.serve.readers.readers import KeptReaders
+from feedgen.serve.readers.wishes import KeptWishes
+from feedgen.serve.who.identity import Resolver, make_resolver, trusted_origins
+from feedgen.serve.who.sign_in import Lookout, Seals
+from feedgen.serve.who.tokens import TokenVerifier
 from feedgen.store.figures import Figures
 from feedgen.store.moderation import Moderation
 from feedgen.store.viewers import Viewers

@@ -266,7 +266,7 @@ def egress(ctx: click.Context, bind: str, allow: tuple[str, ...], folder: Path |
 
     logs.setup("info", "auto")
     resolved, tailscale = imported("feedgen.host.tunnel:resolved"), imported("feedgen.host.tailscale:Tailscale")
-    ctx.exit(imported("feedgen.serve.egress:run")(resolved(bind, tailscale()), allow, folder))
+    ctx.exit(imported("feedgen.serve.out.egress:run")(resolved(bind, tailscale()), allow, folder))
 
 
 @cli.command()
@@ -413,7 +413,7 @@ def profile(ctx: click.Context, config: Path | None, set_: tuple[str, ...], dura
     Asks it on its private address ([service] private_bind) to look at itself for DURATION (30s, 2m) and draws a flame
     graph, to be opened in a browser. Costs the service about two hundredths of a core meanwhile.
     """
-    ctx.exit(imported("feedgen.serve.profile:main")(read(config, set_).get(), duration, out, click.echo))
+    ctx.exit(imported("feedgen.serve.http.profile:main")(read(config, set_).get(), duration, out, click.echo))
 
 
 @cli.command()
@@ -475,7 +475,7 @@ def viewer_export(ctx: click.Context, config: Path | None, set_: tuple[str, ...]
 
     Their account, what they saw and asked for, the pages they got and what came of them. Works while feedgen runs.
     """
-    ctx.exit(imported("feedgen.serve.viewer:export")(read(config, set_).get(), did))
+    ctx.exit(imported("feedgen.serve.readers.viewer:export")(read(config, set_).get(), did))
 
 
 @viewer.command("forget")
@@ -488,7 +488,7 @@ def viewer_forget(ctx: click.Context, config: Path | None, set_: tuple[str, ...]
     A running feedgen forgets them within seconds. What they liked in public stays; that goes when they delete their
     account, as does all of this.
     """
-    ctx.exit(imported("feedgen.serve.viewer:forget")(read(config, set_).get(), did))
+    ctx.exit(imported("feedgen.serve.readers.viewer:forget")(read(config, set_).get(), did))
 
 
 @cli.command()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from feedgen.app import build
 from feedgen.core.settings import Settings
-from feedgen.serve import http, private
+from feedgen.serve.http import private, routes
 from feedgen.simnet.process import SimnetProcess
 from tests.process import PUBLISHER, Feedgen
 
@@ -25,8 +25,8 @@ from tests.process import PUBLISHER, Feedgen
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 PATHS = sorted(
     {row.path for row in build(Settings()).site.rows(private=True)}
-    | {http.SKELETON_PATH, http.DESCRIBE_PATH, http.INTERACTIONS_PATH, http.HEALTH_PATH, http.DID_PATH}
-    | {http.ALSO_LIKED_PATH, private.METRICS_PATH, private.LIVE_PATH, private.READY_PATH, private.WHY_PATH}
+    | {routes.SKELETON_PATH, routes.DESCRIBE_PATH, routes.INTERACTIONS_PATH, routes.HEALTH_PATH, routes.DID_PATH}
+    | {routes.ALSO_LIKED_PATH, private.METRICS_PATH, private.LIVE_PATH, private.READY_PATH, private.WHY_PATH}
 )
 FEED = f"at://{PUBLISHER}/app.bsky.feed.generator/for-you"
 ANSWER_S = 60.0  # on a busy machine; an answer that never comes is what is looked for

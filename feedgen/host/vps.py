@@ -1,7 +1,7 @@
 """What the VPS needs, in one folder to copy there: the Caddyfile with its values, the way out, and a script.
 
-The VPS gets no installation of feedgen: the way out (serve/egress.py) stands on the standard library, so it is packed
-into one file that Debian's Python runs.
+The VPS gets no installation of feedgen: the way out (serve/out/egress.py) stands on the standard library, so it is
+packed into one file that Debian's Python runs.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ PACKED: Final = (
     "core/errors.py",
     "core/fallback.py",
     "serve/__init__.py",
-    "serve/addresses.py",
-    "serve/hosts.py",
-    "serve/egress.py",
+    "serve/out/__init__.py",
+    "serve/out/addresses.py",
+    "serve/out/hosts.py",
+    "serve/out/egress.py",
 )
 
 
@@ -105,7 +106,9 @@ def pack(target: Path) -> None:
             copy = Path(made) / "feedgen" / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes((source / name).read_bytes())
-        (Path(made) / "__main__.py").write_text("from feedgen.serve.egress import main\n\nraise SystemExit(main())\n")
+        (Path(made) / "__main__.py").write_text(
+            "from feedgen.serve.out.egress import main\n\nraise SystemExit(main())\n"
+        )
         zipapp.create_archive(made, target, interpreter="/usr/bin/env python3", compressed=True)
 
 

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from feedgen.core.clock import Clock
 from feedgen.core.telemetry import Counter
-from feedgen.serve.xrpc import overloaded
+from feedgen.serve.http.xrpc import overloaded
 
 T = TypeVar("T")
 

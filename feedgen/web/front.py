@@ -13,7 +13,7 @@ from starlette.responses import Response
 from feedgen.core.ids import US_PER_S
 from feedgen.feeds.base import Feed
 from feedgen.feeds.preview import Placed
-from feedgen.serve.xrpc import XrpcError
+from feedgen.serve.http.xrpc import XrpcError
 from feedgen.web.posts import APP, Shown, app_url
 from feedgen.web.site import ALWAYS, Page, Site
 from feedgen.web.who import Guests, Workshop

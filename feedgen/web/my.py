@@ -1,4 +1,4 @@
-"""My feed: readers say how they want theirs, and see or erase what is kept of them. serve/sign_in.py says who they are.
+"""My feed: readers say how they want theirs, and see or erase what is kept of them. serve/who/sign_in.py signs them in.
 
 Every form is sent by POST, from our own pages only: browsers tell where a request comes from, the session's cookie
 does not come along with other sites' forms (SameSite), and forms bear a token of their session.
@@ -22,11 +22,11 @@ from feedgen.core.clock import Clock
 from feedgen.core.errors import StoreError, UpstreamError
 from feedgen.core.languages import UNKNOWN, number
 from feedgen.feeds.wishes import FOLLOWS, FRESHNESS, MAX_LANGUAGES, MOST_BY_AUTHOR, Wishes
-from feedgen.serve.limits import Limits, Rate, RateLimit
-from feedgen.serve.sign_in import CODE_S, SESSION_S, Begun, Lookout, Seals, Session, new_code, post_text, signed_in
-from feedgen.serve.viewer import erase, told_of
-from feedgen.serve.wishes import KeptWishes
-from feedgen.serve.xrpc import rate_limited
+from feedgen.serve.http.limits import Limits, Rate, RateLimit
+from feedgen.serve.http.xrpc import rate_limited
+from feedgen.serve.readers.viewer import erase, told_of
+from feedgen.serve.readers.wishes import KeptWishes
+from feedgen.serve.who.sign_in import CODE_S, SESSION_S, Begun, Lookout, Seals, Session, new_code, post_text, signed_in
 from feedgen.web.site import Page, Site, Sorry
 from feedgen.web.who import Guests
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from feedgen.feeds.preview import Led
-from feedgen.serve.sign_in import Session
+from feedgen.serve.who.sign_in import Session
 from feedgen.web import tuning
 from feedgen.web.my import Mine, session_of
 from feedgen.web.reasons import PEOPLE, not_ranked, post_of

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from feedgen.core.ids import US_PER_S
 from feedgen.feeds.preview import Placed
-from feedgen.serve.skeleton import is_post_uri
+from feedgen.serve.http.skeleton import is_post_uri
 from feedgen.web import tuning
 from feedgen.web.posts import BATCH, Shown, app_url
 from feedgen.web.site import Page, Site, Sorry

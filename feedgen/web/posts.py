@@ -19,8 +19,8 @@ import msgspec
 from feedgen.core.clock import Clock
 from feedgen.core.ids import parse_at_uri
 from feedgen.core.telemetry import Counter
-from feedgen.serve.fetch import USER_AGENT
-from feedgen.serve.limits import Rate, RateLimit
+from feedgen.serve.http.limits import Rate, RateLimit
+from feedgen.serve.out.fetch import USER_AGENT
 
 BATCH: Final = 25  # what getPosts takes
 KEPT_S: Final = 300.0

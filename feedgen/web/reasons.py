@@ -14,7 +14,7 @@ from feedgen.core.ids import NO_POST, POST_NSID, US_PER_S, AtUri
 from feedgen.feeds.preview import Dropped, Placed, Reasons
 from feedgen.rank.left_out import RULES
 from feedgen.rank.why import Why
-from feedgen.serve.also_liked import parse_post
+from feedgen.serve.http.also_liked import parse_post
 from feedgen.web import tuning
 from feedgen.web.posts import Shown, app_url
 from feedgen.web.site import Page, Site, Sorry

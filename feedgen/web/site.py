@@ -20,9 +20,9 @@ from starlette.responses import Response
 
 from feedgen import __version__
 from feedgen.core.settings import Settings
-from feedgen.serve.documents import ServiceIdentity
-from feedgen.serve.table import Endpoint, Row
-from feedgen.serve.xrpc import XrpcError
+from feedgen.serve.http.documents import ServiceIdentity
+from feedgen.serve.http.table import Endpoint, Row
+from feedgen.serve.http.xrpc import XrpcError
 from feedgen.web import words
 from feedgen.web.posts import app_url
 from feedgen.web.static import Static

@@ -17,10 +17,10 @@ from feedgen.core.clock import Clock
 from feedgen.core.errors import UpstreamError
 from feedgen.core.ids import NO_POST, POST_NSID, AtUri, is_did
 from feedgen.feeds.preview import Preview, Subject
-from feedgen.serve.also_liked import HandleSource, parse_post
-from feedgen.serve.handles import UnknownHandle, is_handle
-from feedgen.serve.limits import Limits, Rate, RateLimit, refused
-from feedgen.serve.xrpc import rate_limited
+from feedgen.serve.http.also_liked import HandleSource, parse_post
+from feedgen.serve.http.limits import Limits, Rate, RateLimit, refused
+from feedgen.serve.http.xrpc import rate_limited
+from feedgen.serve.out.handles import UnknownHandle, is_handle
 from feedgen.web.allowance import Allowance
 from feedgen.web.posts import Posts
 from feedgen.web.site import Sorry

@@ -20,10 +20,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
-from feedgen.serve.keys import K256
+from feedgen.serve.who.keys import K256
 from tests.serve.accounts import Keypair, b64, document, plc
 from tests.serve.parts import INTERACTIONS, SKELETON
-from tests.serve.test_tokens import BAD, GOOD
+from tests.serve.who.test_tokens import BAD, GOOD
 
 TIMEOUT_S = 30.0
 ACCOUNTS = 60

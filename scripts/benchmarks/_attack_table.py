@@ -11,17 +11,17 @@ import msgspec
 
 from feedgen.core.clock import ManualClock
 from feedgen.core.ids import US_PER_S
-from feedgen.serve.auth import SKELETON_METHODS, TokenError, Unverifiable
-from feedgen.serve.fetch import DirectWebFetcher, PlcFetcher
-from feedgen.serve.http import make_app
-from feedgen.serve.identity import Resolver
-from feedgen.serve.server import Server
-from feedgen.serve.tokens import TokenVerifier
+from feedgen.serve.http.routes import make_app
+from feedgen.serve.http.server import Server
+from feedgen.serve.out.fetch import DirectWebFetcher, PlcFetcher
+from feedgen.serve.who.auth import SKELETON_METHODS, TokenError, Unverifiable
+from feedgen.serve.who.identity import Resolver
+from feedgen.serve.who.tokens import TokenVerifier
+from tests.serve.http.test_routes import BODIES, QUERIES
+from tests.serve.http.test_server import ODD_REQUESTS
 from tests.serve.parts import INTERACTIONS, READER, SKELETON, parts_with
-from tests.serve.test_http import BODIES, QUERIES
-from tests.serve.test_identity import NEVER_ASKED
-from tests.serve.test_server import ODD_REQUESTS
-from tests.serve.test_tokens import BAD, GOOD, NOW_S, SERVICE, Keys
+from tests.serve.who.test_identity import NEVER_ASKED
+from tests.serve.who.test_tokens import BAD, GOOD, NOW_S, SERVICE, Keys
 
 A_READER = "a reader"
 

@@ -16,16 +16,16 @@ import uvloop
 
 from feedgen.core.clock import SystemClock
 from feedgen.feeds.base import Ask, Feed, Item, Page
-from feedgen.serve.also_liked import AlsoLikedRoute
-from feedgen.serve.documents import ServiceIdentity
-from feedgen.serve.fetch import PlcFetcher
-from feedgen.serve.handles import Handles
-from feedgen.serve.http import Health, Parts, make_app
-from feedgen.serve.identity import Resolver
-from feedgen.serve.interactions import Interaction
-from feedgen.serve.limits import Limits
-from feedgen.serve.server import Server
-from feedgen.serve.tokens import TokenVerifier
+from feedgen.serve.http.also_liked import AlsoLikedRoute
+from feedgen.serve.http.documents import ServiceIdentity
+from feedgen.serve.http.limits import Limits
+from feedgen.serve.http.routes import Health, Parts, make_app
+from feedgen.serve.http.server import Server
+from feedgen.serve.out.fetch import PlcFetcher
+from feedgen.serve.out.handles import Handles
+from feedgen.serve.readers.interactions import Interaction
+from feedgen.serve.who.identity import Resolver
+from feedgen.serve.who.tokens import TokenVerifier
 from feedgen.store.viewers import Viewers
 from tests.serve.parts import post_uri
 

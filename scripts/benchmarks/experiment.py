@@ -27,7 +27,7 @@ from feedgen.graph.access import U32
 from feedgen.rank.paging import Cursors
 from feedgen.rank.params import PRESETS, RankParams, preset
 from feedgen.rank.pool import RankPool
-from feedgen.serve.history import History
+from feedgen.serve.readers.history import History
 from feedgen.simnet.world import World
 from feedgen.store.told import Pages
 from feedgen.store.viewers import Viewers

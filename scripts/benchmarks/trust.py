@@ -29,9 +29,9 @@ import uvloop
 from atproto_server.auth.jwt import verify_jwt
 
 from feedgen.core.clock import SystemClock
-from feedgen.serve.auth import SKELETON_METHODS
-from feedgen.serve.keys import K256, P256, SigningKey
-from feedgen.serve.tokens import TokenVerifier
+from feedgen.serve.who.auth import SKELETON_METHODS
+from feedgen.serve.who.keys import K256, P256, SigningKey
+from feedgen.serve.who.tokens import TokenVerifier
 from feedgen.simnet.process import SimnetProcess
 from feedgen.simnet.server import Addresses
 from feedgen.store.pages import Outcome, ShownPage

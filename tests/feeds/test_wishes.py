@@ -18,7 +18,7 @@ from feedgen.ingest.events import VIDEO
 from feedgen.rank.listing import ListRules
 from feedgen.rank.params import DEFAULT, FORYOU
 from feedgen.rank.seen import Taste
-from feedgen.serve.wishes import KeptWishes
+from feedgen.serve.readers.wishes import KeptWishes
 from feedgen.store.viewers import Viewers
 from tests.feeds.town import NOW_US, READER, Town, ask, did, make_desk
 

@@ -17,7 +17,7 @@ from feedgen.core.errors import FeedgenError
 from feedgen.core.fallback import DID_PATH, NAMES, SKELETON
 from feedgen.core.settings import Fallback
 from feedgen.host.fallback import HANDED, TURNS, Pusher, push
-from feedgen.serve.egress import Egress, Rules
+from feedgen.serve.out.egress import Egress, Rules
 from feedgen.simnet.process import SimnetProcess
 from feedgen.simnet.server import Simnet
 from tests.host.tailscale import put

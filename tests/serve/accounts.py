@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from feedgen.serve.keys import K256, P256, SigningKey
+from feedgen.serve.who.keys import K256, P256, SigningKey
 
 ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 CURVES: dict[str, ec.EllipticCurve] = {K256: ec.SECP256K1(), P256: ec.SECP256R1()}

@@ -10,12 +10,12 @@ import httpx
 
 from feedgen.core.clock import Clock, SystemClock
 from feedgen.feeds.base import Ask, Feed, Item, Page
-from feedgen.serve.auth import TokenError, Unverifiable
-from feedgen.serve.documents import ServiceIdentity
-from feedgen.serve.http import Health, Parts, make_app
-from feedgen.serve.interactions import Interaction
-from feedgen.serve.limits import Limits
-from feedgen.serve.server import Server
+from feedgen.serve.http.documents import ServiceIdentity
+from feedgen.serve.http.limits import Limits
+from feedgen.serve.http.routes import Health, Parts, make_app
+from feedgen.serve.http.server import Server
+from feedgen.serve.readers.interactions import Interaction
+from feedgen.serve.who.auth import TokenError, Unverifiable
 
 READER = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
 PUBLISHER = "did:plc:pppppppppppppppppppppppp"

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from feedgen.core.clock import ManualClock
 from feedgen.core.ids import US_PER_S
-from feedgen.serve.http import make_app
-from feedgen.serve.limits import Limits, Rate
-from feedgen.serve.server import Server
-from feedgen.serve.tokens import TokenVerifier
+from feedgen.serve.http.limits import Limits, Rate
+from feedgen.serve.http.routes import make_app
+from feedgen.serve.http.server import Server
+from feedgen.serve.who.tokens import TokenVerifier
 from tests.serve.parts import FEED_URI, SERVICE, parts_with, post_uri
-from tests.serve.test_tokens import BAD, GOOD, NOW_S, Keys, claims, token
+from tests.serve.who.test_tokens import BAD, GOOD, NOW_S, Keys, claims, token
 
 # More of it: FUZZ_EXAMPLES=5000 scripts/test tests/serve/test_fuzz.py
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "120"))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedgen.feeds.base import Item, Page
-from feedgen.serve.skeleton import encode_page
+from feedgen.serve.http.skeleton import encode_page
 from tests.serve import lexicons
 from tests.serve.parts import FEED_URI, INTERACTIONS, READER, SKELETON, CountingFeed, parts_with, serving
 from tests.serve.parts import post_uri as uri

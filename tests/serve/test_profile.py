@@ -17,7 +17,7 @@ from feedgen import cli
 from feedgen.core.errors import FeedgenError
 from feedgen.core.sampling import Stacks, sample
 from feedgen.serve.flame import draw
-from feedgen.serve.profile import parse_duration, shares
+from feedgen.serve.http.profile import parse_duration, shares
 from feedgen.simnet.process import SimnetProcess
 from tests.process import SERVICE, Feedgen, of_network
 

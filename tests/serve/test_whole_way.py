@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from feedgen.core.clock import SystemClock
-from feedgen.serve.fetch import PlcFetcher
-from feedgen.serve.identity import Resolver
-from feedgen.serve.keys import K256, P256
-from feedgen.serve.server import Server
-from feedgen.serve.tokens import TokenVerifier
+from feedgen.serve.http.server import Server
+from feedgen.serve.out.fetch import PlcFetcher
+from feedgen.serve.who.identity import Resolver
+from feedgen.serve.who.keys import K256, P256
+from feedgen.serve.who.tokens import TokenVerifier
 from feedgen.store.viewers import Viewers
 from tests.serve.accounts import Keypair, document, plc
 from tests.serve.parts import (
@@ -25,7 +25,7 @@ from tests.serve.parts import (
     post_uri,
     serving,
 )
-from tests.serve.test_identity import Directory, answering
+from tests.serve.who.test_identity import Directory, answering
 
 
 def bearer(pair: Keypair, did: str, method: str, jti: str) -> dict[str, str]:

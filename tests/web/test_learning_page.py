@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from feedgen.core.clock import ManualClock
 from feedgen.core.settings import Experiment, Settings, Store
-from feedgen.serve.documents import ServiceIdentity
+from feedgen.serve.http.documents import ServiceIdentity
 from feedgen.store.pages import Outcome, ShownPage
 from feedgen.store.viewers import Viewers
 from feedgen.web.learning import Learning

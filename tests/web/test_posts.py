@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from feedgen.core.clock import ManualClock
-from feedgen.serve.xrpc import XrpcError
+from feedgen.serve.http.xrpc import XrpcError
 from feedgen.web import posts as posts_module
 from feedgen.web.allowance import MAX_WAITING, Allowance
 from feedgen.web.posts import BATCH, KEPT_S, MAX_KEPT, REST_S, Posts, app_url

@@ -14,12 +14,12 @@ from starlette.responses import Response
 from feedgen.app import build
 from feedgen.core.clock import SystemClock
 from feedgen.core.settings import Service, Settings, Web
-from feedgen.serve.documents import ServiceIdentity
-from feedgen.serve.http import make_app
-from feedgen.serve.private import PrivateParts, make_private_app
-from feedgen.serve.server import Server
-from feedgen.serve.table import application
-from feedgen.serve.xrpc import rate_limited
+from feedgen.serve.http.documents import ServiceIdentity
+from feedgen.serve.http.private import PrivateParts, make_private_app
+from feedgen.serve.http.routes import make_app
+from feedgen.serve.http.server import Server
+from feedgen.serve.http.table import application
+from feedgen.serve.http.xrpc import rate_limited
 from feedgen.web.site import ALWAYS, PRIVATE, Page, Site, Sorry, content_policy
 from tests.serve.parts import parts_with
 

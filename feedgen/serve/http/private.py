@@ -1,0 +1,76 @@
+"""What the operator and their monitors ask, on an address of its own that the public never reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp
+
+from feedgen.core.clock import Clock
+from feedgen.core.exposition import CONTENT_TYPE, render
+from feedgen.core.ids import is_did, parse_at_uri
+from feedgen.core.telemetry import all_metrics
+from feedgen.serve.http.nowhere import nowhere
+from feedgen.serve.http.profile import PROFILE_PATH, ProfileRoute
+from feedgen.serve.http.table import Endpoint, Row, application
+
+METRICS_PATH: Final = "/metrics"
+LIVE_PATH: Final = "/livez"
+READY_PATH: Final = "/readyz"
+WHY_PATH: Final = "/why.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateParts:
+    """`late` names the parts that hang, `unready` says why pages can't be answered; empty is good. `measure` is called
+    before the metrics are read.
+    """
+
+    late: Callable[[], list[str]]
+    unready: Callable[[], str]
+    measure: Callable[[], None]
+    clock: Clock
+    why: Callable[[str, str, str], Awaitable[dict[str, object]]] | None = None  # (reader's DID, post's at-uri, feed)
+    pages: Sequence[Row] = ()  # for people; not made here
+    nowhere: Endpoint | None = None  # the page where nothing is
+
+
+def make_private_app(parts: PrivateParts) -> ASGIApp:
+    async def metrics(request: Request) -> Response:
+        parts.measure()
+        return Response(render(all_metrics()), headers={"content-type": CONTENT_TYPE})
+
+    async def live(request: Request) -> Response:
+        late = parts.late()
+        return _answer(f"no sign of life: {', '.join(late)}" if late else "")
+
+    async def ready(request: Request) -> Response:
+        return _answer(parts.unready())
+
+    async def why(request: Request) -> Response:
+        query = request.query_params
+        reader, post, feed = query.get("reader", ""), query.get("post", ""), query.get("feed", "for-you")
+        if not is_did(reader) or parse_at_uri(post) is None:
+            return PlainTextResponse("give reader=<a DID> and post=<an at-uri with a DID in it>\n", 400)
+        if parts.why is None or parts.unready():
+            return _answer(parts.unready() or "not yet")
+        return JSONResponse(await parts.why(reader, post, feed), headers={"cache-control": "no-store"})
+
+    rows = [
+        Row(METRICS_PATH, metrics, "metrics"),
+        Row(LIVE_PATH, live, "livez"),
+        Row(READY_PATH, ready, "readyz"),
+        Row(WHY_PATH, why, "why.json"),
+        Row(PROFILE_PATH, ProfileRoute().answer, "profile.json"),
+        *parts.pages,
+    ]
+    return application(rows, parts.clock, {HTTPException: nowhere(parts.nowhere)})
+
+
+def _answer(trouble: str) -> Response:
+    return PlainTextResponse(f"{trouble or 'ok'}\n", 503 if trouble else 200, {"cache-control": "no-store"})

@@ -1,0 +1,120 @@
+"""Handles to DIDs, for links that people paste: asked of the AppView that the settings name, seldom, and remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+import httpx
+import msgspec
+
+from feedgen.core.clock import Clock
+from feedgen.core.errors import UpstreamError
+from feedgen.core.ids import is_did
+from feedgen.core.telemetry import Counter
+from feedgen.serve.http.limits import Rate, RateLimit
+from feedgen.serve.out.fetch import USER_AGENT
+
+ASK_TIMEOUT_S: Final = 2.0
+MAX_BYTES: Final = 16 * 1024
+MAX_CONNECTIONS: Final = 4
+MAX_KEPT: Final = 10_000
+KEPT_S: Final = 3600.0
+MISS_KEPT_S: Final = 300.0
+ASK_RATE: Final = Rate(per_s=5, burst=50)
+
+_HANDLE: Final = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+
+asked = Counter("feedgen_serve_handles_total", "Handles looked up at the AppView, by result", "result")
+
+
+class UnknownHandle(Exception):
+    """Nobody has it."""
+
+
+class _Answer(msgspec.Struct):
+    did: str
+
+
+class _Kept(NamedTuple):
+    did: str  # empty: nobody's
+    until_s: float
+
+
+_answer = msgspec.json.Decoder(_Answer)
+
+
+def is_handle(text: str) -> bool:
+    return len(text) <= 253 and _HANDLE.fullmatch(text) is not None
+
+
+class Handles:
+    def __init__(self, appview_url: str, clock: Clock) -> None:
+        self._url = f"{appview_url.rstrip('/')}/xrpc/com.atproto.identity.resolveHandle"
+        self._clock = clock
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._rate = RateLimit(ASK_RATE, clock)
+        self._http: httpx.AsyncClient | None = None
+
+    async def did(self, handle: str) -> str:
+        """Raises UnknownHandle, or UpstreamError when nobody can say just now. `handle` is one, in lower case."""
+        kept = self._kept.get(handle)
+        if kept is None or kept.until_s <= self._clock.monotonic_s():
+            if not self._rate.take("all"):
+                asked.add(1, "too many")
+                raise UpstreamError("too many handles are being looked up")
+            kept = await self._ask(handle)
+            self._kept[handle] = kept
+            if len(self._kept) > MAX_KEPT:
+                self._kept.popitem(last=False)
+        if not kept.did:
+            raise UnknownHandle(handle)
+        return kept.did
+
+    async def close(self) -> None:
+        if self._http is not None:
+            await self._http.aclose()
+
+    async def _ask(self, handle: str) -> _Kept:
+        now_s = self._clock.monotonic_s()
+        try:
+            async with (
+                asyncio.timeout(ASK_TIMEOUT_S),
+                self._client().stream("GET", self._url, params={"handle": handle}) as answer,
+            ):
+                if answer.status_code == 400:
+                    asked.add(1, "unknown")
+                    return _Kept("", now_s + MISS_KEPT_S)
+                if answer.status_code != 200:
+                    raise UpstreamError(f"the AppView answered with status {answer.status_code}")
+                did = _answer.decode(await _body(answer)).did
+        except (httpx.HTTPError, msgspec.DecodeError, UnicodeDecodeError, TimeoutError, OSError) as error:
+            asked.add(1, "failed")
+            raise UpstreamError(f"can't look up a handle: {type(error).__name__}") from None
+        if not is_did(did):
+            raise UpstreamError("the AppView's answer is no DID")
+        asked.add(1, "good")
+        return _Kept(did, now_s + KEPT_S)
+
+    def _client(self) -> httpx.AsyncClient:
+        """Made when it is needed: most services are never asked."""
+        if self._http is None:
+            self._http = httpx.AsyncClient(
+                follow_redirects=False,
+                trust_env=False,
+                timeout=ASK_TIMEOUT_S,
+                limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
+                headers={"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "identity"},
+            )
+        return self._http
+
+
+async def _body(answer: httpx.Response) -> bytes:
+    pieces = b""
+    async for piece in answer.aiter_raw(MAX_BYTES):
+        pieces += piece
+        if len(pieces) > MAX_BYTES:
+            raise UpstreamError("the AppView's answer is too long")
+    return pieces

@@ -1,0 +1,158 @@
+"""Several questions to one host that a stranger chose: the PDS in a DID document.
+
+The same rules as for documents (fetch.py): only public hosts, over HTTPS, at the very address that was checked or
+through the operator's proxy; no redirects, bounded answers and time. Hosts that the operator trusts are asked as they
+are. A visit has connections of its own, so that no host is ever answered for by another at the same address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
+from typing import Final, Protocol
+from urllib.parse import urlencode
+
+import httpx
+
+from feedgen.core.errors import UpstreamError
+from feedgen.core.settings import Identity
+from feedgen.serve.out.addresses import Lookup, RefusedHost, checked_address, in_url, look_up
+from feedgen.serve.out.fetch import USER_AGENT
+from feedgen.serve.out.hosts import is_public_address, public_origin
+
+ASK_TIMEOUT_S: Final = 5.0
+CONNECTIONS: Final = 2  # of one visit
+PIECE_BYTES: Final = 16 * 1024
+
+
+class Visit:
+    """One host, open for questions."""
+
+    def __init__(self, client: httpx.AsyncClient, url: str, host: str | None = None) -> None:
+        """`host` is what the certificate and the Host header say when the URL has an address instead."""
+        self._client, self._url = client, url
+        self._headers = {} if host is None else {"host": host}
+        self._extensions = {} if host is None else {"sni_hostname": host}
+
+    async def get(self, method: str, query: Mapping[str, str], max_bytes: int) -> bytes:
+        """An XRPC query's answer. Raises UpstreamError for whatever goes wrong."""
+        url = f"{self._url}/xrpc/{method}?{urlencode(query)}"
+        try:
+            async with (
+                asyncio.timeout(ASK_TIMEOUT_S),
+                self._client.stream("GET", url, headers=self._headers, extensions=dict(self._extensions)) as answer,
+            ):
+                if answer.status_code != 200:
+                    raise UpstreamError(f"a PDS answered with status {answer.status_code}")
+                return await _body(answer, max_bytes)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, TimeoutError, OSError) as error:
+            raise UpstreamError(f"can't ask a PDS: {type(error).__name__}") from None
+
+
+class Hosts(Protocol):
+    def visit(self, origin: str) -> AbstractAsyncContextManager[Visit]:
+        """`origin` as in an account: `https://host`. Raises RefusedHost or UpstreamError."""
+        ...
+
+
+class DirectHosts:
+    """From here. `look_up`, `is_public`, `scheme` and `port` differ only in tests."""
+
+    def __init__(
+        self,
+        look_up: Lookup = look_up,
+        is_public: Callable[[str], bool] = is_public_address,
+        scheme: str = "https",
+        port: int = 443,
+    ) -> None:
+        self._look_up, self._is_public, self._scheme, self._port = look_up, is_public, scheme, port
+
+    @asynccontextmanager
+    async def visit(self, origin: str) -> AsyncIterator[Visit]:
+        host = _public_host(origin)
+        address = in_url(await checked_address(host, self._look_up, self._is_public))
+        async with _client(None) as client:
+            yield Visit(client, f"{self._scheme}://{address}:{self._port}", host)
+
+
+class ProxiedHosts:
+    """Through a proxy that looks the name up and connects in our place."""
+
+    def __init__(self, proxy_url: str) -> None:
+        self._proxy_url = proxy_url
+
+    @asynccontextmanager
+    async def visit(self, origin: str) -> AsyncIterator[Visit]:
+        host = _public_host(origin)
+        async with _client(self._proxy_url) as client:
+            yield Visit(client, f"https://{host}")
+
+
+class TrustedHosts:
+    """The operator's own, as they are, and others if there is a way to ask them."""
+
+    def __init__(self, trusted: frozenset[str], others: Hosts | None) -> None:
+        self._trusted, self._others = trusted, others
+
+    @asynccontextmanager
+    async def visit(self, origin: str) -> AsyncIterator[Visit]:
+        if origin in self._trusted:
+            async with _client(None) as client:
+                yield Visit(client, origin)
+        elif self._others is None:
+            raise RefusedHost("repositories are not asked")
+        else:
+            async with self._others.visit(origin) as visit:
+                yield visit
+
+
+def make_hosts(settings: Identity, trusted: frozenset[str]) -> Hosts | None:
+    """As the settings say; None when nobody may be asked."""
+    others: Hosts | None = None
+    if settings.pds == "direct":
+        others = DirectHosts()
+    elif settings.pds == "proxy":
+        others = ProxiedHosts(settings.proxy_url)
+    return TrustedHosts(trusted, others) if trusted or others is not None else None
+
+
+def _public_host(origin: str) -> str:
+    """Accounts are kept for long: the rules of today count, not those of the day when it was looked up."""
+    if public_origin(origin) != origin or not origin:
+        raise RefusedHost("not a public host name")
+    return origin.removeprefix("https://")
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Reading all the world's certificates takes 20 ms: once."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def _client(proxy_url: str | None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        verify=_tls(),
+        proxy=proxy_url,
+        follow_redirects=False,
+        trust_env=False,
+        timeout=ASK_TIMEOUT_S,
+        limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+        headers={"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "identity"},
+    )
+
+
+async def _body(answer: httpx.Response, max_bytes: int) -> bytes:
+    """As it came: what is packed could be a bomb."""
+    if answer.headers.get("content-encoding", "identity") != "identity":
+        raise UpstreamError("a PDS's answer is packed")
+    pieces: list[bytes] = []
+    total = 0
+    async for piece in answer.aiter_raw(PIECE_BYTES):
+        total += len(piece)
+        if total > max_bytes:
+            raise UpstreamError("a PDS's answer is too long")
+        pieces.append(piece)
+    return b"".join(pieces)

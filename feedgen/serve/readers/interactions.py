@@ -1,0 +1,109 @@
+"""What the reader's app tells us about posts that we served: decoded, bounded, and handed on.
+
+A batch comes straight from the reader's PDS and is never resent, so one odd event in it must not cost the others: it
+is counted and left out.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+import msgspec
+
+from feedgen.core.telemetry import Counter
+from feedgen.serve.http.skeleton import MAX_CONTEXT, MAX_REQ_ID, is_post_uri
+from feedgen.serve.http.xrpc import XrpcError, invalid_request
+
+MAX_BODY_BYTES: Final = 256 * 1024
+MAX_INTERACTIONS: Final = 1000
+
+_PREFIX: Final = "app.bsky.feed.defs#"
+EVENTS: Final = frozenset(
+    {
+        "requestLess",
+        "requestMore",
+        "clickthroughItem",
+        "clickthroughAuthor",
+        "clickthroughReposter",
+        "clickthroughEmbed",
+        "interactionSeen",
+        "interactionLike",
+        "interactionRepost",
+        "interactionReply",
+        "interactionQuote",
+        "interactionShare",
+    }
+)
+
+received = Counter(
+    "feedgen_serve_interactions_total",
+    "Interactions received, by event; `unknown` and `malformed` are ignored",
+    "event",
+)
+
+
+class Interaction(msgspec.Struct, frozen=True):
+    """One event on one post; `event` is the bare word, such as `interactionSeen`."""
+
+    item: str
+    event: str
+    context: str | None = None
+    req_id: str | None = None
+
+
+class InteractionSink(Protocol):
+    """Where interactions go. `feed` is the name of one of our feeds, or None when the app did not say."""
+
+    async def __call__(
+        self, reader_did: str, feed: str | None, interactions: list[Interaction], now_us: int
+    ) -> None: ...
+
+
+class _Body(msgspec.Struct, frozen=True):
+    interactions: list[msgspec.Raw]
+    feed: str | None = None
+
+
+class _Wire(msgspec.Struct, frozen=True):
+    item: str
+    event: str
+    feedContext: str | None = None
+    reqId: str | None = None
+
+
+_body = msgspec.json.Decoder(_Body)
+_wire = msgspec.json.Decoder(_Wire)
+
+
+def decode_interactions(body: bytes) -> tuple[str | None, list[Interaction]]:
+    """The feed's at-uri, if given, and the events that make sense."""
+    try:
+        decoded = _body.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise invalid_request("The body is not a list of interactions") from None
+    if len(decoded.interactions) > MAX_INTERACTIONS:
+        raise XrpcError(413, "PayloadTooLarge", f"At most {MAX_INTERACTIONS} interactions a call")
+    events = (_interaction(raw) for raw in decoded.interactions)
+    return decoded.feed, [event for event in events if event is not None]
+
+
+def _interaction(raw: msgspec.Raw) -> Interaction | None:
+    try:
+        wire = _wire.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        received.add(1, "malformed")
+        return None
+    event = wire.event.removeprefix(_PREFIX)
+    if event not in EVENTS or event == wire.event:
+        received.add(1, "unknown")
+        return None
+    if not is_post_uri(wire.item):
+        received.add(1, "malformed")
+        return None
+    received.add(1, event)
+    return Interaction(wire.item, event, _short(wire.feedContext, MAX_CONTEXT), _short(wire.reqId, MAX_REQ_ID))
+
+
+def _short(text: str | None, max_length: int) -> str | None:
+    """We never sent a longer one, so it means nothing to us."""
+    return text if text and len(text) <= max_length else None

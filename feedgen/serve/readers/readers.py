@@ -1,0 +1,134 @@
+"""Readers' states between memory and `viewers.db`: read when a reader comes, written a little after they change.
+
+What a reader asked for ("show less") is written within seconds. What they saw changes with every page, and is written
+less often: that spares the disk most of the work, and a crash costs some seconds of scrolling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from feedgen.core.clock import Clock
+from feedgen.core.errors import StoreError
+from feedgen.core.ids import US_PER_DAY, US_PER_S
+from feedgen.core.telemetry import Counter, Gauge
+from feedgen.feeds.base import reader_key
+from feedgen.rank.seen import Readers
+from feedgen.serve.out.repository import FRESH_S
+
+TICK_S: Final = 2.0
+TICKS: Final = 8  # ticks between two writings of all that changed
+PRUNE_TICKS: Final = 150  # one slice every five minutes: all of them in less than a day
+AT_ONCE: Final = 100  # states packed between two looks at the sockets
+KEPT_DAYS: Final = 90
+MAX_HURRIED: Final = 10_000
+
+written = Counter("feedgen_readers_written_total", "Readers' states written, or that could not be", "result")
+known = Gauge("feedgen_readers_known", "Readers whose state is in memory")
+
+log = logging.getLogger(__name__)
+
+
+class StateStore(Protocol):
+    """What `store.viewers` does for us. Raises StoreError."""
+
+    async def reader(self, reader: int) -> bytes | None: ...
+    async def put_readers(self, states: Sequence[tuple[int, bytes]], day: int) -> None: ...
+    async def forget_reader(self, reader: int) -> None: ...
+    async def prune_readers(self, slice_: int, before_day: int) -> None: ...
+    async def prune_fetched(self, before_s: int) -> None: ...
+
+
+class KeptReaders:
+    """Belongs to the event loop."""
+
+    def __init__(self, readers: Readers, store: StateStore, clock: Clock) -> None:
+        self._readers, self._store, self._clock = readers, store, clock
+        self._hurried: set[int] = set()
+        self._writing = asyncio.Lock()
+        self._fails = False
+
+    async def load(self, did: str) -> None:
+        """Before a reader's state is looked at or changed. In memory after their first request."""
+        reader = reader_key(did)
+        if self._readers.get(reader) is not None:
+            return
+        try:
+            packed = await self._store.reader(reader)
+        except StoreError as error:
+            log.warning("can't read a reader's state: %s", error.message)
+            return
+        if packed is not None:
+            self._readers.put(reader, packed)
+
+    def hurry(self, did: str) -> None:
+        """This reader's state must not wait."""
+        if len(self._hurried) < MAX_HURRIED:
+            self._hurried.add(reader_key(did))
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        tick = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            tick += 1
+            if tick % TICKS == 0:
+                await self.flush()
+            elif self._hurried:
+                await self._write_hurried()
+            if tick % PRUNE_TICKS == 0:
+                await self._prune(tick // PRUNE_TICKS)
+
+    async def flush(self) -> None:
+        """Everything that changed."""
+        known.set(len(self._readers))
+        self._hurried.clear()
+        async with self._writing:
+            while taken := self._readers.take_changed(AT_ONCE):
+                if not await self._put(taken):
+                    return
+
+    async def forget(self, did: str) -> None:
+        """For good. A writing under way is awaited: it must not bring the reader back."""
+        reader = reader_key(did)
+        self._hurried.discard(reader)
+        async with self._writing:
+            self._readers.forget(reader)
+            await self._store.forget_reader(reader)
+
+    async def _write_hurried(self) -> None:
+        async with self._writing:
+            taken: list[tuple[int, bytes]] = []
+            while self._hurried and len(taken) < AT_ONCE:
+                reader = self._hurried.pop()
+                state = self._readers.get(reader)
+                if state is not None:
+                    self._readers.changed.discard(reader)
+                    taken.append((reader, state.pack()))
+            await self._put(taken)
+
+    async def _put(self, taken: list[tuple[int, bytes]]) -> bool:
+        """False when it could not be done: then it is still to do."""
+        try:
+            await self._store.put_readers(taken, self._clock.now_us() // US_PER_DAY)
+        except StoreError as error:
+            self._readers.changed.update(reader for reader, _ in taken)
+            written.add(len(taken), "failed")
+            if not self._fails:
+                log.warning("can't keep what readers saw: %s", error.message)
+            self._fails = True
+            return False
+        written.add(len(taken), "good")
+        self._fails = False
+        return True
+
+    async def _prune(self, slice_: int) -> None:
+        now_us = self._clock.now_us()
+        try:
+            await self._store.prune_readers(slice_, now_us // US_PER_DAY - KEPT_DAYS)
+            await self._store.prune_fetched(now_us // US_PER_S - FRESH_S)
+        except StoreError as error:
+            log.warning("can't prune what readers saw: %s", error.message)

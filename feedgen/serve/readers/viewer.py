@@ -1,0 +1,144 @@
+"""`feedgen viewer`: what is kept of one reader, to be read or to be erased. Works beside a running process, too."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from feedgen.core.errors import FeedgenError
+from feedgen.core.ids import US_PER_S, is_did
+from feedgen.core.settings import Settings
+from feedgen.feeds.base import reader_key
+from feedgen.rank.seen import ReaderState
+from feedgen.serve.out.repository import unpack
+from feedgen.store.pages import EVENTS, NO_CODE, Outcome, ShownPage
+from feedgen.store.post_names import dids_of, uris_of
+from feedgen.store.viewers import FILE_NAME, Viewers
+
+WAIT_S: Final = 10.0  # for a running process to forget as well
+POLL_S: Final = 0.2
+
+
+def export(settings: Settings, did: str) -> int:
+    told = asyncio.run(told_of(_folder(settings, did), did))
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
+    return 0
+
+
+def forget(settings: Settings, did: str, wait_s: float = WAIT_S) -> int:
+    done = asyncio.run(erase(_folder(settings, did), did, wait_s))
+    click.echo(f"Nothing is kept of {did} any more.")
+    if not done:
+        click.echo("No running feedgen said that it forgot them too; one that starts now will do so first.")
+    return 0
+
+
+def _folder(settings: Settings, did: str) -> Path:
+    if not is_did(did):
+        raise FeedgenError(f"{did!r} is not a DID.", "Give the account's DID, like did:plc:...")
+    folder = Path(settings.store.dir)
+    if not (folder / FILE_NAME).exists():
+        raise FeedgenError(f"{folder} has no {FILE_NAME}.", "Is `store.dir` the data folder of your service?")
+    return folder
+
+
+async def told_of(folder: Path, did: str) -> dict[str, Any]:
+    """All that is kept of a reader, with names instead of numbers."""
+    reader = reader_key(did)
+    async with await Viewers.open(folder) as viewers:
+        account, packed = await viewers.account(did), await viewers.reader(reader)
+        fetched = await viewers.fetched(reader)
+        wishes = dict(await viewers.wishes()).get(reader)
+        pages, outcomes = await viewers.pages.pages_of(reader), await viewers.pages.outcomes_of(reader)
+    state = ReaderState.unpack(packed) if packed is not None else ReaderState()
+    seen = sorted({post for bitmap in state.seen.buckets.values() for post in bitmap})
+    repository = unpack(fetched[1], fetched[0] * US_PER_S) if fetched is not None else None
+    liked = repository.posts.tolist() if repository is not None else []
+    follows = repository.follows.tolist() if repository is not None else []
+    named = [*seen, *liked, *(o.post for o in state.opinions), *(p for page in pages for p in page.posts)]
+    uris = await asyncio.to_thread(uris_of, folder, [*named, *(p for one in outcomes for p in one.posts)])
+
+    def name(post: int) -> str | int:
+        return uris.get(post, post)
+
+    return {
+        "did": did,
+        "account": account,
+        "wishes": None if wishes is None else msgspec.json.decode(wishes),
+        "repository_asked_at": None if fetched is None else _time(fetched[0] * US_PER_S),
+        "repository_likes": [name(post) for post in liked],
+        "repository_follows": await asyncio.to_thread(dids_of, folder, follows),
+        "seen": [name(post) for post in seen],
+        "opinions": [
+            {"post": name(o.post), "wants": "less" if o.less else "more", "at": _time(o.at_s * US_PER_S)}
+            for o in state.opinions
+        ],
+        "pages": [_page(page, name) for page in pages],
+        "outcomes": [row for one in outcomes for row in _outcome(one, pages, name)],
+    }
+
+
+def _page(page: ShownPage, name: Any) -> dict[str, Any]:
+    posts = [{"post": name(post), "from": code} for post, code in zip(page.posts, page.codes, strict=True)]
+    return {
+        "at": _time(page.at_us),
+        "feed": page.feed,
+        "preset": page.preset,
+        "arm": page.arm,
+        "list": page.list_us,
+        "position": page.position,
+        "posts": posts,
+    }
+
+
+def _outcome(one: Outcome, pages: list[ShownPage], name: Any) -> list[dict[str, Any]]:
+    rows = []
+    for post, event, code in zip(one.posts, one.events, one.codes, strict=True):
+        page = tied(one, post, pages)
+        rows.append(
+            {
+                "at": _time(one.at_us),
+                "post": name(post),
+                "event": EVENTS[event] if event < len(EVENTS) else event,
+                "from": None if code == NO_CODE else code,
+                "page": None if page is None else _time(page.at_us),
+            }
+        )
+    return rows
+
+
+def tied(one: Outcome, post: int, pages: list[ShownPage]) -> ShownPage | None:
+    """The page that showed the post: of the list that the app named, or else the newest one before."""
+    before = [page for page in pages if page.at_us <= one.at_us and post in page.posts]
+    named = [page for page in before if page.list_us == one.list_us]
+    found = named or before
+    return found[-1] if found else None
+
+
+async def erase(folder: Path, did: str, wait_s: float = WAIT_S) -> bool:
+    """For good. Whether a running process forgot them too."""
+    reader = reader_key(did)
+    async with await Viewers.open(folder) as viewers:
+        await viewers.pages.ask_to_forget(did, int(time.time()))
+        await viewers.forget_account(did)
+        await viewers.forget_reader(reader)
+        await viewers.forget_wishes(reader)
+        await viewers.forget_fetched(reader)
+        await viewers.pages.forget(reader)
+        deadline_s = time.monotonic() + wait_s
+        while did in await viewers.pages.to_forget():
+            if time.monotonic() > deadline_s:
+                return False
+            await asyncio.sleep(POLL_S)
+    return True
+
+
+def _time(us: int) -> str:
+    return datetime.fromtimestamp(us / US_PER_S, UTC).isoformat()

@@ -1,0 +1,117 @@
+"""The short way for ordinary requests gives what the long way gives, and takes nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.responses import Response
+
+from feedgen.serve.http import plain
+from feedgen.serve.http.server import Server
+
+ORDINARY = b"GET /x/%c3%a9?a=1&b=%20 HTTP/1.1\r\nHost: feed.example.com\r\nX-A:  b \r\nx-a: c:d\r\n\r\n"
+
+
+def test_an_ordinary_request() -> None:
+    request = plain.parse(ORDINARY)
+    assert request is not None
+    assert request.headers == [(b"host", b"feed.example.com"), (b"x-a", b"b"), (b"x-a", b"c:d")]
+    scope = plain.scope_of(request, ("127.0.0.1", 5), None)
+    assert (scope["path"], scope["raw_path"], scope["query_string"]) == ("/x/é", b"/x/%c3%a9", b"a=1&b=%20")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        ORDINARY[:-1],
+        ORDINARY + b"x",
+        ORDINARY * 2,
+        ORDINARY.replace(b"GET", b"POST"),
+        ORDINARY.replace(b"GET", b"HEAD"),
+        ORDINARY.replace(b"/1.1", b"/1.0"),
+        ORDINARY.replace(b"GET /x", b"GET  /x"),
+        ORDINARY.replace(b"GET /x", b"GET http://y/x"),
+        ORDINARY.replace(b"\r\n", b"\n"),
+        ORDINARY.replace(b"X-A:", b"X-A :"),
+        ORDINARY.replace(b"X-A:", b" X-A:"),
+        ORDINARY.replace(b"X-A:  b", b"X-A: \tb"),
+        ORDINARY.replace(b"X-A:  b", b"X-A: \xe9"),
+        ORDINARY.replace(b"X-A:  b", b"X-A: \0"),
+        ORDINARY.replace(b"X-A:  b", b"Host: other"),
+        ORDINARY.replace(b"Host", b"Hots"),
+        ORDINARY.replace(b"X-A:  b", b"Content-Length: 0"),
+        ORDINARY.replace(b"X-A:  b", b"Transfer-Encoding: chunked"),
+        ORDINARY.replace(b"X-A:  b", b"Connection: close"),
+        ORDINARY.replace(b"X-A:  b", b"Connection: keep-alive, upgrade"),
+        ORDINARY.replace(b"X-A:  b", b"Upgrade: h2c"),
+        ORDINARY.replace(b"X-A:  b", b"Expect: 100-continue"),
+        ORDINARY.replace(b"X-A:  b", b"X-A: " + b"b" * plain.MAX_HEAD_BYTES),
+        ORDINARY.replace(b"X-A:  b \r\n", b"a: b\r\n" * plain.MAX_HEADERS),
+    ],
+)
+def test_what_is_not_ordinary(data: bytes) -> None:
+    assert plain.parse(data) is None
+
+
+WORDS = [b"GET ", b"/", b"a?b=c", b" HTTP/1.1", b"\r\n", b"\n", b"Host: x", b"host:y", b": ", b" ", b"\t", b"a", b"\0"]
+WORDS += [b"\xff", b"Content-Length: 1", b"Transfer-Encoding: chunked", b"Connection: keep-alive", b"Connection: close"]
+PIECES = st.sampled_from(WORDS)
+
+
+@given(st.lists(PIECES, max_size=14).map(b"".join), st.booleans())
+def test_it_reads_nothing_that_h11_reads_otherwise(pieces: bytes, framed: bool) -> None:
+    data = b"GET /" + pieces + b" HTTP/1.1\r\nHost: x\r\n" + pieces + b"\r\n\r\n" if framed else pieces
+    request = plain.parse(data)
+    if request is None:
+        return
+    other = h11.Connection(h11.SERVER)
+    other.receive_data(data)
+    event = other.next_event()
+    assert isinstance(event, h11.Request)
+    assert (bytes(event.target), [(bytes(n), bytes(v)) for n, v in event.headers]) == request
+    assert isinstance(other.next_event(), h11.EndOfMessage)
+    assert other.trailing_data == (b"", False)
+
+
+def test_no_head_of_ours_is_split() -> None:
+    answer = plain.Answer()
+    start = {"type": "http.response.start", "status": 200, "headers": [(b"x", b"a\r\nb: c")]}
+    asyncio.run(answer.send(start))
+    with pytest.raises(ValueError, match="two lines"):
+        answer.to_bytes(close=False)
+
+
+async def test_both_ways_answer_alike() -> None:
+    async def app(scope: object, receive: object, send: object) -> None:
+        request = Request(scope, receive)  # type: ignore[arg-type]
+        text = f"{request.method} {request.url} {request.headers.items()} {await request.body()!r}"
+        response = Response(text, 201, {"x-a": "b"}, "text/plain")
+        await response(scope, receive, send)  # type: ignore[arg-type]
+
+    server = Server(app, ["127.0.0.1:0"])
+    await server.start()
+    try:
+        answers = []
+        for pieces in ([ORDINARY], [ORDINARY[:9], ORDINARY[9:]]):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            for _ in range(2):
+                for piece in pieces:
+                    writer.write(piece)
+                    await asyncio.sleep(0.02)
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(re.findall(rb"content-length: (\d+)", head)[0])
+                lines = {line for line in head.split(b"\r\n") if not line.startswith(b"date: ")}
+                assert head.count(b"date: ") == 1
+                answers.append((lines, await reader.readexactly(length)))
+            writer.close()
+        assert answers[0] == answers[1] == answers[2] == answers[3]
+        assert answers[0][0] >= {b"HTTP/1.1 201 ", b"x-a: b", b"content-type: text/plain; charset=utf-8"}
+    finally:
+        await server.stop(1.0)

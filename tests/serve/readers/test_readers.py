@@ -1,0 +1,128 @@
+"""Readers' states on their way to the disk and back, with a disk that may fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from feedgen.core.clock import ManualClock
+from feedgen.core.errors import StoreFull
+from feedgen.core.ids import US_PER_DAY
+from feedgen.feeds.base import reader_key
+from feedgen.rank.seen import Opinion, Readers, ReaderState
+from feedgen.serve.readers import readers as readers_module
+from feedgen.serve.readers.readers import AT_ONCE, KeptReaders
+
+DIDS = [f"did:plc:{n:024d}" for n in range(250)]
+
+
+class Disk:
+    def __init__(self) -> None:
+        self.states: dict[int, bytes] = {}
+        self.days: set[int] = set()
+        self.calls = 0
+        self.full = False
+        self.hold: asyncio.Event | None = None
+        self.pruned: list[tuple[int, int]] = []
+
+    async def reader(self, reader: int) -> bytes | None:
+        if self.full:
+            raise StoreFull("full")
+        return self.states.get(reader)
+
+    async def put_readers(self, states: Sequence[tuple[int, bytes]], day: int) -> None:
+        self.calls += 1
+        assert len(states) <= AT_ONCE
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.full:
+            raise StoreFull("full")
+        self.days.add(day)
+        self.states.update(states)
+
+    async def forget_reader(self, reader: int) -> None:
+        self.states.pop(reader, None)
+
+    async def prune_readers(self, slice_: int, before_day: int) -> None:
+        self.pruned.append((slice_, before_day))
+
+    async def prune_fetched(self, before_s: int) -> None:
+        pass
+
+
+def kept(disk: Disk) -> tuple[Readers, KeptReaders]:
+    readers = Readers()
+    return readers, KeptReaders(readers, disk, ManualClock())
+
+
+def seen(state: ReaderState | None) -> list[int]:
+    return [] if state is None else sorted(state.seen.all(ManualClock().now_us()))
+
+
+async def test_states_come_back() -> None:
+    disk = Disk()
+    readers, keeper = kept(disk)
+    for n, did in enumerate(DIDS):
+        await keeper.load(did)
+        readers.edit(reader_key(did)).saw([n, 1000 + n], ManualClock().now_us())
+    await keeper.flush()
+    assert len(disk.states) == 250 and disk.calls == 3 and disk.days == {ManualClock().now_us() // US_PER_DAY}
+    await keeper.flush()
+    assert disk.calls == 3  # nothing changed
+    readers, keeper = kept(disk)
+    await asyncio.gather(*(keeper.load(DIDS[7]) for _ in range(5)))
+    assert seen(readers.get(reader_key(DIDS[7]))) == [7, 1007]
+    assert len(readers) == 1 and not readers.changed
+
+
+async def test_what_could_not_be_written_is_written_later() -> None:
+    disk = Disk()
+    readers, keeper = kept(disk)
+    for did in DIDS:
+        readers.edit(reader_key(did)).saw([1], ManualClock().now_us())
+    disk.full = True
+    await keeper.flush()
+    assert not disk.states and disk.calls == 1
+    await keeper.load("did:plc:unknown")  # can't be read: goes on without
+    disk.full = False
+    await keeper.flush()
+    assert len(disk.states) == 250
+
+
+async def test_opinions_are_written_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers_module, "TICK_S", 0.01)
+    monkeypatch.setattr(readers_module, "TICKS", 1_000_000)
+    monkeypatch.setattr(readers_module, "PRUNE_TICKS", 2)
+    disk = Disk()
+    readers, keeper = kept(disk)
+    for did in DIDS:
+        readers.edit(reader_key(did)).saw([1], ManualClock().now_us())
+    hurried = readers.edit(reader_key(DIDS[3]))
+    hurried.opinions.append(Opinion(5, 6, 7, ManualClock().now_us() // 1_000_000, True))
+    keeper.hurry(DIDS[3])
+    running = asyncio.create_task(keeper.run())
+    async with asyncio.timeout(5):
+        while not (disk.states and len(disk.pruned) > 2):
+            await asyncio.sleep(0.005)
+    running.cancel()
+    assert list(disk.states) == [reader_key(DIDS[3])]
+    assert ReaderState.unpack(disk.states[reader_key(DIDS[3])]).opinions[0].post == 5
+    assert [slice_ for slice_, _ in disk.pruned[:3]] == [1, 2, 3]
+    assert disk.pruned[0][1] == ManualClock().now_us() // US_PER_DAY - 90
+
+
+async def test_a_forgotten_reader_stays_forgotten() -> None:
+    disk = Disk()
+    disk.hold = asyncio.Event()
+    readers, keeper = kept(disk)
+    readers.edit(reader_key(DIDS[0])).saw([1], ManualClock().now_us())
+    writing = asyncio.create_task(keeper.flush())
+    await asyncio.sleep(0.01)
+    forgetting = asyncio.create_task(keeper.forget(DIDS[0]))
+    await asyncio.sleep(0.01)
+    disk.hold.set()
+    await asyncio.gather(writing, forgetting)
+    await keeper.flush()
+    assert not disk.states and readers.get(reader_key(DIDS[0])) is None
