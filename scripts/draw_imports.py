@@ -40,7 +40,7 @@ def edges() -> set[tuple[str, str]]:
 def called_by_name() -> set[tuple[str, str]]:
     """Commands and warmers name what they call as "feedgen.part.module:function", to import it only then."""
     found = set()
-    for path in (PACKAGE / "cli.py", PACKAGE / "core" / "warm.py"):
+    for path in (*sorted((PACKAGE / "cli").glob("*.py")), PACKAGE / "core" / "warm.py"):
         caller = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         found |= {(caller, name) for name in re.findall(r'"feedgen\.(\w+)[\w.]*:\w+"', path.read_text())}
     return found

@@ -1,0 +1,93 @@
+"""Commands for the data folder: check, measure, export, back up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from feedgen.cli.group import cli, imported, read, settings_options
+
+
+@cli.command()
+@settings_options
+@click.pass_context
+def stats(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> None:
+    """Print the days in the data folder: rows, bytes, bytes a rating."""
+    settings = read(config, set_).get()
+    ctx.exit(imported("feedgen.store.stats:main")(Path(settings.store.dir)))
+
+
+@cli.command()
+@settings_options
+@click.option("--beside", is_flag=True, help="While feedgen runs: only the days that are over, and the names.")
+@click.pass_context
+def verify(ctx: click.Context, config: Path | None, set_: tuple[str, ...], beside: bool) -> None:
+    """Check the data folder: files, rows against names, arrays against rows.
+
+    Says what it found and what to do about it. Exit code 0 when all is well.
+    """
+    settings = read(config, set_).get()
+    checks = (imported("feedgen.graph.check:check_sidecars"),)
+    ctx.exit(imported("feedgen.store.verify:main")(Path(settings.store.dir), checks, beside))
+
+
+@cli.command()
+@settings_options
+@click.option(
+    "--readers", type=click.IntRange(1, 100_000), default=200, show_default=True, help="How many at each of 4 moments."
+)
+@click.pass_context
+def evaluate(ctx: click.Context, config: Path | None, set_: tuple[str, ...], readers: int) -> None:
+    """Measure how good the lists are, per preset, on your own data.
+
+    Holds out the last day of the data folder and asks, at four moments of it, for the lists of people who then liked
+    something: did it stand there? Shows hits, NDCG, coverage, how many authors, how old the posts are. With other
+    [rank] settings (--set rank.seeds=200) there is a line for yours. Reads only, and may run beside the service.
+    """
+    settings = read(config, set_).get()
+    mine, rules = imported("feedgen.app:rank_params")(settings), imported("feedgen.app:list_rules")(settings)
+    presets = dict(imported("feedgen.rank.params:PRESETS"))
+    if mine not in presets.values():
+        presets = {"yours": mine, **presets}
+    ctx.exit(imported("feedgen.feeds.evaluation:main")(Path(settings.store.dir), presets, rules, readers))
+
+
+@cli.command()
+@settings_options
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--days", default=90, show_default=True, type=click.IntRange(1, 90), help="How far back.")
+@click.pass_context
+def export(ctx: click.Context, config: Path | None, set_: tuple[str, ...], folder: Path, days: int) -> None:
+    """Write served pages and what came of them to FOLDER, as Parquet (docs/analysis.md). Needs feedgen[export]."""
+    settings = read(config, set_).get()
+    ctx.exit(imported("feedgen.feeds.export:main")(Path(settings.store.dir), folder, days))
+
+
+@cli.command()
+@settings_options
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.pass_context
+def backup(ctx: click.Context, config: Path | None, set_: tuple[str, ...], folder: Path) -> None:
+    """Copy the data folder into FOLDER, while the service runs or not.
+
+    Settings and readers come first. Today is copied each time, a past day once; every copy is verified before it takes
+    the place of an older one. What can be made anew from the rest is left out.
+    """
+    loaded = read(config, set_)
+    copy = imported("feedgen.store.backup:main_backup")
+    ctx.exit(copy(Path(loaded.get().store.dir), folder, loaded.path))
+
+
+@cli.command()
+@settings_options
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.pass_context
+def restore(ctx: click.Context, config: Path | None, set_: tuple[str, ...], folder: Path) -> None:
+    """Make the data folder anew from the backup in FOLDER.
+
+    The data folder must be missing or empty: nothing is overwritten. Accounts that were deleted after their days were
+    copied are erased again at the next start; the service then goes on where the backup ended.
+    """
+    settings = read(config, set_).get()
+    ctx.exit(imported("feedgen.store.backup:main_restore")(folder, Path(settings.store.dir)))
