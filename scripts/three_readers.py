@@ -14,6 +14,7 @@ import sys
 import msgspec
 import numpy as np
 
+from feedgen.cli.why import Shared, Told, in_words
 from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.feeds.base import Ask, Desk
 from feedgen.feeds.evaluation import Replayed
@@ -22,7 +23,6 @@ from feedgen.rank import params
 from feedgen.rank.paging import Cursors
 from feedgen.rank.pool import RankPool
 from feedgen.rank.why import Why
-from feedgen.serve.why import Shared, Told, in_words
 from feedgen.simnet import words
 from feedgen.simnet.posts import VIDEO
 from feedgen.simnet.world import World

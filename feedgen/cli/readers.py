@@ -21,7 +21,7 @@ def why(ctx: click.Context, config: Path | None, set_: tuple[str, ...], reader: 
     READER is a DID, POST an at-uri. Asks the running service on its private address ([service] private_bind), and
     prints every term of the score and the likes that led to the post; people are counts, never names.
     """
-    ctx.exit(imported("feedgen.serve.why:main")(read(config, set_).get(), reader, post, feed))
+    ctx.exit(imported("feedgen.cli.why:main")(read(config, set_).get(), reader, post, feed))
 
 
 @cli.command()
@@ -33,7 +33,7 @@ def block(ctx: click.Context, config: Path | None, set_: tuple[str, ...], subjec
 
     Counts on the next page of a running feedgen. Their likes still count for others' feeds.
     """
-    ctx.exit(imported("feedgen.serve.blocks:block")(read(config, set_).get(), subjects))
+    ctx.exit(imported("feedgen.cli.blocks:block")(read(config, set_).get(), subjects))
 
 
 @cli.command()
@@ -45,7 +45,7 @@ def unblock(ctx: click.Context, config: Path | None, set_: tuple[str, ...], subj
 
     Exit code 1 when one of them was not blocked.
     """
-    ctx.exit(imported("feedgen.serve.blocks:unblock")(read(config, set_).get(), subjects))
+    ctx.exit(imported("feedgen.cli.blocks:unblock")(read(config, set_).get(), subjects))
 
 
 @cli.group()
@@ -62,7 +62,7 @@ def viewer_export(ctx: click.Context, config: Path | None, set_: tuple[str, ...]
 
     Their account, what they saw and asked for, the pages they got and what came of them. Works while feedgen runs.
     """
-    ctx.exit(imported("feedgen.serve.readers.viewer:export")(read(config, set_).get(), did))
+    ctx.exit(imported("feedgen.cli.viewer:export")(read(config, set_).get(), did))
 
 
 @viewer.command("forget")
@@ -75,4 +75,4 @@ def viewer_forget(ctx: click.Context, config: Path | None, set_: tuple[str, ...]
     A running feedgen forgets them within seconds. What they liked in public stays; that goes when they delete their
     account, as does all of this.
     """
-    ctx.exit(imported("feedgen.serve.readers.viewer:forget")(read(config, set_).get(), did))
+    ctx.exit(imported("feedgen.cli.viewer:forget")(read(config, set_).get(), did))

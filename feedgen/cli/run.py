@@ -192,4 +192,4 @@ def profile(ctx: click.Context, config: Path | None, set_: tuple[str, ...], dura
     Asks it on its private address ([service] private_bind) to look at itself for DURATION (30s, 2m) and draws a flame
     graph, to be opened in a browser. Costs the service about two hundredths of a core meanwhile.
     """
-    ctx.exit(imported("feedgen.serve.http.profile:main")(read(config, set_).get(), duration, out, click.echo))
+    ctx.exit(imported("feedgen.cli.profile:main")(read(config, set_).get(), duration, out, click.echo))

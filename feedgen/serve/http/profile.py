@@ -1,31 +1,23 @@
-"""`feedgen profile 30s`: what the running service does with the processor, as a flame graph.
+"""`/profile.json`: where the running service spends its processor time, as stacks, for `feedgen profile`.
 
-The service samples itself (core/sampling.py) while its private address is asked, some seconds at a time, so no answer
-takes longer than an answer may. py-spy would see as much, but must be root's and is kept out by the service's sandbox.
+The service samples itself (core/sampling.py). py-spy would see as much, but needs root, and the service's sandbox keeps
+it out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from feedgen.core.errors import FeedgenError
-from feedgen.core.sampling import Stacks, sample
-from feedgen.core.settings import Settings
-from feedgen.serve.asking import ask_private
-from feedgen.serve.flame import draw
+from feedgen.core.sampling import sample
 
 PROFILE_PATH: Final = "/profile.json"
 TURN_S: Final = 5.0  # of one question
-MAX_S: Final = 3600.0
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|)")
 
 
 class ProfileRoute:
@@ -48,39 +40,3 @@ class ProfileRoute:
         finally:
             self._busy = False
         return JSONResponse(stacks, headers={"cache-control": "no-store"})
-
-
-def main(settings: Settings, duration: str, out: Path, say: Callable[[str], None]) -> int:
-    """Writes the flame graph, or plain stacks when the file is not called .svg."""
-    seconds = parse_duration(duration)
-    stacks, left_s = Stacks(), seconds
-    while left_s > 0:
-        turn_s = min(TURN_S, left_s)
-        query = {"seconds": f"{turn_s:.3f}"}
-        stacks.update(json.loads(ask_private(settings.service.private_bind, PROFILE_PATH, query, turn_s + 30)))
-        left_s -= turn_s
-    title = f"feedgen: {stacks.total() / 1e6:.1f} s of processor time in {seconds:g} s"
-    if out.suffix == ".svg":
-        out.write_text(draw(stacks, title))
-    else:
-        out.write_text("".join(f"{stack} {us}\n" for stack, us in sorted(stacks.items())))
-    say(f"{out}: {title.removeprefix('feedgen: ')}")
-    for name, us in shares(stacks):
-        say(f"  {us / max(1, stacks.total()):6.1%}  {name}")
-    return 0
-
-
-def shares(stacks: Stacks) -> list[tuple[str, int]]:
-    """Time by kind of thread, the busiest first."""
-    threads = Stacks()
-    for stack, us in stacks.items():
-        threads[stack.partition(";")[0]] += us
-    return threads.most_common()
-
-
-def parse_duration(text: str) -> float:
-    found = _DURATION.fullmatch(text)
-    seconds = float(found[1]) * (60 if found[2] == "m" else 1) if found else 0.0
-    if not 0 < seconds <= MAX_S:
-        raise FeedgenError(f"{text!r} is no duration.", "It is like 30s or 2m, an hour at most.")
-    return seconds

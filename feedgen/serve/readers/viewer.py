@@ -1,52 +1,25 @@
-"""`feedgen viewer`: what is kept of one reader, to be read or to be erased. Works beside a running process, too."""
+"""All that is kept of one reader: read it or erase it, in the file, beside a running process or not."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import click
 import msgspec
 
-from feedgen.core.errors import FeedgenError
-from feedgen.core.ids import US_PER_S, is_did
-from feedgen.core.settings import Settings
+from feedgen.core.ids import US_PER_S
 from feedgen.feeds.base import reader_key
 from feedgen.rank.seen import ReaderState
 from feedgen.serve.out.repository import unpack
 from feedgen.store.pages import EVENTS, NO_CODE, Outcome, ShownPage
 from feedgen.store.post_names import dids_of, uris_of
-from feedgen.store.viewers import FILE_NAME, Viewers
+from feedgen.store.viewers import Viewers
 
 WAIT_S: Final = 10.0  # for a running process to forget as well
 POLL_S: Final = 0.2
-
-
-def export(settings: Settings, did: str) -> int:
-    told = asyncio.run(told_of(_folder(settings, did), did))
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
-    return 0
-
-
-def forget(settings: Settings, did: str, wait_s: float = WAIT_S) -> int:
-    done = asyncio.run(erase(_folder(settings, did), did, wait_s))
-    click.echo(f"Nothing is kept of {did} any more.")
-    if not done:
-        click.echo("No running feedgen said that it forgot them too; one that starts now will do so first.")
-    return 0
-
-
-def _folder(settings: Settings, did: str) -> Path:
-    if not is_did(did):
-        raise FeedgenError(f"{did!r} is not a DID.", "Give the account's DID, like did:plc:...")
-    folder = Path(settings.store.dir)
-    if not (folder / FILE_NAME).exists():
-        raise FeedgenError(f"{folder} has no {FILE_NAME}.", "Is `store.dir` the data folder of your service?")
-    return folder
 
 
 async def told_of(folder: Path, did: str) -> dict[str, Any]:

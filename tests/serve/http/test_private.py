@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
+from feedgen.cli.why import ask, in_words
 from feedgen.core.clock import SystemClock
 from feedgen.core.errors import FeedgenError
 from feedgen.core.exposition import CONTENT_TYPE
 from feedgen.host.measures import measure_process, measure_progress
 from feedgen.serve.http.private import PrivateParts, make_private_app
 from feedgen.serve.http.server import Server
-from feedgen.serve.why import ask, in_words
 
 READER, POST = "did:plc:reader", "at://did:plc:author/app.bsky.feed.post/3k2la3b4c5d2e"
 

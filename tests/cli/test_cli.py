@@ -12,7 +12,7 @@ from feedgen import __version__, cli
 from feedgen.core.errors import FeedgenError
 from feedgen.core.settings import Settings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def call(*arguments: str, **env: str) -> Result:

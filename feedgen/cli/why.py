@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
+from feedgen.cli.private_api import ask_private
 from feedgen.core.settings import Settings
-from feedgen.serve.asking import ask_private
 
 MAX_SEEDS: Final = 10
 HOUR_US: Final = 3_600_000_000

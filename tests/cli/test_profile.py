@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner
 
 from feedgen import cli
+from feedgen.cli.flame import draw
+from feedgen.cli.profile import parse_duration, shares
 from feedgen.core.errors import FeedgenError
 from feedgen.core.sampling import Stacks, sample
-from feedgen.serve.flame import draw
-from feedgen.serve.http.profile import parse_duration, shares
 from feedgen.simnet.process import SimnetProcess
 from tests.process import SERVICE, Feedgen, of_network
 
