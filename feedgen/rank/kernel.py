@@ -1,10 +1,10 @@
 """The ranking itself, compiled: from what a reader liked to what they would like now.
 
 Seeds lead to co-likers (`colikers.py`), co-likers to posts (`candidates.py`), and the best posts are scored in full
-(`finalists.py`); `params.py` has the formula, `oracle.py` the same in slow, plain Python. A result is a function of
-the arrays, the formula and the request, to the last bit: sums run in a fixed order (seeds newest first, co-likers by
-weight, people by number), and equal scores are ordered by number. Nothing visits more edges than the formula's budget,
-nor keeps more than the scratch of its thread.
+(`finalists.py`). `params.py` has the formula, `tests/rank/oracle.py` the same in slow, plain Python. A result is a
+function of the arrays, the formula and the request, to the last bit: sums run in a fixed order (seeds newest first,
+co-likers by weight, people by number), and equal scores are ordered by number. Nothing visits more edges than the
+formula's budget, nor keeps more than the scratch of its thread.
 """
 
 from __future__ import annotations

@@ -36,6 +36,9 @@ VERSIONS_OF = (
 )
 
 
+LIBRARIES = {"replay"}  # what an evaluation from elsewhere imports, too
+
+
 @dataclass(frozen=True)
 class Benchmark:
     name: str
@@ -45,8 +48,9 @@ class Benchmark:
 
 
 def names() -> list[str]:
-    """Every module here that does not begin with an underscore."""
-    return sorted(m.name for m in pkgutil.iter_modules(scripts.benchmarks.__path__) if not m.name.startswith("_"))
+    """Every module here that does not begin with an underscore, and has something to run."""
+    found = pkgutil.iter_modules(scripts.benchmarks.__path__)
+    return sorted(m.name for m in found if not m.ispkg and not m.name.startswith("_") and m.name not in LIBRARIES)
 
 
 def find(name: str) -> Benchmark:

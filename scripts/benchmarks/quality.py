@@ -25,11 +25,11 @@ from feedgen.rank.paging import Cursors
 from feedgen.rank.params import PRESETS
 from feedgen.rank.pool import RankPool
 from feedgen.rank.popular import Popular
-from feedgen.rank.replay import Recommender
 from feedgen.rank.seen import Taste
 from feedgen.simnet.world import World
 from scripts.benchmarks import Figure, Params
 from scripts.benchmarks._made_up import MadeUp
+from scripts.benchmarks.replay import Recommender
 
 PARAMETERS = {
     "folder": "",  # with evaluate.py and the data

@@ -14,9 +14,9 @@ from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.graph.access import U32
 from feedgen.ingest.events import GONE, INACTIVE, KNOWN, QUOTE, REPLY, SPAMMY, VIDEO
 from feedgen.rank.kernel import MAX_ROOM, make_scratch, rank, rank_posts, scratch_for
-from feedgen.rank.oracle import Oracle
 from feedgen.rank.params import CHEAP, DEFAULT, FORYOU, RankParams
 from feedgen.rank.request import RESULT_FLOATS, RESULT_INTS, Request, request
+from tests.rank.oracle import Oracle
 from tests.rank.world import World
 
 FIRST_DAY = 20_400

@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 
 from feedgen.core.ids import NO_POST
-from feedgen.rank.oracle import Oracle
 from feedgen.rank.params import RankParams
 from feedgen.rank.request import Request
 from feedgen.rank.why import absent, explain
+from tests.rank.oracle import Oracle
 from tests.rank.test_kernel import cases
 from tests.rank.world import World
 

@@ -14,11 +14,11 @@ from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.preview import MOST_NAMED, Led, Preview, Subject, without_seed
 from feedgen.ingest.events import GONE, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, PERSON_HIDDEN
 from feedgen.rank.left_out import RULES
-from feedgen.rank.oracle import Oracle
 from feedgen.rank.params import PRESETS, RankParams
 from feedgen.rank.why import explain
 from feedgen.web.reasons import WIDTH, bars
 from tests.feeds.town import NEWCOMER, NOW_US, READER, Town, ask, did, make_desk
+from tests.rank.oracle import Oracle
 
 POSTS = 1000
 Make = Callable[[Town], tuple[Desk, Preview]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from feedgen.rank.replay import Recommender
+from scripts.benchmarks.replay import Recommender
 
 START_S = 1_270_000_000
 DAY_S = 86_400
