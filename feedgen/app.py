@@ -51,7 +51,7 @@ from feedgen.rank.pool import lists_made
 from feedgen.rank.spam import Spammers
 from feedgen.serve.http.also_liked import AlsoLikedRoute
 from feedgen.serve.http.documents import ServiceIdentity
-from feedgen.serve.http.limits import Limits
+from feedgen.serve.http.limits import ClientAddresses, Limits
 from feedgen.serve.http.private import PrivateParts, make_private_app
 from feedgen.serve.http.routes import Health, Parts, make_app
 from feedgen.serve.http.server import Server
@@ -173,7 +173,8 @@ class App:
         self.unit = Unit(Notifier(), self.life)
         self.service = identity_of(settings)
         self.site = Site(settings, self.service, self.life.unready)
-        self.limits, self.handles = Limits(self.clock), Handles(settings.appview.url, self.clock)
+        self.limits = Limits(self.clock, ClientAddresses(settings.service.trusted_proxies))
+        self.handles = Handles(settings.appview.url, self.clock)
         self.workshop: Workshop | None = None  # once everything is open
         guests = Guests(self.handles, self.limits, self.clock)
         front = Front(self.site, guests, self._workshop, lambda: self._feeds().values(), self._look_at_us)
@@ -227,7 +228,9 @@ class App:
             tasks["moderation"] = (await self._moderate(archive, folder, stack)).run()
             stack.callback(self.life.stop)  # before the parts that it feels go
             if self.settings.tunnel.kind == TAILSCALE:
-                tasks["tunnel"] = TunnelWatch(Tailscale(), self.settings.tunnel.vps).run()
+                tasks["tunnel"] = TunnelWatch(
+                    Tailscale(), self.settings.tunnel.vps, self.settings.service.trusted_proxies
+                ).run()
             if self.settings.fallback.url or self.settings.fallback.dir:
                 tasks["fallback"] = Pusher(self.settings, lambda: server.addresses[0]).run()
             forgetting = self._forget_readers(archive, viewers, resolver)

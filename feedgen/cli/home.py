@@ -64,10 +64,11 @@ def vps(config: Path | None, set_: tuple[str, ...], folder: Path, home: str, the
     The Caddyfile with its values, the fallback as it is now, feedgen-egress (one file that needs nothing but Python),
     its unit, and a short script that puts them in place or takes them away again. Prints what to do with them.
     """
-    settings = read(config, set_).get()
+    loaded = read(config, set_)
+    settings = loaded.get()
     ends = imported("feedgen.host.vps:find_ends")(settings, home, there)
     write = imported("feedgen.host.vps:write_folder")
-    click.echo(write(settings, folder, ends, url or f"http://{settings.service.bind}"), nl=False)
+    click.echo(write(settings, folder, ends, url or f"http://{settings.service.bind}", loaded.path), nl=False)
 
 
 password_option = click.option(

@@ -23,6 +23,7 @@ HOST_NAME: Final = "a DNS name like feed.example.com (no scheme, no port)"
 HOST: Final = "a name like vps, or an address like 100.64.0.2"
 DID: Final = "a DID like did:plc:... or did:web:feed.example.com"
 BIND: Final = "host:port like 127.0.0.1:8090 or [::1]:0, or unix:/path/of/a/socket"
+PROXY: Final = "an address like 100.64.0.2, a network like 10.0.0.0/24 (not the whole internet), or unix"
 FOLDER: Final = "the path of a folder"
 NAME: Final = "up to 24 small letters, digits and hyphens"
 ACCOUNT: Final = "a handle like you.bsky.social, without @, or a DID"
@@ -103,6 +104,16 @@ def check_bind(text: str) -> str:
     if not _is_port(port) or bracketed != (":" in host):
         return BIND
     return "" if is_host(host[1:-1] if bracketed else host) else BIND
+
+
+def check_proxy(text: str) -> str:
+    if text == "unix":
+        return ""
+    try:
+        # Trusting every address would let each caller choose who it is.
+        return "" if ipaddress.ip_network(text).prefixlen > 0 else PROXY
+    except ValueError:
+        return PROXY
 
 
 def check_account(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -24,11 +24,14 @@ from feedgen.core.checks import (
     check_host_name,
     check_http_url,
     check_name,
+    check_proxy,
     check_subject,
     check_websocket_url,
     or_nothing,
 )
 from feedgen.core.config import Key, Problem, Section, fields_of, from_text, judge, read_settings
+
+LOCAL_PROXIES: Final = ("127.0.0.0/8", "::1", "unix")
 
 
 class Service(Section, frozen=True, kw_only=True):
@@ -70,6 +73,15 @@ class Service(Section, frozen=True, kw_only=True):
             check=or_nothing(check_bind),
         ),
     ] = ""
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Key(
+            "Whose word about a caller's address is believed (X-Forwarded-For): the VPS's address in the tunnel, for "
+            "example. `unix` stands for callers through a unix socket. Everybody behind a proxy that is missing here "
+            "looks like one caller, and shares one caller's limits.",
+            check=check_proxy,
+        ),
+    ] = LOCAL_PROXIES
 
     def __post_init__(self) -> None:
         # So that nobody else has to know how an empty value is filled in.
@@ -77,6 +89,13 @@ class Service(Section, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "did", f"did:web:{self.hostname}")
         if not self.publisher_did:
             msgspec.structs.force_setattr(self, "publisher_did", self.did)
+
+    @property
+    def trusts_nobody_outside(self) -> bool:
+        """Whether a proxy on another machine would be taken for the caller."""
+        host = self.bind.rpartition(":")[0]
+        is_local = self.bind.startswith("unix:") or host.startswith(("127.", "localhost", "[::1]"))
+        return not is_local and set(self.trusted_proxies) <= set(LOCAL_PROXIES)
 
 
 class Tunnel(Section, frozen=True, kw_only=True):
@@ -758,6 +777,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             said.append(
                 f'[service] hostname is "{self.service.hostname}": fine for trying things out, but '
                 "Bluesky can't reach this feed. Set it to this service's public DNS name."
+            )
+        if self.service.trusts_nobody_outside:
+            said.append(
+                f'[service] bind is "{self.service.bind}", but trusted_proxies names only this machine: all callers '
+                "look like one and share one caller's limits. Add the VPS's address in the tunnel (`feedgen setup`)."
             )
         for key in ("did_web", "pds"):
             if getattr(self.identity, key) == "direct":

@@ -23,7 +23,7 @@ from feedgen.core.ids import is_did
 from feedgen.core.settings import Settings
 from feedgen.host.doctor.machine import DAY_BYTES, GIB, LITTLE_DISK_BYTES, bytes_in, existing
 from feedgen.host.settings_file import set_value
-from feedgen.host.tailscale import Tailscale
+from feedgen.host.tailscale import Peer, Tailscale
 
 TIMEOUT_S: Final = 10.0
 PORT: Final = 8090
@@ -133,11 +133,20 @@ class Guide:
         click.echo(f"   Other machines: {', '.join(online) or 'none; log the VPS in to the same tailnet'}.")
         vps = ask("The VPS's name", self.settings.tunnel.vps or (online[0] if len(online) == 1 else ""), check_host)
         self.set("tunnel", "vps", vps)
+        self._trust(status.peer(vps))
         try:
             ping = Tailscale().ping(vps)
             click.echo(f"   It answers in {ping.ms:.0f} ms, {'directly' if ping.direct else f'through {ping.way}'}.")
         except FeedgenError as error:
             click.echo(f"   {error.message} {error.hint}")
+
+    def _trust(self, peer: Peer | None) -> None:
+        """Only the VPS may say from where a caller comes."""
+        if peer is None or not peer.addresses:
+            click.echo("   Its address is not known yet: type `feedgen setup` again when it is up.")
+            return
+        self.set("service", "trusted_proxies", peer.addresses)
+        click.echo(f"   It may say who calls: trusted_proxies = {', '.join(peer.addresses)}.")
 
 
 def ask(question: str, default: str, check: Check) -> str:

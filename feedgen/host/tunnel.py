@@ -6,9 +6,12 @@ Pages never wait for it: its state is asked for once a minute, in a thread of it
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
+from collections.abc import Iterable
 from typing import Final
 
+from feedgen.core.errors import FeedgenError
 from feedgen.core.telemetry import Counter, Gauge
 from feedgen.host.tailscale import WAYS, Status, Tailscale, TailscaleError
 
@@ -37,11 +40,27 @@ def resolved(bind: str, tailscale: Tailscale) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-class TunnelWatch:
-    """`vps` is the machine's name in the tunnel; empty: none is looked for."""
+def untrusted_vps(status: Status, vps: str, trusted: Iterable[str]) -> FeedgenError | None:
+    """What is wrong when the VPS is not among the trusted proxies; None when it is, or is not to be seen."""
+    peer = status.peer(vps)
+    networks = [ipaddress.ip_network(name) for name in trusted if name != "unix"]
+    addresses = [] if peer is None else [ipaddress.ip_address(text) for text in peer.addresses]
+    missing = [str(address) for address in addresses if not any(address in network for network in networks)]
+    if not missing:
+        return None
+    return FeedgenError(
+        f"[service] trusted_proxies lacks {', '.join(missing)}, which is {vps}: all callers look like one.",
+        "Add it and restart, or type `feedgen setup` again.",
+    )
 
-    def __init__(self, tailscale: Tailscale, vps: str, look_s: float = LOOK_S) -> None:
+
+class TunnelWatch:
+    """`vps` is the machine's name in the tunnel; empty: none is looked for. `trusted` are the settings' proxies."""
+
+    def __init__(self, tailscale: Tailscale, vps: str, trusted: Iterable[str] = (), look_s: float = LOOK_S) -> None:
         self._tailscale, self._vps, self._look_s = tailscale, vps, look_s
+        self._trusted = tuple(trusted)
+        self._said_untrusted = False
         self._said = ""
 
     async def run(self) -> None:
@@ -61,6 +80,9 @@ class TunnelWatch:
             return
         LOOKS.add(1, "told")
         self._measure(status)
+        if self._trusted and not self._said_untrusted and (missing := untrusted_vps(status, self._vps, self._trusted)):
+            self._said_untrusted = True
+            log.warning("%s", missing)
         trouble = status.trouble()
         self._say(str(trouble) if trouble else "")
 

@@ -17,9 +17,11 @@ from typing import Final
 
 import feedgen
 from feedgen.core import fallback
+from feedgen.core.config import toml_value
 from feedgen.core.errors import FeedgenError
-from feedgen.core.settings import Settings
+from feedgen.core.settings import LOCAL_PROXIES, Settings
 from feedgen.host.fallback import gather
+from feedgen.host.settings_file import set_value
 from feedgen.host.tailscale import Tailscale
 from feedgen.host.tunnel import TAILSCALE
 
@@ -64,8 +66,10 @@ def find_ends(settings: Settings, home: str, vps: str) -> Ends:
     return Ends(home, vps)
 
 
-def write_folder(settings: Settings, folder: Path, ends: Ends, url: str) -> str:
-    """Everything for the VPS; what was done and what is left to do, as text. `url` is where the service answers."""
+def write_folder(settings: Settings, folder: Path, ends: Ends, url: str, config: Path | None = None) -> str:
+    """Everything for the VPS; what was done and what is left to do, as text. `url` is where the service answers,
+    `config` the settings file, in which the VPS becomes the proxy that is trusted.
+    """
     service = settings.service
     if "." not in service.hostname:
         raise FeedgenError(
@@ -95,7 +99,22 @@ def write_folder(settings: Settings, folder: Path, ends: Ends, url: str) -> str:
     }.items():
         (folder / name).write_text(text)
     pack(folder / "feedgen-egress.pyz")
-    return _steps(folder, ends, out, _first_fallback(settings, folder, url))
+    return _steps(folder, ends, out, _first_fallback(settings, folder, url), _trust(settings, ends.vps, config))
+
+
+def _trust(settings: Settings, vps: str, config: Path | None) -> str:
+    """What is left to be written into feedgen.toml so that the VPS may say who calls."""
+    address, trusted = ipaddress.ip_address(vps), settings.service.trusted_proxies
+    if any(address in ipaddress.ip_network(name) for name in trusted if name != "unix"):
+        return ""
+    kept = () if set(trusted) == set(LOCAL_PROXIES) else trusted
+    try:
+        if config is not None:
+            set_value(config, "service", "trusted_proxies", (*kept, vps))
+            return f"   (trusted_proxies in {config} names the VPS already)\n"
+    except FeedgenError:
+        pass  # not our file: then by hand
+    return f"   [service]\n   trusted_proxies = {toml_value((*kept, vps))}\n"
 
 
 def pack(target: Path) -> None:
@@ -120,7 +139,7 @@ def _first_fallback(settings: Settings, folder: Path, url: str) -> str:
     return "the fallback as it is now"
 
 
-def _steps(folder: Path, ends: Ends, out: str, about_fallback: str) -> str:
+def _steps(folder: Path, ends: Ends, out: str, about_fallback: str, trust: str) -> str:
     return f"""\
 {folder} holds the Caddyfile, its values, feedgen-egress, a script, and {about_fallback}.
 
@@ -128,7 +147,7 @@ def _steps(folder: Path, ends: Ends, out: str, about_fallback: str) -> str:
 2. Run it there, as root:   ssh root@{ends.vps} sh feedgen-vps/install.sh
    (undo: the same with --undo)
 3. Into feedgen.toml here, then restart feedgen:
-   [identity]
+{trust}   [identity]
    did_web = "proxy"
    pds = "proxy"
    proxy_url = "http://{out}"

@@ -63,7 +63,7 @@ class OneKey:
     def __init__(self, key: SigningKey) -> None:
         self._key = key
 
-    async def key(self, did: str) -> SigningKey:
+    async def key(self, did: str, may_look_up: bool = True) -> SigningKey:
         return self._key
 
     async def fresher_key(self, did: str) -> SigningKey | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import os
@@ -9,7 +10,8 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,11 @@ from feedgen.core.settings import Settings
 from feedgen.host.doctor import inside, machine, network, outside
 from feedgen.host.doctor.command import examine
 from feedgen.host.doctor.finding import Finding, failure, ok, warning, worst
+from feedgen.serve.out.egress import Egress, Rules
 from feedgen.store.sqlite import checkpoint, open_writer
 from tests.host.small_pds import PASSWORD
-from tests.host.world import DID, HOSTNAME, Home, Site, published, some_home
+from tests.host.world import DID, HOSTNAME, Home, Site, TlsFront, published, some_home
+from tests.process import Feedgen
 from tests.serve.accounts import Keypair
 
 GIB = machine.GIB
@@ -154,7 +158,7 @@ def test_the_address_is_what_the_socket_unit_says(home: Home) -> None:
 def test_the_address_is_looked_up_in_the_tunnel(home: Home) -> None:
     port = str(home.settings["service.bind"]).rpartition(":")[2]
     home.tailscale(BackendState="Stopped")
-    found = bad(look(home, service__bind=f"tailscale:{port}"))
+    found = bad(look(home, service__bind=f"tailscale:{port}", service__trusted_proxies="100.64.0.2"))
     assert [finding.check for finding in found] == ["service", "tunnel"]
     assert all("stopped" in finding.said for finding in found)
 
@@ -264,6 +268,50 @@ def test_records(home: Home) -> None:
     assert all("status 500" in finding.said for finding in bad(look(home)))
     home.pds.refuse.clear()
     assert "no feed" in only(look(home, publish__names="nothing=x"), "records", "failure").said
+
+
+def test_callers(home: Home) -> None:
+    """One straight to the public name, one through the egress: two addresses, unless the proxy is not trusted."""
+    [said] = [finding.said for finding in look(home) if finding.check == "callers"]
+    assert "no egress answers" in said
+    home.front.gullible = True
+    assert "choose the address" in only(look(home), "callers", "failure").said
+    home.front.gullible = False
+    context, upstream = home.authority.context(HOSTNAME), str(home.settings["service.bind"])
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    # The egress comes from another address than we do.
+    (home.folder / "alone").mkdir()
+    with TlsFront(context, upstream, "::1") as same, Feedgen(home.folder / "alone", **blind(home)) as alone:
+        rules = Rules(frozenset({"127.0.0.1"}), look_up=_to("::1"), is_public=lambda _: True, port=same.port)
+        egress = Egress(rules)
+        bound = asyncio.run_coroutine_threadsafe(egress.start("127.0.0.1:0"), loop).result(10)
+        given = {"identity__proxy_url": f"http://{bound}"}
+        [callers] = [finding for finding in look(home, **given) if finding.check == "callers"]
+        assert (callers.level, "seen as two" in callers.said) == ("ok", True)
+        # One that trusts no proxy sees one caller.
+        alone.said("answering")
+        home.front.upstream = same.upstream = alone.url.removeprefix("http://")
+        found = only(look(home, **given), "callers", "failure")
+        assert "look like one" in found.said and "trusted_proxies" in found.advice
+        asyncio.run_coroutine_threadsafe(egress.stop(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
+def blind(home: Home) -> dict[str, object]:
+    """A service that believes no proxy."""
+    own = {"store.dir": home.folder / "alone" / "data", "service.trusted_proxies": "192.0.2.1"}
+    return {name: value for name, value in home.settings.items() if name != "service.bind"} | own
+
+
+def _to(address: str) -> Callable[[str], Awaitable[list[str]]]:
+    async def look_up(host: str) -> list[str]:
+        return [address]
+
+    return look_up
 
 
 # --- the machine and the data folder

@@ -18,10 +18,11 @@ from feedgen.host.setup import did_of, where_leads
 from tests.host.small_pds import DID, HANDLE, SmallPds
 from tests.host.terminal import Terminal
 
+VPS = "100.64.0.2"
 STATUS: dict[str, Any] = {
     "BackendState": "Running",
     "Self": {"HostName": "home", "TailscaleIPs": ["100.64.0.7"]},
-    "Peer": {"nodekey:01": {"HostName": "vps", "DNSName": "vps.tail1.ts.net.", "Online": True, "TailscaleIPs": []}},
+    "Peer": {"nodekey:01": {"HostName": "vps", "DNSName": "vps.tail1.ts.net.", "Online": True, "TailscaleIPs": [VPS]}},
 }
 
 
@@ -66,6 +67,7 @@ def test_an_evening_with_an_interruption(tmp_path: Path) -> None:
     assert settings.service.hostname == "feed.example.invalid" and settings.service.publisher_did == DID
     assert (settings.service.bind, settings.service.private_bind) == ("100.64.0.7:8090", "127.0.0.1:8091")
     assert (settings.tunnel.kind, settings.tunnel.vps, settings.store.retention_days) == ("tailscale", "vps", 3)
+    assert settings.service.trusted_proxies == (VPS,)
     text = path.read_text()
     assert text.startswith("# mine\n") and "# my own" in text and settings.store.dir == str(data)
 

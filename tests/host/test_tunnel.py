@@ -94,6 +94,20 @@ def test_what_is_measured(client: Any, caplog: pytest.LogCaptureFixture) -> None
     assert ways()["offline"] == 1
 
 
+def test_a_vps_that_is_not_trusted_is_said_once(client: Any, caplog: pytest.LogCaptureFixture) -> None:
+    tailscale = client("1.76.6-running")
+    peer = tailscale.status().peer("vps")
+    assert peer is not None
+    TunnelWatch(tailscale, "vps", peer.addresses).look()
+    TunnelWatch(tailscale, "vps", ["100.64.0.0/10", "fd7a:115c:a1e0::/48", "unix"]).look()
+    assert caplog.messages == []
+    watch = TunnelWatch(tailscale, "vps", ["127.0.0.0/8", "unix"])
+    watch.look()
+    watch.look()
+    [said] = caplog.messages
+    assert "100.64.0.2" in said and "trusted_proxies" in said
+
+
 def test_where_to_listen(client: Any) -> None:
     tailscale = client("1.76.6-running")
     assert resolved("tailscale:8090", tailscale) == "100.64.0.7:8090"

@@ -111,6 +111,23 @@ def test_systemd_understands_the_unit_and_finds_it_safe(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-300:]
 
 
+def test_the_vps_becomes_the_proxy_that_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said = write(tmp_path / "vps", *ENDS)
+    assert code == 0 and '   [service]\n   trusted_proxies = ["100.64.0.2"]\n   [identity]' in said
+    config = tmp_path / "feedgen.toml"
+    config.write_text('# mine\n[service]\nbind = "100.64.0.7:8090"\n')
+    code, said = write(tmp_path / "vps", *ENDS)
+    assert code == 0 and "names the VPS already" in said
+    text = config.read_text()
+    assert text.startswith("# mine\n") and 'trusted_proxies = ["100.64.0.2"]\n' in text
+    code, said = write(tmp_path / "vps", *ENDS, "--set", "service.trusted_proxies=100.64.0.0/10")
+    assert code == 0 and "trusted_proxies" not in said and config.read_text() == text
+    config.chmod(0o400)
+    code, said = write(tmp_path / "vps", "--home", "100.64.0.7", "--vps", "100.64.0.3")
+    assert code == 0 and '["100.64.0.2", "100.64.0.3"]' in said + config.read_text()
+
+
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     folder = tmp_path / "vps"
     code, said = write(folder, "--home", "100.64.0.7")

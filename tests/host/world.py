@@ -118,17 +118,24 @@ class Authority:
 
 
 class TlsFront:
-    """Passes bytes on, as Caddy does on the VPS. `upstream` may be changed while it runs."""
+    """Passes bytes on, as Caddy does on the VPS, and says who called. `upstream`, and whether it believes what callers
+    say of their address (`gullible`), may be changed while it runs.
+    """
 
-    def __init__(self, context: ssl.SSLContext, upstream: str) -> None:
-        self.context, self.upstream = context, upstream
-        self._listening = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, context: ssl.SSLContext, upstream: str, host: str = "127.0.0.1") -> None:
+        self.context, self.upstream, self.gullible = context, upstream, False
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listening = socket.create_server((host, 0), family=family)
         self._ended = False
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
     @property
+    def port(self) -> int:
+        return int(self._listening.getsockname()[1])
+
+    @property
     def address(self) -> str:
-        return f"127.0.0.1:{self._listening.getsockname()[1]}"
+        return f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> TlsFront:
         self._thread.start()
@@ -136,7 +143,7 @@ class TlsFront:
 
     def __exit__(self, *_: object) -> None:
         self._ended = True
-        with contextlib.suppress(OSError), socket.create_connection(self._listening.getsockname()):
+        with contextlib.suppress(OSError), socket.create_connection(self._listening.getsockname()[:2]):
             """Wakes the thread that accepts."""
         self._thread.join(10)
         self._listening.close()
@@ -146,7 +153,14 @@ class TlsFront:
             plain, _ = self._listening.accept()
             threading.Thread(target=self._serve, args=(plain,), daemon=True).start()
 
+    def _forwarded(self, peer: str, lines: list[bytes]) -> list[bytes]:
+        claimed = [line for line in lines if line.lower().startswith(b"x-forwarded-for:")]
+        if claimed and self.gullible:
+            return lines
+        return [*(line for line in lines if line not in claimed), f"X-Forwarded-For: {peer}".encode()]
+
     def _serve(self, plain: socket.socket) -> None:
+        peer = str(plain.getpeername()[0])
         host, _, port = self.upstream.rpartition(":")
         with contextlib.suppress(OSError), plain, self.context.wrap_socket(plain, server_side=True) as secure:
             secure.settimeout(60)
@@ -159,6 +173,7 @@ class TlsFront:
             # One request a connection: what comes back ends when the service closes.
             head, _, body = request.partition(b"\r\n\r\n")
             lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
+            lines = self._forwarded(peer, lines)
             with socket.create_connection((host, int(port)), 60) as behind:
                 behind.sendall(b"\r\n".join([*lines, b"Connection: close"]) + b"\r\n\r\n" + body)
                 while data := behind.recv(65536):

@@ -15,9 +15,10 @@ from feedgen.serve.http.limits import Limits
 from feedgen.serve.http.routes import Health, Parts, make_app
 from feedgen.serve.http.server import Server
 from feedgen.serve.readers.interactions import Interaction
-from feedgen.serve.who.auth import TokenError, Unverifiable
+from feedgen.serve.who.auth import NeedsLookUp, TokenError, Unverifiable
 
 READER = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
+AT_HAND = (READER, "did:plc:other")
 PUBLISHER = "did:plc:pppppppppppppppppppppppp"
 SERVICE = ServiceIdentity(did="did:web:feed.example.com", hostname="feed.example.com", publisher_did=PUBLISHER)
 SKELETON = "/xrpc/app.bsky.feed.getFeedSkeleton"
@@ -49,11 +50,15 @@ class CountingFeed(Feed):
 
 
 class NamedVerifier:
-    """A token that is a DID proves that DID; `down` can't be checked, `forged` is costly; anything else is bad."""
+    """A token that is a DID proves that DID; `down` can't be checked, `forged` is costly; anything else is bad. Only
+    the keys of `READER` and `did:plc:other` are at hand.
+    """
 
-    async def verify(self, token: str, methods: frozenset[str], once: bool = False) -> str:
+    async def verify(self, token: str, methods: frozenset[str], once: bool = False, may_look_up: bool = True) -> str:
         if token == "down":
             raise Unverifiable("down")
+        if not may_look_up and (token == "forged" or token.startswith("did:")) and token not in AT_HAND:
+            raise NeedsLookUp
         if token == "forged":
             raise TokenError("BadJwtSignature", "jwt signature does not match jwt issuer")
         if not token.startswith("did:"):

@@ -32,7 +32,9 @@ PLENTY = Rate(per_s=1e6, burst=10**6)
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     clock = ManualClock(NOW_S * US_PER_S)
-    parts = parts_with(clock=clock, limits=Limits(clock, reader=PLENTY, anonymous=PLENTY, bad_token=PLENTY))
+    parts = parts_with(
+        clock=clock, limits=Limits(clock, reader=PLENTY, telling=PLENTY, anonymous=PLENTY, bad_token=PLENTY)
+    )
     server = Server(make_app(replace(parts, verifier=TokenVerifier(SERVICE.did, Keys(), clock))), ["127.0.0.1:0"])
     await server.start()
     yield server

@@ -64,7 +64,7 @@ def examine(loaded: Loaded[Settings], connect_to: str, password_file: Path | Non
     yield from _guarded("service", lambda: inside.check_service(settings.service.bind))
     yield from _guarded("hosts", lambda: network.check_hosts(settings))
     now = datetime.datetime.now(datetime.UTC)
-    yield from _guarded("tunnel", lambda: outside.check_tunnel(settings.tunnel.kind, settings.tunnel.vps, now))
+    yield from _guarded("tunnel", lambda: outside.check_tunnel(settings, now))
     yield from _guarded("outside", lambda: _outside(settings, connect_to, password_file, now))
 
 
@@ -87,7 +87,10 @@ def _outside(
                 account = stack.enter_context(Account(settings.publish.pds, handle, password, None))
         except FeedgenError as error:
             yield failure("account", error.message, error.hint)
-        yield from outside.check_request(settings, front, account)
+        found = list(outside.check_request(settings, front, account))
+        yield from found
+        if worst(found) == 0:
+            yield from outside.check_callers(settings, front)
     yield from outside.check_records(settings)
 
 

@@ -21,6 +21,7 @@ from feedgen.host.account import Account
 from feedgen.host.doctor.finding import Finding, failure, ok, warning
 from feedgen.host.publish import looks
 from feedgen.host.tailscale import Tailscale
+from feedgen.host.tunnel import TAILSCALE, untrusted_vps
 
 TIMEOUT_S: Final = 20.0
 TAILNET: Final = ipaddress.ip_network("100.64.0.0/10")
@@ -32,6 +33,10 @@ SKELETON_METHOD: Final = "app.bsky.feed.getFeedSkeleton"
 LOOK_AT_CADDY: Final = (
     "Look at Caddy on the VPS (journalctl -u caddy), and whether it reaches this computer (docs/caddy.md)."
 )
+# What serve/http/routes.py calls them; the answer says as whom the caller is seen.
+WHO_HEADER: Final = "feedgen-who-am-i"
+MARK_HEADER: Final = "feedgen-caller"
+A_STRANGER: Final = "192.0.2.77"
 # Well-formed, of nobody: a service that verifies answers 401.
 FORGED: Final = "eyJ0eXAiOiJKV1QiLCJhbGciOiJFUzI1NksifQ.eyJpc3MiOiJkaWQ6cGxjOm5vYm9keSJ9.AAAA"
 
@@ -49,6 +54,18 @@ class Front:
             return self.hostname, 443
         parts = urlsplit(f"//{self.connect_to}")
         return parts.hostname or self.hostname, parts.port or 443
+
+    def mark(self, proxy: str = "", forwarded: str = "") -> str:
+        """As whom the service sees us when asked straight, or through a proxy on the VPS; empty: it does not say."""
+        headers = {WHO_HEADER: "1"} | ({"x-forwarded-for": forwarded} if forwarded else {})
+        host, port = self.address
+        url = f"https://{f'[{host}]' if ':' in host else host}:{port}{DESCRIBE_PATH}"
+        asking, sni = headers | {"host": self.hostname}, {"sni_hostname": self.hostname}
+        if proxy:
+            url, asking, sni = f"https://{self.hostname}{DESCRIBE_PATH}", headers, {}
+        trust = httpx.create_ssl_context()
+        with httpx.Client(timeout=TIMEOUT_S, trust_env=False, verify=trust, proxy=proxy or None) as client:
+            return str(client.get(url, headers=asking, extensions=sni).headers.get(MARK_HEADER, ""))
 
     def get(self, path: str, token: str = "", **query: str) -> httpx.Response:
         """The certificate must be the public name's, wherever it is reached."""
@@ -203,6 +220,53 @@ def _skeleton(front: Front, feed: str, token: str) -> str:
     return ""
 
 
+# --- who is who
+
+
+def check_callers(settings: Settings, front: Front) -> Iterator[Finding]:
+    """Whether two callers are seen as two, and nobody can choose as whom they are seen."""
+    check, egress = "callers", settings.identity.proxy_url or settings.fallback.url
+    try:
+        straight, forged = front.mark(), front.mark(forwarded=A_STRANGER)
+    except (httpx.HTTPError, OSError) as error:
+        yield failure(check, f"can't be compared: {_words(error)}", LOOK_AT_CADDY)
+        return
+    if not straight:
+        yield warning(check, "can't be compared: the service does not say as whom it sees us", LOOK_AT_CADDY)
+        return
+    if forged != straight:
+        yield failure(
+            check,
+            "a caller can choose the address that it is seen as, and so have everybody's limits",
+            "Caddy must replace X-Forwarded-For, as the Caddyfile of `feedgen vps` does.",
+        )
+        return
+    try:
+        other = front.mark(proxy=egress) if egress else ""
+    except (httpx.HTTPError, httpx.InvalidURL, OSError):
+        other = ""  # check_hosts says what is wrong with it
+    if not other:
+        yield ok(check, "can't forge their address; no two were compared, since no egress answers")
+    elif straight == other:
+        yield failure(
+            check,
+            "all callers look like one address, so one of them can use up the limits of all",
+            f"Set [service] trusted_proxies to the VPS's address in the tunnel{_vps_address(settings)}, and restart.",
+        )
+    else:
+        yield ok(check, "this computer and the VPS are seen as two, and can't forge their address")
+
+
+def _vps_address(settings: Settings) -> str:
+    if settings.tunnel.kind != TAILSCALE or not settings.tunnel.vps:
+        return ""
+    try:
+        peer = Tailscale().status().peer(settings.tunnel.vps)
+    except FeedgenError:
+        return ""
+    return f" ({', '.join(peer.addresses)})" if peer is not None and peer.addresses else ""
+
+
 # --- records
 
 
@@ -266,9 +330,10 @@ def _record(pds: str, did: str, feed: str) -> dict[str, Any] | str:
 # --- the tunnel
 
 
-def check_tunnel(kind: str, vps: str, now: datetime.datetime) -> Iterator[Finding]:
+def check_tunnel(settings: Settings, now: datetime.datetime) -> Iterator[Finding]:
     """Is it up, until when, and how does it reach the VPS."""
-    if kind != "tailscale":
+    kind, vps = settings.tunnel.kind, settings.tunnel.vps
+    if kind != TAILSCALE:
         yield ok("tunnel", f'not looked at: [tunnel] kind is "{kind}"')
         return
     tailscale = Tailscale()
@@ -292,6 +357,8 @@ def check_tunnel(kind: str, vps: str, now: datetime.datetime) -> Iterator[Findin
         yield ok("tunnel", f"{up}; its key {'never ends' if days is None else f'is good for {days} days'}")
     if vps:
         yield _way_to(vps, tailscale)
+        if missing := untrusted_vps(status, vps, settings.service.trusted_proxies):
+            yield failure("tunnel", missing.message, missing.hint)
 
 
 def _way_to(vps: str, tailscale: Tailscale) -> Finding:

@@ -8,18 +8,22 @@ wrote it.
 from __future__ import annotations
 
 import asyncio
+import logging
+import secrets
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
 from starlette.requests import Request
 
 from feedgen.core.clock import Clock
+from feedgen.core.settings import LOCAL_PROXIES
 from feedgen.core.telemetry import Counter, Gauge
-from feedgen.serve.http.xrpc import overloaded, rate_limited
+from feedgen.serve.http.xrpc import XrpcError, overloaded, rate_limited
 
 MAX_KEYS: Final = 50_000
 MAX_FORWARDED: Final = 200  # characters at the end of X-Forwarded-For that are looked at
@@ -29,6 +33,11 @@ UNKNOWN_ADDRESS: Final = "unknown"
 refused = Counter("feedgen_serve_refused_total", "Callers turned away, by limit", "limit")
 in_work = Gauge("feedgen_serve_in_work", "Pages being made just now")
 waiting = Gauge("feedgen_serve_waiting", "Callers waiting for their page to be started")
+untrusted = Counter(
+    "feedgen_serve_untrusted_proxy_total", "Requests whose X-Forwarded-For came from a peer that is not trusted"
+)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +173,10 @@ class ClientAddresses:
     `trusted` are networks of proxies, or `unix` for whoever comes through a unix socket.
     """
 
-    def __init__(self, trusted: Iterable[str] = ("127.0.0.0/8", "::1/128", "unix")) -> None:
+    def __init__(self, trusted: Iterable[str] = LOCAL_PROXIES) -> None:
         named = set(trusted)
+        self._mark_key = secrets.token_bytes(16)
+        self._warned = False
         self._unix = "unix" in named
         # The same few hops ask again and again.
         self._resolved = lru_cache(MAX_CACHED)(self._resolve)
@@ -176,12 +187,18 @@ class ClientAddresses:
         forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
         return self._resolved(peer, forwarded[-MAX_FORWARDED:])
 
+    def mark(self, request: Request) -> str:
+        """Tells two callers apart without telling who they are: `feedgen doctor` compares its own marks."""
+        return blake2b(self.of(request).encode(), digest_size=8, key=self._mark_key).hexdigest()
+
     def _resolve(self, peer: str, forwarded: str) -> str:
         """Walk from the nearest hop outwards as long as the hops are ours."""
         nearest = _address(peer)
         if nearest is None and not (peer == "unix" and self._unix):
             return UNKNOWN_ADDRESS
         if nearest is not None and not self._is_trusted(nearest):
+            if forwarded:
+                self._warn(peer)
             return _key(nearest)
         for hop in reversed(forwarded.split(",")):
             address = _address(hop.strip())
@@ -191,6 +208,16 @@ class ClientAddresses:
             if not self._is_trusted(address):
                 break
         return _key(nearest) if nearest is not None else UNKNOWN_ADDRESS
+
+    def _warn(self, peer: str) -> None:
+        untrusted.add(1)
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "%s sends X-Forwarded-For, but [service] trusted_proxies does not name it: if it is your VPS, all "
+                "callers look like one and share one caller's limits; add it and restart",
+                peer,
+            )
 
     def _is_trusted(self, address: IPv4Address | IPv6Address) -> bool:
         return any(address in network for network in self._networks)
@@ -212,12 +239,48 @@ def _key(address: IPv4Address | IPv6Address) -> str:
     return str(address)
 
 
+class Budget:
+    """What callers may ask of one kind. Each kind has its own, so that a burst of reading loses nothing that apps tell.
+
+    A failure that costs a look-up counts against its address. Such an address can cause no further look-ups for a
+    while; readers at the same address whose key is at hand notice nothing.
+    """
+
+    def __init__(self, clock: Clock, reader: Rate, anonymous: Rate, bad_token: Rate, kind: str = "") -> None:
+        self._reader = RateLimit(reader, clock)
+        self._anonymous = RateLimit(anonymous, clock)
+        self._bad_token = RateLimit(bad_token, clock)
+        self._kind = kind
+
+    def check_reader(self, did: str) -> None:
+        if not self._reader.take(did):
+            raise self._refusal("reader")
+
+    def check_anonymous(self, address: str) -> None:
+        if not self._anonymous.take(address):
+            raise self._refusal("anonymous")
+
+    def may_look_up(self, address: str) -> bool:
+        """False for addresses that sent many bad tokens."""
+        return not self._bad_token.is_spent(address)
+
+    def refuse_look_up(self) -> XrpcError:
+        return self._refusal("bad_token")
+
+    def note_failure(self, address: str) -> None:
+        self._bad_token.take(address)
+
+    def _refusal(self, limit: str) -> XrpcError:
+        refused.add(1, self._kind + limit)
+        return rate_limited()
+
+
 class Limits:
     """All limits of the public side, with numbers that leave ordinary use alone.
 
-    An app asks a few times a minute; a person scrolling fast, once a second. An anonymous address may be the AppView,
-    which asks for every logged-out visitor of Bluesky. A bad token costs us a signature check and perhaps a look-up,
-    so few of them are put up with.
+    An app asks a few times a minute; a person scrolling fast, once a second; what was seen is told every ten seconds.
+    An anonymous address may be the AppView, which asks for every logged-out visitor of Bluesky. A bad token can cost
+    a look-up, so few of them are put up with.
     """
 
     def __init__(
@@ -226,38 +289,19 @@ class Limits:
         addresses: ClientAddresses | None = None,
         gate: Gate | None = None,
         reader: Rate = Rate(per_s=2, burst=60),
+        telling: Rate = Rate(per_s=1, burst=60),
         anonymous: Rate = Rate(per_s=50, burst=500),
         bad_token: Rate = Rate(per_s=2, burst=60),
         public: Rate = Rate(per_s=2, burst=40),
     ) -> None:
         self.addresses = addresses or ClientAddresses()
         self.gate = gate or Gate()
-        self._reader = RateLimit(reader, clock)
-        self._anonymous = RateLimit(anonymous, clock)
-        self._bad_token = RateLimit(bad_token, clock)
+        self.reading = Budget(clock, reader, anonymous, bad_token)
+        self.telling = Budget(clock, telling, anonymous, bad_token, "interactions_")
         self._public = RateLimit(public, clock)
-
-    def check_reader(self, did: str) -> None:
-        if not self._reader.take(did):
-            refused.add(1, "reader")
-            raise rate_limited()
-
-    def check_anonymous(self, address: str) -> None:
-        if not self._anonymous.take(address):
-            refused.add(1, "anonymous")
-            raise rate_limited()
 
     def check_public(self, address: str) -> None:
         """For what is no feed: people's own browsers and programs ask it, each from an address of theirs."""
         if not self._public.take(address):
             refused.add(1, "public")
             raise rate_limited()
-
-    def check_may_fail(self, address: str) -> None:
-        """Before a token is looked at: refuse addresses that sent many bad ones."""
-        if self._bad_token.is_spent(address):
-            refused.add(1, "bad_token")
-            raise rate_limited()
-
-    def note_failure(self, address: str) -> None:
-        self._bad_token.take(address)

@@ -43,6 +43,9 @@ BODY_TIMEOUT_S: Final = 5.0
 SKELETON_PATH: Final = "/xrpc/app.bsky.feed.getFeedSkeleton"
 DESCRIBE_PATH: Final = "/xrpc/app.bsky.feed.describeFeedGenerator"
 INTERACTIONS_PATH: Final = "/xrpc/app.bsky.feed.sendInteractions"
+# `feedgen doctor` asks as whom it is seen (host/doctor/outside.py).
+WHO_HEADER: Final = "feedgen-who-am-i"
+MARK_HEADER: Final = "feedgen-caller"
 HEALTH_PATH: Final = "/xrpc/_health"
 DID_PATH: Final = "/.well-known/did.json"
 ALSO_LIKED_PATH: Final = "/also-liked"
@@ -186,7 +189,9 @@ class Routes:
         raise XrpcError(400, "UnknownFeed", "Unknown feed")
 
     async def describe(self, request: Request) -> Response:
-        return json_answer(self._description)
+        if WHO_HEADER not in request.headers:
+            return json_answer(self._description)
+        return json_answer(self._description, headers={MARK_HEADER: self._parts.limits.addresses.mark(request)})
 
     async def health(self, request: Request) -> Response:
         health = self._parts.health()

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from starlette.requests import Request
 
 from feedgen.core.telemetry import Counter
-from feedgen.serve.http.limits import Limits
+from feedgen.serve.http.limits import Budget, Limits
 from feedgen.serve.http.xrpc import XrpcError
 
 SKELETON_METHODS: Final = frozenset({"app.bsky.feed.getFeedSkeleton", "app.bsky.feed.getFeed"})
@@ -37,9 +37,15 @@ class Unverifiable(Exception):
     """The token may be good, but its key can't be had: the directory is down, or its host is one that we don't ask."""
 
 
+class NeedsLookUp(Exception):
+    """The token may be good, but its key is not at hand, and the caller may not have it looked up."""
+
+
 class Verifier(Protocol):
-    async def verify(self, token: str, methods: frozenset[str], once: bool = False) -> str:
-        """The reader's DID. Raises TokenError or Unverifiable. With `once` a token is good for one call."""
+    async def verify(self, token: str, methods: frozenset[str], once: bool = False, may_look_up: bool = True) -> str:
+        """The reader's DID. Raises TokenError, Unverifiable or NeedsLookUp. With `once` a token is good for one call;
+        without `may_look_up` nobody is asked for a key.
+        """
         ...
 
 
@@ -55,43 +61,47 @@ class Door:
         A token that can't be checked just now reads as nobody, who sees least: a page is better than an error.
         """
         token = bearer_token(request)
-        address = self._limits.addresses.of(request)
-        did = await self._verified(token, methods, address, once=False) if token is not None else None
+        address, budget = self._limits.addresses.of(request), self._limits.reading
+        did = await self._verified(token, methods, address, budget, once=False) if token is not None else None
         if did is None:
             readers.add(1, "anonymous" if token is None else "unverifiable")
-            self._limits.check_anonymous(address)
+            budget.check_anonymous(address)
         return did
 
     async def reader(self, request: Request, methods: frozenset[str]) -> str:
         """For writing: only a verified reader will do."""
         token = bearer_token(request)
-        address = self._limits.addresses.of(request)
+        address, budget = self._limits.addresses.of(request), self._limits.telling
         if token is None:
-            self._limits.check_anonymous(address)
+            budget.check_anonymous(address)
             raise XrpcError(401, "MissingJwt", "missing jwt")
-        did = await self._verified(token, methods, address, once=True)
+        did = await self._verified(token, methods, address, budget, once=True)
         if did is None:
             readers.add(1, "unverifiable")
-            self._limits.check_anonymous(address)
+            budget.check_anonymous(address)
             raise XrpcError(502, "UpstreamFailure", "The issuer's key can't be had just now")
         return did
 
-    async def _verified(self, token: str, methods: frozenset[str], address: str, once: bool) -> str | None:
+    async def _verified(
+        self, token: str, methods: frozenset[str], address: str, budget: Budget, once: bool
+    ) -> str | None:
         """None when nobody can say just now."""
-        self._limits.check_may_fail(address)
         try:
-            did = await self._verifier.verify(token, methods, once)
+            did = await self._verifier.verify(token, methods, once, budget.may_look_up(address))
         except TokenError as error:
             readers.add(1, "refused")
             if error.name in COSTLY:
-                self._limits.note_failure(address)
+                budget.note_failure(address)
             else:
-                self._limits.check_anonymous(address)
+                budget.check_anonymous(address)
             raise XrpcError(401, error.name, error.message) from None
+        except NeedsLookUp:
+            readers.add(1, "refused")
+            raise budget.refuse_look_up() from None
         except Unverifiable:
             return None
         readers.add(1, "verified")
-        self._limits.check_reader(did)
+        budget.check_reader(did)
         return did
 
 

@@ -22,7 +22,7 @@ from feedgen.core.telemetry import Counter, Gauge
 from feedgen.serve.http.limits import Rate, RateLimit
 from feedgen.serve.out.addresses import RefusedHost
 from feedgen.serve.out.fetch import DirectWebFetcher, Fetcher, PlcFetcher, ProxiedWebFetcher, UnknownDid
-from feedgen.serve.who.auth import TokenError, Unverifiable
+from feedgen.serve.who.auth import NeedsLookUp, TokenError, Unverifiable
 from feedgen.serve.who.did_document import BadDocument, parse_document
 from feedgen.serve.who.keys import SigningKey, parse_key
 from feedgen.store.viewers import Account
@@ -120,9 +120,9 @@ class Resolver:
         self._failures = 0
         self._down_until_s = 0.0
 
-    async def key(self, did: str) -> SigningKey:
-        """The key that this account signs with, as far as we know."""
-        account = await self.account(did)
+    async def key(self, did: str, may_look_up: bool = True) -> SigningKey:
+        """The key that this account signs with, as far as we know. Raises NeedsLookUp without `may_look_up`."""
+        account = await self.account(did, may_look_up)
         known = self._keys.get(did)
         if known is not None and known[0].key == account.key and known[0].key_kind == account.key_kind:
             return known[1]
@@ -145,7 +145,7 @@ class Resolver:
         except (TokenError, Unverifiable):
             return None
 
-    async def account(self, did: str) -> Account:
+    async def account(self, did: str, may_look_up: bool = True) -> Account:
         """Raises TokenError when there is no such account, Unverifiable when nobody can say just now."""
         if did.startswith("did:web:") and self._web is None:
             raise Unverifiable("did:web is off")
@@ -159,6 +159,8 @@ class Resolver:
             return account
         if miss is not None:
             raise miss.error()
+        if not may_look_up:
+            raise NeedsLookUp
         flight = self._take_off(did, self._fetch_rate)
         if flight is None:
             raise Unverifiable("too many look-ups")

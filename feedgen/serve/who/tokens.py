@@ -42,7 +42,9 @@ checked = Counter(
 class KeySource(Protocol):
     """Where an account's signing key comes from. May raise TokenError (no such key) or auth.Unverifiable (not now)."""
 
-    async def key(self, did: str) -> SigningKey: ...
+    async def key(self, did: str, may_look_up: bool = True) -> SigningKey:
+        """Raises auth.NeedsLookUp when it is not at hand and may not be looked up."""
+        ...
 
     async def fresher_key(self, did: str) -> SigningKey | None:
         """Asked after a bad signature, in case the key was changed. None when it is too soon to look again."""
@@ -63,10 +65,10 @@ class TokenVerifier:
         self._verified: OrderedDict[bytes, Claims] = OrderedDict()
         self._used: OrderedDict[bytes, float] = OrderedDict()
 
-    async def verify(self, token: str, methods: frozenset[str], once: bool = False) -> str:
+    async def verify(self, token: str, methods: frozenset[str], once: bool = False, may_look_up: bool = True) -> str:
         """The reader's DID. With `once`, a second use of the same token is refused."""
         try:
-            claims = await self._claims(token, methods)
+            claims = await self._claims(token, methods, may_look_up)
             if once:
                 self._use_up(claims)
         except TokenError as error:
@@ -74,7 +76,7 @@ class TokenVerifier:
             raise
         return claims.did
 
-    async def _claims(self, token: str, methods: frozenset[str]) -> Claims:
+    async def _claims(self, token: str, methods: frozenset[str], may_look_up: bool) -> Claims:
         if len(token) > MAX_TOKEN:
             _bad("jwt is too long")
         now_s = self._clock.now_us() / US_PER_S
@@ -91,7 +93,7 @@ class TokenVerifier:
         header, _, payload = signed.partition(".")
         _check_header(header)
         claims = self._read(_json(payload), methods, now_s, signed)
-        await self._check_signature(claims.did, signed.encode(), _bytes(signature))
+        await self._check_signature(claims.did, signed.encode(), _bytes(signature), may_look_up)
         checked.add(1, "good")
         self._verified[digest] = claims
         if len(self._verified) > MAX_VERIFIED:
@@ -120,11 +122,11 @@ class TokenVerifier:
         once = blake2b(f"{did} {unique}".encode(errors="replace"), digest_size=16).digest()
         return Claims(did, method or "", expires_s, once)
 
-    async def _check_signature(self, did: str, signed: bytes, signature: bytes) -> None:
-        key = await self._keys.key(did)
+    async def _check_signature(self, did: str, signed: bytes, signature: bytes, may_look_up: bool) -> None:
+        key = await self._keys.key(did, may_look_up)
         if key.verifies(signed, signature):
             return
-        fresher = await self._keys.fresher_key(did)
+        fresher = await self._keys.fresher_key(did) if may_look_up else None
         if fresher is None or fresher == key or not fresher.verifies(signed, signature):
             raise TokenError("BadJwtSignature", "jwt signature does not match jwt issuer")
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from feedgen.core.clock import ManualClock
 from feedgen.feeds.base import Ask, Page
-from feedgen.serve.http.limits import ClientAddresses, Gate, Limits, Rate, RateLimit, refused
+from feedgen.serve.http.limits import ClientAddresses, Gate, Limits, Rate, RateLimit, refused, untrusted
 from feedgen.serve.http.xrpc import XrpcError
 from tests.serve.parts import FEED_URI, INTERACTIONS, READER, SKELETON, CountingFeed, parts_with, serving
 
@@ -193,6 +193,56 @@ async def test_limits_are_by_reader_and_by_address() -> None:
         assert await codes({"authorization": f"Bearer {READER}"}, 1) == [200]
         post = await client.post(INTERACTIONS, json={"interactions": []}, headers={"authorization": "Bearer bad"})
         assert post.status_code == 401
+
+
+async def test_a_stranger_locks_nobody_out_behind_the_vps() -> None:
+    """Everybody comes through one proxy. The proxy is named, so a stranger's bad tokens count against the stranger."""
+    limits = Limits(ManualClock(), ClientAddresses(["127.0.0.1"]), anonymous=Rate(1, 2), bad_token=Rate(1, 2))
+    async with serving(parts_with(limits=limits)) as client:
+
+        async def codes(address: str, token: str, times: int) -> list[int]:
+            headers = {"x-forwarded-for": address} | ({"authorization": f"Bearer {token}"} if token else {})
+            answers = [await client.get(SKELETON, params={"feed": FEED_URI}, headers=headers) for _ in range(times)]
+            return [answer.status_code for answer in answers]
+
+        assert await codes("1.1.1.1", "forged", 4) == [401, 401, 429, 429]
+        assert await codes("1.1.1.1", "", 3) == [200, 200, 429]
+        assert await codes("2.2.2.2", "did:plc:third", 1) == [200]
+        assert await codes("3.3.3.3", "", 1) == [200]
+
+
+async def test_a_reader_whose_key_is_at_hand_is_not_refused_for_what_others_did() -> None:
+    """Even where the proxy is not named and the whole world is one address."""
+    limits = Limits(ManualClock(), ClientAddresses([]), anonymous=Rate(1, 2), bad_token=Rate(1, 2))
+    async with serving(parts_with(limits=limits)) as client:
+        for token, times in (("forged", 5), ("bad", 5)):
+            for _ in range(times):
+                headers = {"authorization": f"Bearer {token}"}
+                assert (await client.get(SKELETON, params={"feed": FEED_URI}, headers=headers)).status_code > 400
+        headers = {"authorization": f"Bearer {READER}"}
+        assert (await client.get(SKELETON, params={"feed": FEED_URI}, headers=headers)).status_code == 200
+        told = await client.post(INTERACTIONS, json={"interactions": []}, headers=headers)
+        assert told.status_code == 200
+
+
+async def test_reading_and_telling_have_budgets_of_their_own() -> None:
+    limits = Limits(ManualClock(), reader=Rate(1, 3), telling=Rate(1, 2))
+    headers = {"authorization": f"Bearer {READER}"}
+    async with serving(parts_with(limits=limits)) as client:
+        pages = [await client.get(SKELETON, params={"feed": FEED_URI}, headers=headers) for _ in range(4)]
+        assert [page.status_code for page in pages] == [200, 200, 200, 429]
+        told = [await client.post(INTERACTIONS, json={"interactions": []}, headers=headers) for _ in range(3)]
+        assert [one.status_code for one in told] == [200, 200, 429]
+
+
+def test_a_proxy_that_is_not_named_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    addresses, before = ClientAddresses(["100.64.0.2"]), untrusted.value()
+    for n in range(3):
+        assert addresses.of(caller("100.64.0.9", f"1.1.1.{n}")) == "100.64.0.9"
+        assert addresses.of(caller("100.64.0.2", f"1.1.1.{n}")) == f"1.1.1.{n}"
+    assert untrusted.value() == before + 3
+    [said] = [record.getMessage() for record in caplog.records if "trusted_proxies" in record.getMessage()]
+    assert said.startswith("100.64.0.9 ")
 
 
 async def test_at_the_limit_anonymous_callers_are_refused_before_known_readers() -> None:

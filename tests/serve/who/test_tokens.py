@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 
 from feedgen.core.clock import ManualClock
 from feedgen.serve.who import tokens
-from feedgen.serve.who.auth import INTERACTION_METHODS, SKELETON_METHODS, TokenError, Unverifiable
+from feedgen.serve.who.auth import INTERACTION_METHODS, SKELETON_METHODS, NeedsLookUp, TokenError, Unverifiable
 from feedgen.serve.who.keys import K256, P256, SigningKey
 from feedgen.serve.who.tokens import TokenVerifier
 from tests.serve.accounts import Keypair, b64, plc
@@ -40,10 +40,13 @@ PEOPLE = {
 class Keys:
     """What a resolver would say: `rotated` is who changed their key a moment ago."""
 
+    at_hand: tuple[str, ...] = (READER,)
     asked: list[str] = field(default_factory=list)
     fresher: list[str] = field(default_factory=list)
 
-    async def key(self, did: str) -> SigningKey:
+    async def key(self, did: str, may_look_up: bool = True) -> SigningKey:
+        if not may_look_up and did not in self.at_hand:
+            raise NeedsLookUp
         self.asked.append(did)
         if did == plc("down"):
             raise Unverifiable("down")
@@ -300,3 +303,13 @@ async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     for n in range(6):
         await verify.verify(token(jti=f"{n}"), SKELETON_METHODS, once=True)
     assert (len(verify._verified), len(verify._used), len(keys.asked)) == (3, 3, 6)
+
+
+async def test_a_token_whose_key_is_at_hand_is_good_without_a_look_up() -> None:
+    verify, keys = verifier()
+    assert await verify.verify(token(), SKELETON_METHODS, may_look_up=False) == READER
+    with pytest.raises(NeedsLookUp):
+        await verify.verify(token(P256_PAIR, iss=plc("p256")), SKELETON_METHODS, may_look_up=False)
+    with pytest.raises(TokenError, match="signature"):
+        await verify.verify(token(OTHER_PAIR), SKELETON_METHODS, may_look_up=False)
+    assert keys.fresher == []
