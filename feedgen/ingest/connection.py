@@ -1,9 +1,9 @@
 """One websocket: messages gathered into Frames, and the socket left unread while nobody needs it.
 
 Three things hold the reading. A full inlet does, so that a slow disk slows the sender down instead of filling memory.
-While the stream is live, so does a pause of half a second after each piece: then a wake-up of the event loop brings
-more than a hundred messages instead of one, for a sixth of the CPU (scripts/bench websocket). And when there is much to
-catch up with, each piece of it is small, and others have their turn in the event loop before the next one.
+So does a pause after each small piece: half a second while the stream is live, some milliseconds while we catch up.
+Then a wake-up of the event loop brings hundreds of messages instead of one, for a sixth of the CPU (scripts/bench
+websocket). And when much waits in the socket, it is read in pieces, with a turn for others in between.
 """
 
 from __future__ import annotations
@@ -15,12 +15,17 @@ from typing import Final, cast
 import picows
 
 from feedgen.core.clock import Clock
-from feedgen.ingest.events import MAX_FRAME_BYTES
-from feedgen.ingest.frames import Frames, Inlet
+from feedgen.ingest.events import MAX_FRAME_BYTES, TOO_BIG
+from feedgen.ingest.frames import DROPPED, Frames, Inlet
 
-READ_EVERY_S: Final = 0.5
+READ_EVERY_S: Final = 0.5  # of a live stream
+CATCH_UP_EVERY_S: Final = (
+    0.02  # of an older one: hosts write each event by itself, and few at once cost five times more
+)
 READ_BUFFER_BYTES: Final = 256 << 10
 READ_BYTES: Final = 128 << 10  # at a time: five hundred messages, a millisecond's work
+HEAD_MESSAGES: Final = 50  # the first of a connection, kept to be looked at
+MAX_WIRE_BYTES: Final = 32 << 20  # the largest frame that a host may send; what is too large for us is read and dropped
 CONNECT_TIMEOUT_S: Final = 15.0
 SUBPROTOCOL: Final = "xrpc.v1.json"
 
@@ -46,7 +51,10 @@ class _Sips(asyncio.BufferedProtocol):
 
 
 class Connection(picows.WSListener):
-    """The listening end. `paced` may be changed at any time; `first` and `last` are pieces for others to look at."""
+    """The listening end. `live` may be changed at any time; `head` and `last` are messages for others to look at.
+
+    `asked_seq` is the sequence that the host was asked to begin with, 0 if it was asked by time.
+    """
 
     def __init__(
         self,
@@ -57,13 +65,14 @@ class Connection(picows.WSListener):
         number: int,
         dictionary: bytes | None = None,
         same_host: bool = False,
-        paced: bool = False,
+        asked_seq: int = 0,
+        live: bool = False,
     ) -> None:
         self.host, self.number, self.dictionary, self.same_host = host, number, dictionary, same_host
-        self.paced = paced
+        self.asked_seq, self.live = asked_seq, live
         self.messages = 0
         self.bytes = 0
-        self.first: Frames | None = None
+        self.head: list[bytes] = []
         self.last: Frames | None = None
         self.last_us = 0  # when it arrived, by the wall clock
         self.heard_s = self.alive_s = clock.monotonic_s()  # the last message; the last sign of life
@@ -74,6 +83,7 @@ class Connection(picows.WSListener):
         self._transport: picows.WSTransport | None = None
         self._piece: list[bytes] = []
         self._parts: list[bytes] = []  # of a fragmented message
+        self._parts_bytes = 0
         self._holds: set[str] = set()
 
     @property
@@ -89,10 +99,11 @@ class Connection(picows.WSListener):
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         kind = frame.msg_type
         if kind in (_TEXT, _BINARY):
-            if frame.fin:
+            if frame.fin and frame.payload_size <= MAX_FRAME_BYTES:
                 self._piece.append(frame.get_payload_as_bytes())
             else:
-                self._parts = [frame.get_payload_as_bytes()]
+                self._parts, self._parts_bytes = [], 0
+                self._continue(frame)
         elif kind == _CONTINUATION:
             self._continue(frame)
         elif kind == _CLOSE:
@@ -108,11 +119,17 @@ class Connection(picows.WSListener):
         transport.disconnect()
 
     def _continue(self, frame: picows.WSFrame) -> None:
-        self._parts.append(frame.get_payload_as_bytes())
-        if sum(map(len, self._parts)) > 2 * MAX_FRAME_BYTES:
-            raise picows.WSProtocolError(picows.WSCloseCode.MESSAGE_TOO_BIG, "message too large")
-        if frame.fin:
+        """A message of several frames, or one that is too large: that is passed over, or each new connection would
+        meet it again.
+        """
+        self._parts_bytes += frame.payload_size
+        if self._parts_bytes <= MAX_FRAME_BYTES:
+            self._parts.append(frame.get_payload_as_bytes())
+        elif frame.fin:
+            DROPPED.add(1, TOO_BIG.reason)
+        if frame.fin and self._parts_bytes <= MAX_FRAME_BYTES:
             self._piece.append(b"".join(self._parts))
+        if frame.fin or self._parts_bytes > MAX_FRAME_BYTES:
             self._parts = []
 
     def _flush(self) -> None:
@@ -127,13 +144,14 @@ class Connection(picows.WSListener):
         frames = Frames(self.host, self.number, messages, self.dictionary, self.same_host, size)
         self.messages += len(messages)
         self.bytes += size
-        self.first = self.first or frames
+        if len(self.head) < HEAD_MESSAGES:
+            self.head += messages[: HEAD_MESSAGES - len(self.head)]
         self.last, self.last_us = frames, self._clock.now_us()
         if not self._inlet.put(frames, self._there_is_room):
             self._hold("full")
-        elif self.paced and size < READ_BYTES // 2:  # else more is waiting
+        elif size < READ_BYTES // 2:  # else more is waiting
             self._hold("pace")
-            self._loop.call_later(READ_EVERY_S, self._release, "pace")
+            self._loop.call_later(READ_EVERY_S if self.live else CATCH_UP_EVERY_S, self._release, "pace")
         else:
             self._hold("turn")
             self._loop.call_soon(self._release, "turn")
@@ -180,7 +198,7 @@ async def connect(
             factory,
             url,
             websocket_handshake_timeout=CONNECT_TIMEOUT_S,
-            max_frame_size=2 * MAX_FRAME_BYTES,
+            max_frame_size=MAX_WIRE_BYTES,
             max_redirects=0,  # nobody but the configured hosts is spoken to
             extra_headers=headers,
             read_buffer_init_size=READ_BUFFER_BYTES,

@@ -174,7 +174,8 @@ REASONS: Final = (
     "not_a_post",
 )
 _DROPPED: Final = {reason: Dropped(reason) for reason in REASONS}
-_TOO_BIG, _NOT_JSON, _MALFORMED = _DROPPED["too_big"], _DROPPED["not_json"], _DROPPED["malformed"]
+NOT_ZSTD, TOO_BIG = _DROPPED["not_zstd"], _DROPPED["too_big"]
+_NOT_JSON, _MALFORMED = _DROPPED["not_json"], _DROPPED["malformed"]
 _UNWANTED_KIND, _UNWANTED_OPERATION = _DROPPED["unwanted_kind"], _DROPPED["unwanted_operation"]
 _UNWANTED_COLLECTION, _NOT_A_POST = _DROPPED["unwanted_collection"], _DROPPED["not_a_post"]
 _BAD_DID, _BAD_RKEY, _BAD_TIME = _DROPPED["bad_did"], _DROPPED["bad_rkey"], _DROPPED["bad_time"]
@@ -310,7 +311,7 @@ _US: Final = timedelta(microseconds=1)
 def decode(frame: bytes) -> Event | Dropped | StreamError | StreamInfo:
     """One message of either wire, decompressed. Never raises; time and memory are bounded by MAX_FRAME_BYTES."""
     if len(frame) > MAX_FRAME_BYTES:
-        return _TOO_BIG
+        return TOO_BIG
     try:
         message = _frame(frame)
     except msgspec.ValidationError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import Counter as Tally
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,8 @@ import numpy.typing as npt
 import zstandard
 
 from feedgen.core.jit import i64, njit
-from feedgen.ingest.events import MAX_FRAME_BYTES
+from feedgen.core.telemetry import Counter
+from feedgen.ingest.events import MAX_FRAME_BYTES, NOT_ZSTD, TOO_BIG, Dropped
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -29,6 +31,8 @@ SMALL_BYTES: Final = 8 << 10  # frames that do not say how large they are, are s
 MAX_WINDOW_BYTES: Final = 8 << 20
 _LONGEST_HEADER: Final = 18
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+
+DROPPED = Counter("feedgen_ingest_dropped_total", "Messages that are no event we keep, by reason.", "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,39 +52,51 @@ class Inflater:
 
     def __init__(self, dictionary: bytes) -> None:
         self.dictionary = dictionary
-        self._inflate = zstandard.ZstdDecompressor(
+        self._decompressor = zstandard.ZstdDecompressor(
             dict_data=zstandard.ZstdCompressionDict(dictionary), max_window_size=MAX_WINDOW_BYTES
-        ).decompress
+        )
+        self._inflate = self._decompressor.decompress
 
     def __call__(self, message: bytes) -> bytes | None:
         """None for what can't be read, or would be too large."""
+        plain = self._read(message)
+        return plain if isinstance(plain, bytes) else None
+
+    def _read(self, message: bytes) -> bytes | Dropped:
         if not message.startswith(_ZSTD_MAGIC):
             return message
         try:
             # A frame may claim any size, and that much would be allocated.
             size = zstandard.frame_content_size(message)
             if size > MAX_FRAME_BYTES:
-                return None
-            if size >= 0:
-                return self._inflate(message)
-            return self._inflate_unsized(message)
+                return TOO_BIG
+            return self._inflate(message) if size >= 0 else self._inflate_unsized(message)
         except zstandard.ZstdError:
-            return None
+            return NOT_ZSTD
 
-    def many(self, messages: list[bytes]) -> list[bytes]:
-        """All that can be read, in order."""
+    def many(self, messages: list[bytes], dropped: Tally[str]) -> list[bytes]:
+        """All that can be read, in order; the others are counted in `dropped`."""
         sizes = np.zeros(len(messages), np.int64)
         _content_sizes(np.frombuffer(b"".join((*messages, bytes(_LONGEST_HEADER))), np.uint8), _starts(messages), sizes)
         if sizes.size and sizes.min() >= 0 and sizes.max() <= MAX_FRAME_BYTES:
             with contextlib.suppress(zstandard.ZstdError):
                 return list(map(self._inflate, messages))
-        return [plain for plain in map(self, messages) if plain is not None]
+        plain = []
+        for found in map(self._read, messages):
+            if isinstance(found, bytes):
+                plain.append(found)
+            else:
+                dropped[found.reason] += 1
+        return plain
 
-    def _inflate_unsized(self, message: bytes) -> bytes:
+    def _inflate_unsized(self, message: bytes) -> bytes | Dropped:
         try:
             return self._inflate(message, max_output_size=SMALL_BYTES)
         except zstandard.ZstdError:
-            return self._inflate(message, max_output_size=MAX_FRAME_BYTES)
+            pass
+        with self._decompressor.stream_reader(message) as reader:
+            plain = reader.read(MAX_FRAME_BYTES + 1)
+        return TOO_BIG if len(plain) > MAX_FRAME_BYTES else self._inflate(message, max_output_size=MAX_FRAME_BYTES)
 
 
 @njit

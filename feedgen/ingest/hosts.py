@@ -14,7 +14,7 @@ import zstandard
 
 from feedgen.core.errors import UpstreamError
 from feedgen.ingest.batch import Cursor
-from feedgen.ingest.events import COLLECTIONS, KINDS
+from feedgen.ingest.events import COLLECTIONS, KINDS, MAX_FRAME_BYTES
 
 Wire = Literal["v1", "v2"]
 
@@ -59,6 +59,7 @@ def subscription_url(base: str, wire: Wire, cursor: int | None, dictionary_id: i
         query = [*(("collections", c) for c in COLLECTIONS), *(("kinds", k) for k in KINDS)]
         if dictionary_id:
             query.append(("zstdDictionary", str(dictionary_id)))
+    query.append(("maxMessageSizeBytes", str(MAX_FRAME_BYTES)))  # hosts leave out what is larger
     if cursor is not None:
         query.append(("cursor", str(cursor)))
     return f"{base}{V1_PATH if wire == 'v1' else V2_PATH}?{urlencode(query)}"

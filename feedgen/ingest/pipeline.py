@@ -24,7 +24,7 @@ from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, REPOST, REPOST_NSID, US_PER
 from feedgen.core.telemetry import Counter, Gauge, Histogram
 from feedgen.ingest.batch import I64, MAX_EVENTS, Batch, BatchBuilder, Cursor, Piece
 from feedgen.ingest.events import Delete, Dropped, Event, Follow, Rating, decode
-from feedgen.ingest.frames import Frames, Inflater, Inlet
+from feedgen.ingest.frames import DROPPED, Frames, Inflater, Inlet
 from feedgen.ingest.gather import gather
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,6 @@ MAX_FULL_BACKOFF_S: Final = 30.0
 
 EVENTS = Counter("feedgen_ingest_events_total", "Events handed to the store.")
 BATCHES = Counter("feedgen_ingest_batches_total", "Batches handed to the store.")
-DROPPED = Counter("feedgen_ingest_dropped_total", "Messages that are no event we keep, by reason.", "reason")
 UNBELIEVED = Counter("feedgen_ingest_future_total", "Events whose time lay beyond our own clock.")
 STORE_FULL = Counter("feedgen_ingest_store_full_total", "Times that the store had no room.")
 WAITING = Gauge("feedgen_ingest_waiting_bytes", "Received, but not decoded yet.")
@@ -205,10 +204,7 @@ class Pipeline:
             return messages
         if self._inflater is None or self._inflater.dictionary is not dictionary:
             self._inflater = Inflater(dictionary)
-        plain = self._inflater.many(messages)
-        if len(plain) < len(messages):
-            self._tally["not_zstd"] += len(messages) - len(plain)
-        return plain
+        return self._inflater.many(messages, self._tally)
 
     def _add_many(self, messages: list[bytes]) -> None:
         """Whatever can be added in one go; what can't (midnight, a record that is written anew) one by one."""

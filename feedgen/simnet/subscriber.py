@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LIVE_EVENTS: Final = 256  # written at once near the tip, so that an outbox is measured finely
 REPEAT_EVENTS: Final = 100
 REORDER_EVENTS: Final = 5_000
+INFO_ALONE_S: Final = 0.02  # before the first event: a reader may get the info frame in a read of its own
 _SLEEP_S: Final = 0.005  # shorter sleeps are not honoured anyway
 
 
@@ -157,6 +158,7 @@ class Subscriber:
         if self.start.info:
             name, message = self.start.info
             await self._connection.send(self._frame(info_frame(name, message)))
+            await asyncio.sleep(INFO_ALONE_S)
 
     async def _pour_piece(self) -> None:
         """Write what is left of the current chunk, or a piece of it."""

@@ -28,12 +28,17 @@ class TestClock:
 
     def __init__(self, now_us: int = NOW_US) -> None:
         self._shift_us = now_us - time.monotonic_ns() // 1000
+        self._slept_s = 0.0
 
     def now_us(self) -> int:
-        return time.monotonic_ns() // 1000 + self._shift_us
+        return time.monotonic_ns() // 1000 + self._shift_us + round(self._slept_s * 1e6)
 
     def monotonic_s(self) -> float:
-        return time.monotonic()
+        return time.monotonic() + self._slept_s
+
+    def sleep(self, seconds: float) -> None:
+        """What a stopped process sees when it goes on."""
+        self._slept_s += seconds
 
 
 def like(seq: int, time_us: int) -> SimEvent:
@@ -94,6 +99,7 @@ async def listening(
     inlet: Inlet | None = None,
     options: Options = QUICK,
     now_us: int = NOW_US,
+    clock: TestClock | None = None,
 ) -> AsyncIterator[Hearing]:
     inlet = Inlet() if inlet is None else inlet
     client = Client(
@@ -102,7 +108,7 @@ async def listening(
         start=start,
         dictionaries=tmp_path / "dictionaries",
         inlet=inlet,
-        clock=TestClock(now_us),
+        clock=clock or TestClock(now_us),
         resume_at=lambda: at,
         options=options,
         rng=Random(1),

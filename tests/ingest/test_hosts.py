@@ -32,7 +32,7 @@ def test_what_v1_is_asked() -> None:
     parts = urlsplit(subscription_url(BASE, "v1", 5))
     assert (parts.scheme, parts.netloc, parts.path) == ("wss", "jetstream.example.com", "/subscribe")
     query = parse_qs(parts.query)
-    assert query == {"wantedCollections": list(COLLECTIONS), "cursor": ["5"]}
+    assert query == {"wantedCollections": list(COLLECTIONS), "maxMessageSizeBytes": ["2097152"], "cursor": ["5"]}
 
 
 def test_what_v2_is_asked() -> None:
@@ -43,6 +43,7 @@ def test_what_v2_is_asked() -> None:
         "collections": list(COLLECTIONS),
         "kinds": ["commit", "identity", "account"],
         "zstdDictionary": ["20260811"],
+        "maxMessageSizeBytes": ["2097152"],
     }
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -13,12 +16,13 @@ import pytest
 from feedgen.core.ids import US_PER_S
 from feedgen.ingest.batch import Cursor
 from feedgen.ingest.connection import READ_BYTES, Connection, connect
-from feedgen.ingest.frames import Frames, Inlet
+from feedgen.ingest.frames import DROPPED, Frames, Inlet
 from feedgen.ingest.hosts import OLDEST, host_name, subscription_url
 from feedgen.ingest.jetstream import Options, State
 from feedgen.simnet.httpd import HttpServer, Request, Response
 from feedgen.simnet.jetstream import HostOptions
-from feedgen.simnet.websocket import accept_key
+from feedgen.simnet.websocket import accept_key, frame
+from tests.ingest import wires
 from tests.ingest.listening import NOW_US, QUICK, TestClock, like, likes, listening
 from tests.simnet.wiretap import stage
 
@@ -148,26 +152,9 @@ async def test_a_stalled_stream_is_left(tmp_path: Path) -> None:
 
 async def test_a_host_that_is_gone_is_noticed_by_its_missing_answers(tmp_path: Path) -> None:
     """A server that shakes hands and then neither sends nor reads."""
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        key = next(
-            line.split(b": ")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key")
-        )
-        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
-        writer.write(f"Sec-WebSocket-Accept: {accept_key(key.decode())}\r\n\r\n".encode())
-        await gone.wait()
-        writer.close()
-
-    gone = asyncio.Event()
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     options = Options(stall_s=60, ping_s=0.1, tick_s=0.02, backoff_s=0.02, max_backoff_s=0.1)
-    async with listening(tmp_path, url, wire="v1", options=options) as h:
+    async with talking(b"") as url, listening(tmp_path, url, wire="v1", options=options) as h:
         await h.until(lambda: "ping" in h.client.status.last_error)
-    gone.set()
-    server.close()
-    await server.wait_closed()
 
 
 @pytest.mark.parametrize(
@@ -205,6 +192,116 @@ async def test_a_host_that_counts_anew_is_resumed_by_time(tmp_path: Path) -> Non
             await h.until(lambda: set(keys(240, 300)) <= set(h.rkeys))
 
 
+async def test_a_host_that_counts_anew_without_saying_so_is_resumed_by_time(tmp_path: Path) -> None:
+    """The old wire has no info frames: a first sequence below the one that was asked for is all there is to see."""
+    events = likes(300)
+    async with stage(events) as s:
+        url = await s.add(ALL)
+        at = Cursor(host_name(url), 90_000, events[249].time_us)
+        async with listening(tmp_path, url, at=at, wire="v1") as h:
+            await h.until(lambda: bool(s.hosts[0].readers))
+            s.history.append([like(301, NOW_US)])
+            await h.until(lambda: set(keys(240, 301)) <= set(h.rkeys))
+
+
+@pytest.mark.parametrize("wire", ["v1", "v2"])
+async def test_a_killed_host_may_use_sequences_twice(tmp_path: Path, wire: str) -> None:
+    """After an end without a close frame the newest sequences may stand for other events: they are asked for again."""
+    async with stage(likes(300)) as s, listening(tmp_path, await s.add(ALL), wire=wire) as h:
+        await h.until_heard(300)
+        await h.until(lambda: h.client.status.last_event_us >= NOW_US - US_PER_S)
+        s.faults.add("jump", "jetstream", by=-20)
+        s.faults.add("close", "jetstream")
+        s.history.append(likes(40, first_seq=301, until_us=NOW_US + 40 * US_PER_S))
+        await h.until(lambda: set(keys(301, 340)) <= set(h.rkeys))
+
+
+async def test_an_end_with_a_close_frame_is_resumed_exactly(tmp_path: Path) -> None:
+    async with stage(likes(300)) as s, listening(tmp_path, await s.add(ALL)) as h:
+        await h.until_heard(300)
+        await h.until(lambda: h.client.status.last_event_us >= NOW_US - US_PER_S)
+        s.faults.add("close", "jetstream", code=1001)
+        s.history.append([like(301, NOW_US)])
+        await h.until(lambda: "key301" in h.rkeys)
+        assert h.pieces[-1].same_host
+        assert h.rkeys[300:] == ["key300", "key301"]
+
+
+async def test_the_preferred_host_is_taken_again(tmp_path: Path) -> None:
+    quick = replace(QUICK, prefer_after_s=0.1)
+    async with stage(likes(30)) as s:
+        first, second = await s.add(ALL), await s.add(LEGACY)
+        s.faults.add("refuse", "jetstream/0", duration_s=60.0)
+        async with listening(tmp_path, first, second, options=quick) as h:
+            await h.until_heard(30)
+            assert h.client.status.host == host_name(second)
+            await asyncio.sleep(0.5)  # it is tried meanwhile, and the stream of the other goes on
+            assert h.client.status.host == host_name(second)
+            assert h.client.status.reconnects == 0
+            s.faults.clear("jetstream/0")
+            await h.until(lambda: h.client.status.host == host_name(first))
+            s.history.append([like(31, NOW_US)])
+            await h.until(lambda: "key31" in h.rkeys)
+            assert h.client.status.gaps_total == 0
+
+
+async def test_our_own_suspend_is_not_the_hosts_fault(tmp_path: Path) -> None:
+    clock = TestClock()
+    async with stage(likes(300)) as s:
+        first, second = await s.add(ALL), await s.add(ALL)
+        async with listening(tmp_path, first, second, clock=clock) as h:
+            await h.until_heard(300)
+            clock.sleep(3_600)
+            await asyncio.sleep(0.3)
+            assert (h.client.status.reconnects, h.client.status.last_error) == (0, "")
+            for i in range(4):  # as often as it takes to give a host up
+                clock.sleep(3_600)
+                for reader in list(s.hosts[0].readers):
+                    reader.cut()
+                s.history.append([like(301 + i, NOW_US + i)])
+                await h.until_heard(301 + i)
+            assert h.client.status.failures == 0
+            assert h.client.status.host == host_name(first)
+
+
+async def test_messages_that_are_too_large_are_passed_over(tmp_path: Path) -> None:
+    """In one frame or in many; a host that does not know `maxMessageSizeBytes` would send them with each connection."""
+    small = [frame(wires.dump(wires.commit("v1", record=wires.like(), rkey=rkey))) for rkey in ("first", "last")]
+    part = b"\x7f" + (1 << 20).to_bytes(8, "big") + bytes(1 << 20)
+    in_parts = b"\x01" + part + b"\x00" + part + b"\x00" + part + b"\x80\x00"
+    before = DROPPED.value("too_big")
+    data = b"".join((small[0], frame(bytes(5_900_000)), in_parts, small[1]))
+    async with talking(data) as url, listening(tmp_path, url, wire="v1") as h:
+        await h.until_heard(2)
+        assert h.rkeys == ["first", "last"]
+        assert h.client.status.reconnects == 0
+    assert DROPPED.value("too_big") == before + 2
+
+
+@asynccontextmanager
+async def talking(data: bytes) -> AsyncIterator[str]:
+    """A server that shakes hands, sends this and stays."""
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        key = next(
+            line.split(b": ")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key")
+        )
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+        writer.write(f"Sec-WebSocket-Accept: {accept_key(key.decode())}\r\n\r\n".encode() + data)
+        await gone.wait()
+        writer.close()
+
+    gone = asyncio.Event()
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        gone.set()
+        server.close()
+        await server.wait_closed()
+
+
 async def test_the_next_host_after_repeated_failures(tmp_path: Path) -> None:
     async with stage(likes(30)) as s:
         first, second = await s.add(ALL), await s.add(LEGACY)
@@ -226,7 +323,7 @@ async def test_with_no_network_it_says_so_once_and_goes_on_trying(
             await h.until(lambda: h.client.status.failures > 5)
             assert h.client.status.state in (State.WAITING, State.CONNECTING)
             warnings = [r for r in caplog.records if r.levelno >= logging.WARNING]
-            assert [r.message for r in warnings] == ["can't reach Jetstream; trying on until it works"]
+            assert [r.message for r in warnings] == ["Can't reach Jetstream; retrying."]
             server = HttpServer("jetstream/0", s.hosts[0].handle, s.faults, port=int(url.rsplit(":", 1)[1]))
             s.servers.append(server)
             await server.start()
