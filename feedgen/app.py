@@ -30,8 +30,8 @@ from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.core.settings import Settings
 from feedgen.core.telemetry import all_metrics
 from feedgen.feeds.base import Feed, fallbacks
+from feedgen.feeds.catalog import Catalog
 from feedgen.feeds.recipes import Experiment, Recipe, Share
-from feedgen.feeds.shelf import Shelf
 from feedgen.graph.archive import Archive
 from feedgen.graph.days import Days
 from feedgen.host import figures, measures
@@ -56,9 +56,9 @@ from feedgen.serve.http.private import PrivateParts, make_private_app
 from feedgen.serve.http.routes import Health, Parts, make_app
 from feedgen.serve.http.server import Server
 from feedgen.serve.moderation import Moderator
+from feedgen.serve.out.client import make_hosts
 from feedgen.serve.out.handles import Handles
 from feedgen.serve.out.repository import LibraryWithRepositories, Repositories
-from feedgen.serve.out.visit import make_hosts
 from feedgen.serve.readers.forgetting import Forgetting
 from feedgen.serve.readers.history import History
 from feedgen.serve.readers.interactions import Interaction
@@ -161,7 +161,7 @@ class App:
         self.inlet = Inlet()
         self.pipeline: Pipeline | None = None
         self.client: Client | None = None
-        self.shelf: Shelf | None = None
+        self.catalog: Catalog | None = None
         self.repositories: Repositories | None = None
         self.readers: KeptReaders | None = None
         self.history: History | None = None
@@ -273,7 +273,7 @@ class App:
             self.clock,
             self._why,
             self.site.rows(private=True),
-            self.site.nowhere(private=True),
+            self.site.not_found(private=True),
         )
         server = Server(make_private_app(parts), self.private_binds)
         await server.start()
@@ -282,9 +282,9 @@ class App:
         log.info("the private address answers", extra={"bind": self.private_address})
 
     async def _why(self, reader_did: str, post: str, feed: str) -> dict[str, object]:
-        assert self.readers is not None and self.shelf is not None
+        assert self.readers is not None and self.catalog is not None
         await self.readers.load(reader_did)
-        return await self.shelf.why(reader_did, post, feed)
+        return await self.catalog.why(reader_did, post, feed)
 
     def _measure(self) -> None:
         measures.measure_process()
@@ -302,19 +302,19 @@ class App:
         library = LibraryWithRepositories(archive.library, self.repositories)
         experiment = experiment_of(self.settings, await _key(viewers, EXPERIMENT_KEY))
         key = await _key(viewers, CURSOR_KEY)
-        self.shelf = Shelf(library, self.clock, key, self.params, self.rules, experiment)
-        stack.callback(self.shelf.close)
-        await self.shelf.rehearse()
-        desk = self.shelf.desk
-        self.wishes = KeptWishes(desk.wishes, viewers, desk.snapshots.forget_reader)
+        self.catalog = Catalog(library, self.clock, key, self.params, self.rules, experiment)
+        stack.callback(self.catalog.close)
+        await self.catalog.rehearse()
+        services = self.catalog.services
+        self.wishes = KeptWishes(services.wishes, viewers, services.snapshots.forget_reader)
         await self.wishes.load()
         lookout = Lookout(self.settings.appview.url, self.clock)
         stack.push_async_callback(lookout.close)
         seals = Seals(await _key(viewers, SESSION_KEY), self.clock)
         self.mine = Mine(seals, self.wishes, lookout, self._flush)
-        self.readers = KeptReaders(desk.readers, viewers, self.clock)
+        self.readers = KeptReaders(services.readers, viewers, self.clock)
         stack.push_async_callback(self.readers.flush)
-        self.history = self.shelf.desk.log = History(viewers.pages, self.clock)
+        self.history = self.catalog.services.log = History(viewers.pages, self.clock)
         stack.push_async_callback(self.history.flush)
         return resolver
 
@@ -354,7 +354,7 @@ class App:
 
     def _make_parts(self, archive: Archive, folder: Path) -> dict[str, Coroutine[Any, Any, None]]:
         """What runs beside the server, by name."""
-        assert self.shelf is not None and self.readers is not None and self.history is not None
+        assert self.catalog is not None and self.readers is not None and self.history is not None
         jetstream = self.settings.jetstream
         pipeline = self.pipeline = Pipeline(archive.recorder, self.inlet, self.clock)
         self.client = Client(
@@ -366,26 +366,26 @@ class App:
             clock=self.clock,
             resume_at=archive.recorder.cursor,
         )
-        self.life.follow(lambda: pipeline.status.turned_s, self.shelf.pool.pulse)
+        self.life.follow(lambda: pipeline.status.turned_s, self.catalog.pool.pulse)
         reporter = Reporter(self.client.status, self.pipeline, self.clock)
         return {
-            "ingest": _ingest(archive, self.shelf, self.pipeline),
+            "ingest": _ingest(archive, self.catalog, self.pipeline),
             "jetstream": self.client.run(),
             "progress": reporter.run(),
             "days": _watch(archive.days),
-            "popular": self.shelf.run(),
+            "popular": self.catalog.run(),
             "spam": _watch_for_spam(archive, self.clock),
             "readers": self.readers.run(),
             "history": self.history.run(),
         }
 
     async def _serve(self, archive: Archive, resolver: Resolver, stack: contextlib.AsyncExitStack) -> Server:
-        assert self.shelf is not None
+        assert self.catalog is not None
         stack.push_async_callback(self.handles.close)
         self._open_workshop(stack)
         parts = Parts(
             service=self.service,
-            feeds=self.shelf.feeds,
+            feeds=self.catalog.feeds,
             verifier=TokenVerifier(self.service.did, resolver, self.clock),
             person_of=archive.library.person,
             sink=self._heard,
@@ -393,9 +393,9 @@ class App:
             clock=self.clock,
             limits=self.limits,
             meet=self._meet,
-            also_liked=AlsoLikedRoute(self.shelf.also_liked, self.handles, self.limits),
+            also_liked=AlsoLikedRoute(self.catalog.also_liked, self.handles, self.limits),
             pages=self.site.rows(private=False),
-            nowhere=self.site.nowhere(private=False),
+            not_found=self.site.not_found(private=False),
         )
         server = Server(make_app(parts), self.binds)
         await server.start()
@@ -403,16 +403,16 @@ class App:
 
     def _open_workshop(self, stack: contextlib.AsyncExitStack) -> None:
         """What pages about lists are made with."""
-        assert self.shelf is not None and self.readers is not None
+        assert self.catalog is not None and self.readers is not None
         posts = Posts(self.settings.appview.url, self.settings.web.pictures, self.clock)
         share = Allowance(self.clock)
         stack.push_async_callback(posts.close)
         stack.callback(share.close)
-        self.workshop = Workshop(self.shelf.preview(), share, posts, self.readers.load)
+        self.workshop = Workshop(self.catalog.preview(), share, posts, self.readers.load)
 
     def _feeds(self) -> dict[str, Feed]:
-        assert self.shelf is not None
-        return self.shelf.feeds
+        assert self.catalog is not None
+        return self.catalog.feeds
 
     async def _look_at_us(self) -> Live:
         """What the front page says of us."""
@@ -444,17 +444,17 @@ class App:
         await self.repositories.meet(reader_did, 0.0 if arrived_s is None else min(MEET_S, MET_WITHIN_S - waited_s))
 
     async def _heard(self, reader_did: str, feed: str | None, interactions: list[Interaction], now_us: int) -> None:
-        assert self.readers is not None and self.shelf is not None
+        assert self.readers is not None and self.catalog is not None
         await self.readers.load(reader_did)
-        if self.shelf.heard(reader_did, interactions, now_us):
+        if self.catalog.heard(reader_did, interactions, now_us):
             self.readers.hurry(reader_did)
 
     def _forget_readers(self, archive: Archive, viewers: Viewers, resolver: Resolver) -> Forgetting:
         """Whoever is to be forgotten goes out of every part that knows something of them."""
-        assert self.shelf is not None and self.repositories is not None
+        assert self.catalog is not None and self.repositories is not None
         assert self.readers is not None and self.history is not None and self.moderation is not None
         assert self.wishes is not None
-        parts = (self.shelf, resolver, self.repositories, self.readers, self.history, self.wishes)
+        parts = (self.catalog, resolver, self.repositories, self.readers, self.history, self.wishes)
         forgetting = Forgetting(
             viewers.pages,
             viewers.changed_by_others,
@@ -584,11 +584,11 @@ async def _key(viewers: Viewers, name: str) -> bytes:
     return key
 
 
-async def _ingest(archive: Archive, shelf: Shelf, pipeline: Pipeline) -> None:
+async def _ingest(archive: Archive, catalog: Catalog, pipeline: Pipeline) -> None:
     """Today's log comes first. Until it is read, pages are made of the days before."""
     if not archive.whole:
         await asyncio.to_thread(archive.read_today)
-        await shelf.refresh()
+        await catalog.refresh()
     await pipeline.run()
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from feedgen.cli.why import Shared, Told, in_words
 from feedgen.core.ids import US_PER_DAY, US_PER_S
-from feedgen.feeds.base import Ask, Desk
+from feedgen.feeds.base import Ask, FeedServices
 from feedgen.feeds.evaluation import Replayed
 from feedgen.feeds.for_you import ForYou
 from feedgen.rank import params
@@ -54,11 +54,11 @@ def page(people: int = 2000, days: float = 3.0, seed: int = 5) -> str:
     made_up = MadeUp(world)
     try:
         made_up.add()
-        desk = Desk(Replayed(made_up.graph), Cursors(b"0" * 32), RankPool(1))
-        desk.refresh(world.now_us)
+        services = FeedServices(Replayed(made_up.graph), Cursors(b"0" * 32), RankPool(1))
+        services.refresh(world.now_us)
         parts = [HEAD.format(formula=_formula(), people=world.people.n, days=days)]
-        parts += [asyncio.run(_reader(made_up, ForYou(desk), reader)) for reader in _different(world)]
-        desk.pool.close()
+        parts += [asyncio.run(_reader(made_up, ForYou(services), reader)) for reader in _different(world)]
+        services.pool.close()
         return "\n".join(parts)
     finally:
         made_up.close()

@@ -102,8 +102,8 @@ async def running(sim: Simnet, folder: Path, pds: bool = True, start: str = "old
             inside = Inside(app, sim, client)
             if start == "oldest":
                 await until(lambda: app.pipeline is not None and app.pipeline.status.last_us >= sim.history.last_us)
-            assert app.shelf is not None
-            await app.shelf.refresh()
+            assert app.catalog is not None
+            await app.catalog.refresh()
             yield inside
     finally:
         app.stop()

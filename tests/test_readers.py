@@ -55,13 +55,13 @@ async def test_pages_follow_on_each_other(it: Inside, readers: list[int]) -> Non
 
 
 async def test_a_peek_is_neither_served_nor_seen(it: Inside, sim: Simnet, readers: list[int]) -> None:
-    assert it.app.shelf is not None
+    assert it.app.catalog is not None
     peeked = await it.posts(readers[2], limit=1)
     assert len(peeked) == 1
-    assert it.app.shelf.desk.readers.get(reader_key(sim.people.did(readers[2]))) is None
+    assert it.app.catalog.services.readers.get(reader_key(sim.people.did(readers[2]))) is None
     first = await it.posts(readers[2], limit=30)
     assert await it.posts(readers[2], limit=1) == first[:1]
-    state = it.app.shelf.desk.readers.get(reader_key(sim.people.did(readers[2])))
+    state = it.app.catalog.services.readers.get(reader_key(sim.people.did(readers[2])))
     assert state is not None and not state.seen.buckets and sum(map(len, state.served.buckets.values())) == 30
 
 
@@ -182,14 +182,14 @@ async def test_a_deleted_readers_state_is_erased(sim: Simnet, tmp_path: Path) ->
     did = sim.people.did(reader)
     key = reader_key(did)
     async with running(sim, tmp_path) as it:
-        keeper, shelf, repositories = it.app.readers, it.app.shelf, it.app.repositories
-        assert keeper is not None and shelf is not None and repositories is not None
+        keeper, catalog, repositories = it.app.readers, it.app.catalog, it.app.repositories
+        assert keeper is not None and catalog is not None and repositories is not None
         await it.posts(reader, limit=30)
         await keeper.flush()
         await until(lambda: not repositories._flights)
         assert repositories.fetched(did) is not None
         await it.heard(sim.set_account(reader, "deleted"))
-        await until(lambda: shelf.desk.readers.get(key) is None)
+        await until(lambda: catalog.services.readers.get(key) is None)
         await until(lambda: repositories.fetched(did) is None)
     async with await Viewers.open(tmp_path / "data") as viewers:
         assert await viewers.reader(key) is None
@@ -199,10 +199,10 @@ async def test_a_deleted_readers_state_is_erased(sim: Simnet, tmp_path: Path) ->
 
 async def test_why_a_post_is_in_the_list(it: Inside, sim: Simnet, readers: list[int]) -> None:
     """The reason is of the ranking that made the list, and asking for it changes nothing."""
-    assert it.app.shelf is not None
+    assert it.app.catalog is not None
     reader = sim.people.did(readers[11])
     shown = await it.posts(readers[11], limit=30)
-    told = [await it.app.shelf.why(reader, post) for post in shown]
+    told = [await it.app.catalog.why(reader, post) for post in shown]
     ranked = [one for one in told if "absent" not in one]
     assert len(ranked) > 20
     for one in ranked:
@@ -211,6 +211,6 @@ async def test_why_a_post_is_in_the_list(it: Inside, sim: Simnet, readers: list[
         assert math.isclose(math.prod(terms.values()), float(str(one["score"])), rel_tol=1e-9)
         assert all(parse_at_uri(seed["post"]) for seed in seeds)
     assert any(one["seeds"] for one in ranked)
-    liked = (await it.app.shelf.why(reader, "at://did:plc:nobody/app.bsky.feed.post/3k2la3b4c5d2e"))["absent"]
+    liked = (await it.app.catalog.why(reader, "at://did:plc:nobody/app.bsky.feed.post/3k2la3b4c5d2e"))["absent"]
     assert liked == "the post is not known here"
-    assert "not a feed" in str((await it.app.shelf.why(reader, shown[0], feed="popular"))["absent"])
+    assert "not a feed" in str((await it.app.catalog.why(reader, shown[0], feed="popular"))["absent"])

@@ -9,7 +9,7 @@ from typing import Any
 
 from feedgen.feeds.base import ListFeed
 from feedgen.feeds.registry import make_feeds
-from tests.feeds.town import Town, ask, make_desk
+from tests.feeds.town import Town, ask, make_services
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -22,8 +22,8 @@ async def test_the_example_of_a_feed() -> None:
     exec(compile(example, "README.md", "exec"), names)
     fresh: type[ListFeed] = names["Fresh"]
     town = Town()
-    desk = make_desk(town)
-    feed = make_feeds(desk, [fresh])["fresh"]
+    services = make_services(town)
+    feed = make_feeds(services, [fresh])["fresh"]
     first = await feed.page(ask(limit=20))
     second = await feed.page(ask(limit=20, cursor=first.cursor))
     times = [town.view().post_time_us(town.posts[town.index(item.uri)]) for item in first.items]
@@ -31,7 +31,7 @@ async def test_the_example_of_a_feed() -> None:
     assert not {item.uri for item in first.items} & {item.uri for item in second.items}
     assert sum(a >= b for a, b in pairwise(times)) >= 15  # but for authors kept apart
     assert {item.context for item in first.items} == {"fresh"}
-    desk.pool.close()
+    services.pool.close()
 
 
 def test_links_lead_somewhere() -> None:

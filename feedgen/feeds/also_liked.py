@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from feedgen.feeds.base import Ask, Desk, Known, ListFeed, Made, Page
+from feedgen.feeds.base import Ask, FeedServices, Known, ListFeed, Made, Page
 from feedgen.rank.kernel import rank
 from feedgen.rank.listing import PERSONAL, Source, make_list
 from feedgen.rank.paging import tag
@@ -15,15 +15,15 @@ from feedgen.rank.request import request
 
 
 class AlsoLiked(ListFeed):
-    """The list of one post: made for a request, and found again by the next through the desk's snapshots."""
+    """The list of one post: made for a request, and found again by the next through the shared snapshots."""
 
     name = "also-liked"
     title = "Also liked"
     description = "What people who liked this post liked as well."
     remembered = False  # nobody's page of no feed
 
-    def __init__(self, desk: Desk, post: int) -> None:
-        super().__init__(desk)
+    def __init__(self, services: FeedServices, post: int) -> None:
+        super().__init__(services)
         self.post = post
 
     def shared(self, ask: Ask) -> bool:
@@ -33,7 +33,7 @@ class AlsoLiked(ListFeed):
         return tag(f"also liked {self.post}", 64)
 
     def make(self, ask: Ask, known: Known, cheap: bool) -> Made:
-        view = self.desk.library.view()
+        view = self.services.library.view()
         seed = np.array([self.post], np.uint32)
         now_us = view.moment_us(ask.now_us)
         q = request(now_us, seeds=seed, excluded=seed, require=self.rules.require, forbid=self.rules.forbidden())
@@ -42,11 +42,11 @@ class AlsoLiked(ListFeed):
 
     def _formula(self) -> Formula:
         """One seed instead of sixty may be asked for more of its likers, for the same work."""
-        cheap = self.desk.recipe.cheap
+        cheap = self.services.recipe.cheap
         wider = replace(cheap, seed_likers=min(cheap.seeds * cheap.seed_likers, MAX_LIKERS_READ))
-        return wider.formula(self.desk.pace.pace_us)
+        return wider.formula(self.services.pace.pace_us)
 
 
-async def also_liked(desk: Desk, post: int, limit: int, cursor: str | None, now_us: int) -> Page:
+async def also_liked(services: FeedServices, post: int, limit: int, cursor: str | None, now_us: int) -> Page:
     """A page of what people who liked this post liked, for anybody."""
-    return await AlsoLiked(desk, post).page(Ask(None, None, limit, cursor, (), now_us))
+    return await AlsoLiked(services, post).page(Ask(None, None, limit, cursor, (), now_us))

@@ -163,7 +163,7 @@ class NoLog:
 
 
 @dataclass(slots=True)
-class Desk:
+class FeedServices:
     """What feeds share: made once, given to every feed."""
 
     library: Library
@@ -262,19 +262,19 @@ class ListFeed(Feed):
 
     remembered: bool = True  # which pages were served is kept
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, services: FeedServices) -> None:
+        self.services = services
         self.tag = tag(self.name, 16)
         self._said: list[str | None] = []
         self._contexts: dict[str, int] = {}
 
     @property
     def rules(self) -> ListRules:
-        return self.desk.rules
+        return self.services.rules
 
     @abstractmethod
     def make(self, ask: Ask, known: Known, cheap: bool) -> Made:
-        """The list. Called in a ranking thread; must not touch `desk.readers`, which is the loop's."""
+        """The list. Called in a ranking thread; must not touch `services.readers`, which is the loop's."""
 
     def context(self, code: int) -> str | None:
         """What `feedContext` says of a post: short, no `|`."""
@@ -300,14 +300,14 @@ class ListFeed(Feed):
         return known.wishes.rules(self.rules)
 
     async def page(self, ask: Ask) -> Page:
-        if languages := self.desk.wishes_of(ask.reader_did).languages:
+        if languages := self.services.wishes_of(ask.reader_did).languages:
             ask = replace(ask, languages=languages)
         reader = self.list_key(ask)
         if ask.cursor is None:
             found = self._fresh_enough(ask, reader) or await self._new(ask, reader, again=False)
             return self._answer(ask, found, 0)
-        cursor = self.desk.cursors.read(ask.cursor)
-        snapshot = self.desk.snapshots.get(cursor, ask.now_us)
+        cursor = self.services.cursors.read(ask.cursor)
+        snapshot = self.services.snapshots.get(cursor, ask.now_us)
         if snapshot is not None and (cursor.feed, cursor.reader) == (self.tag, reader):
             self._mark_seen(ask, snapshot.posts[max(0, cursor.position - LAST_PAGES) : cursor.position])
             found = snapshot
@@ -330,19 +330,19 @@ class ListFeed(Feed):
         for the next visit to be personal."""
         if ask.reader_did is None or self.shared(ask):
             return False
-        fetched = self.desk.library.fetched(ask.reader_did)
+        fetched = self.services.library.fetched(ask.reader_did)
         return fetched is not None and fetched.fetched_us > snapshot.made_us
 
     def _fresh_enough(self, ask: Ask, reader: int) -> Snapshot | None:
         if not (ask.peek or self.shared(ask)):
             return None
-        last = self.desk.snapshots.latest(self.tag, reader)
+        last = self.services.snapshots.latest(self.tag, reader)
         # An empty list is never good enough: the next one may not be.
         return last if last is not None and last.posts.size and ask.now_us - last.made_us <= FRESH_US else None
 
     async def _new(self, ask: Ask, reader: int, again: bool, otherwise: Snapshot | None = None) -> Snapshot:
         """A new list; `again` means in the middle of paging. When there is no time: `otherwise`, or else the last."""
-        pool = self.desk.pool
+        pool = self.services.pool
         try:
             if ask.arrived_s is not None:
                 pool.left_s(ask.arrived_s, ask.lag_s)  # before anything is got ready
@@ -353,27 +353,27 @@ class ListFeed(Feed):
             if why == "bug":
                 # Of ours: the operator should see it and the reader should not.
                 log.exception("a list for %s could not be made", self.name)
-            last = self.desk.snapshots.latest(self.tag, reader) if otherwise is None and not again else otherwise
+            last = self.services.snapshots.latest(self.tag, reader) if otherwise is None and not again else otherwise
             if last is not None and last.posts.size:
                 fallbacks.add(1, "last list", why)
                 return last
             fallbacks.add(1, "popular", why)
             made, cheap = self._at_once(ask, again), True
         preset = made.preset or self.recipe_of(ask).called(cheap)
-        return self.desk.snapshots.put(self.tag, reader, made.posts, made.codes, ask.now_us, made.languages, preset)
+        return self.services.snapshots.put(self.tag, reader, made.posts, made.codes, ask.now_us, made.languages, preset)
 
     def _at_once(self, ask: Ask, again: bool) -> Made:
         """The popular list, for a reader who gets no other. Who asked for nothing gets the one that all get: to leave
         out what they saw takes longer than there is."""
-        state = None if ask.reader_did is None else self.desk.readers.get(reader_key(ask.reader_did))
-        asked = again or (state is not None and state.opinions) or self.desk.wishes_of(ask.reader_did) != NO_WISHES
+        state = None if ask.reader_did is None else self.services.readers.get(reader_key(ask.reader_did))
+        asked = again or (state is not None and state.opinions) or self.services.wishes_of(ask.reader_did) != NO_WISHES
         return self.popular_list(ask, self._known(ask, again) if asked else Known(NO_TASTE))
 
     def _known(self, ask: Ask, again: bool) -> Known:
         state = None
         if ask.reader_did is not None and not self.shared(ask):
-            state = self.desk.readers.get(reader_key(ask.reader_did))
-        recipe, wishes = self.recipe_of(ask), self.desk.wishes_of(None if self.shared(ask) else ask.reader_did)
+            state = self.services.readers.get(reader_key(ask.reader_did))
+        recipe, wishes = self.recipe_of(ask), self.services.wishes_of(None if self.shared(ask) else ask.reader_did)
         if state is None:
             return Known(NO_TASTE, recipe=recipe, wishes=wishes)
         skip = state.sent(ask.now_us) if again else np.empty(0, np.uint32)
@@ -381,7 +381,7 @@ class ListFeed(Feed):
 
     def recipe_of(self, ask: Ask) -> Recipe:
         """Who gets the same list as everybody else is in no experiment."""
-        return self.desk.recipe_of(None if self.shared(ask) else ask.reader_did)
+        return self.services.recipe_of(None if self.shared(ask) else ask.reader_did)
 
     def popular_list(self, ask: Ask, known: Known) -> Made:
         """What there is when there is no time, or nothing personal: cheap enough for the event loop, and made once a
@@ -389,16 +389,16 @@ class ListFeed(Feed):
         nothing_known = not (known.seen.size or known.skip.size or known.taste.hidden_posts.size)
         nothing_known = nothing_known and known.wishes == NO_WISHES
         key = (self.name, ask.languages, ask.reader_did is None)
-        made = self.desk.popular_lists.get(key) if nothing_known else None
+        made = self.services.popular_lists.get(key) if nothing_known else None
         if made is None:
             made = self._make_popular(ask, known)
-            if nothing_known and made.posts.size and len(self.desk.popular_lists) < MAX_POPULAR_ROWS:
-                self.desk.popular_lists[key] = made
+            if nothing_known and made.posts.size and len(self.services.popular_lists) < MAX_POPULAR_ROWS:
+                self.services.popular_lists[key] = made
         return made
 
     def _make_popular(self, ask: Ask, known: Known) -> Made:
         listed = make_list(
-            self.desk.library.view(),
+            self.services.library.view(),
             [Source(POPULAR, self.popular_rows(ask))],
             self.rules_for(known),
             seen=known.seen,
@@ -409,18 +409,18 @@ class ListFeed(Feed):
         return Made(listed.posts, np.zeros(listed.posts.size, np.uint8), ask.languages, NO_FORMULA)
 
     def popular_rows(self, ask: Ask) -> I64:
-        return self.desk.popular_rows(ask.languages, video=bool(self.rules.require & VIDEO))
+        return self.services.popular_rows(ask.languages, video=bool(self.rules.require & VIDEO))
 
     def _answer(self, ask: Ask, snapshot: Snapshot, position: int) -> Page:
         """The next posts that still may be shown, and where to go on."""
-        view, items, shown, codes = self.desk.library.view(), list[Item](), list[int](), list[int]()
+        view, items, shown, codes = self.services.library.view(), list[Item](), list[int](), list[int]()
         start, contexts = position, self._contexts_by_code()
         while position < snapshot.posts.size and len(items) < ask.limit:
             rows = slice(position, position + ask.limit - len(items))
             posts = snapshot.posts[rows]
             allowed = self._allowed(ask, view, posts)
             found = zip(
-                posts.tolist(), snapshot.codes[rows].tolist(), self.desk.library.uris(posts), allowed, strict=True
+                posts.tolist(), snapshot.codes[rows].tolist(), self.services.library.uris(posts), allowed, strict=True
             )
             good = [(post, code, uri) for post, code, uri, may in found if may and uri is not None]
             items += [Item(uri, contexts[code]) for _, code, uri in good]
@@ -431,11 +431,11 @@ class ListFeed(Feed):
         if self.remembered and not ask.peek and shown:
             reader = NOBODY if ask.reader_did is None else reader_key(ask.reader_did)
             arm = self.recipe_of(ask).arm
-            self.desk.log.served(Shown(reader, self.name, snapshot.preset, snapshot.id, start, shown, codes, arm))
+            self.services.log.served(Shown(reader, self.name, snapshot.preset, snapshot.id, start, shown, codes, arm))
         cursor = None
         if position < snapshot.posts.size and items:
             at = Cursor(self.tag, snapshot.reader, snapshot.id, position)
-            cursor = self.desk.cursors.write(at)
+            cursor = self.services.cursors.write(at)
         return Page(items, cursor, req_id_of(self.tag, snapshot.id), snapshot.languages)
 
     def _allowed(self, ask: Ask, view: View, posts: U32) -> list[int]:
@@ -451,25 +451,25 @@ class ListFeed(Feed):
     def _follows(self, ask: Ask, view: View) -> set[int]:
         if ask.reader_did is None or self.shared(ask):
             return set()
-        fetched = self.desk.library.fetched(ask.reader_did)
+        fetched = self.services.library.fetched(ask.reader_did)
         told = set[int]() if fetched is None else set(fetched.follows.tolist())
         return told if ask.person is None else told | set(view.follows_of(ask.person).tolist())
 
     def _mark_served(self, ask: Ask, posts: list[int]) -> None:
         if ask.reader_did is not None and not ask.peek and posts:
-            self.desk.readers.edit(reader_key(ask.reader_did)).was_served(posts, ask.now_us)
+            self.services.readers.edit(reader_key(ask.reader_did)).was_served(posts, ask.now_us)
 
     def _mark_seen(self, ask: Ask, posts: U32) -> None:
         """Who asks for a later page has scrolled past the earlier ones. All but the newest were marked before."""
         if ask.reader_did is not None and not ask.peek and posts.size:
-            self.desk.readers.edit(reader_key(ask.reader_did)).saw(array("I", posts.tobytes()), ask.now_us)
+            self.services.readers.edit(reader_key(ask.reader_did)).saw(array("I", posts.tobytes()), ask.now_us)
 
 
 __all__ = [
     "Ask",
-    "Desk",
     "Event",
     "Feed",
+    "FeedServices",
     "Fetched",
     "Item",
     "Known",

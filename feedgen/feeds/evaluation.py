@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from feedgen.core.errors import FeedgenError
 from feedgen.core.ids import US_PER_DAY, US_PER_S
-from feedgen.feeds.base import Ask, Desk, Fetched, Known, ListFeed
+from feedgen.feeds.base import Ask, FeedServices, Fetched, Known, ListFeed
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.recipes import Recipe
@@ -218,7 +218,7 @@ class Evaluation:
                 now_us = history.first_us + i * step_us
                 history.tell(now_us)
                 graph.set_spammers(spammers.look(graph.view(), now_us))
-                next(iter(feeds.values())).desk.refresh(now_us)  # what they share
+                next(iter(feeds.values())).services.refresh(now_us)  # what they share
                 asked = self._askable(graph.view(), *history.liked(now_us + step_us), seed=i)
                 for n, (reader, liked) in enumerate(asked.items()):
                     progress(i * self.readers + n, total, f"{i + 1} of {SNAPSHOTS} moments")
@@ -228,8 +228,8 @@ class Evaluation:
 
     def _feeds(self, graph: Graph) -> dict[str, ListFeed]:
         popular, pace, library = Popular(), Pace(), Replayed(graph)
-        desks = {
-            name: Desk(
+        services = {
+            name: FeedServices(
                 library,
                 Cursors(b"0" * 32),
                 RankPool(1),
@@ -240,8 +240,8 @@ class Evaluation:
             )
             for name, params in self.presets.items()
         }
-        feeds: dict[str, ListFeed] = {name: ForYou(desk) for name, desk in desks.items()}
-        return feeds | {POPULAR: PopularFeed(next(iter(desks.values())))}
+        feeds: dict[str, ListFeed] = {name: ForYou(one) for name, one in services.items()}
+        return feeds | {POPULAR: PopularFeed(next(iter(services.values())))}
 
     def _askable(self, view: View, people: U32, posts: U32, seed: int) -> dict[int, set[int]]:
         """Readers with a past, and what they liked next of what was there and may be listed."""

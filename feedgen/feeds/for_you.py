@@ -20,8 +20,8 @@ from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.view import View
 from feedgen.rank.kernel import rank
 from feedgen.rank.listing import PERSONAL, POPULAR, Listed, Source, make_list
+from feedgen.rank.numeric import F64
 from feedgen.rank.params import Formula
-from feedgen.rank.parts import F64
 from feedgen.rank.request import R_PATHS, R_SEED, Ranked, Request, request
 from feedgen.rank.seen import MORE_SEED_FACTOR, Taste
 from feedgen.rank.why import Why, absent, explain
@@ -80,8 +80,8 @@ class ForYou(ListFeed):
     def make(self, ask: Ask, known: Known, cheap: bool) -> Made:
         if ask.reader_did is None:
             return self.popular_list(ask, known)
-        laps = self.desk.laps(cheap, known.recipe)
-        drawn = self.draw(ask, known, self.desk.formula(cheap, known.recipe), lap=laps.lap)
+        laps = self.services.laps(cheap, known.recipe)
+        drawn = self.draw(ask, known, self.services.formula(cheap, known.recipe), lap=laps.lap)
         edges_total.add(drawn.ranked.edges, laps.preset)
         return Made(drawn.listed.posts, drawn.codes(), ask.languages)
 
@@ -95,7 +95,7 @@ class ForYou(ListFeed):
     ) -> Drawn:
         """A list with all that it was made from. `liked` stands for what the reader likes, if they are made up; `lap`
         is told when a stage is done."""
-        view = self.desk.library.view()
+        view = self.services.library.view()
         query, liked, follows = self.query(view, f, ask, known, liked)
         lap("seeds")
         ranked = rank(view, f, query)
@@ -117,20 +117,20 @@ class ForYou(ListFeed):
 
     async def why(self, ask: Ask, post: int) -> Why | str:
         """Why a post would stand in the list this reader would get now, or why not. Nothing is remembered of it."""
-        view, known = self.desk.library.view(), self._known(ask, again=False)
-        f = self.desk.formula(cheap=False, recipe=known.recipe)
+        view, known = self.services.library.view(), self._known(ask, again=False)
+        f = self.services.formula(cheap=False, recipe=known.recipe)
 
         def look(cheap: bool) -> Why | str:
             query, _, _ = self.query(view, f, ask, known)
             return explain(view, f, query, post) or absent(view, query, post)
 
-        return await self.desk.pool.run(look, ask.arrived_s)
+        return await self.services.pool.run(look, ask.arrived_s)
 
     def query(
         self, view: View, f: Formula, ask: Ask, known: Known, liked: Seeds | None = None
     ) -> tuple[Request, Seeds, U32]:
         """(what ranking is asked, all that the reader rated, whom they follow)."""
-        fetched = self.desk.library.fetched(ask.reader_did) if ask.reader_did is not None else None
+        fetched = self.services.library.fetched(ask.reader_did) if ask.reader_did is not None else None
         follows = follows_of(view, ask.person, fetched)
         liked = liked_by(view, ask.person, fetched) if liked is None else liked
         now_us = view.moment_us(ask.now_us)

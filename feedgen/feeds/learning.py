@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from feedgen.feeds.for_you import CODE_LIKES, ForYou
 from feedgen.feeds.trials import Comparison, Interval, Sums, compare, interval, sums_of
 from feedgen.feeds.videos import VideosForYou
+from feedgen.store.outcomes import I64, NO_LIST, Kind, Pages, Served, Slice, Told
 from feedgen.store.pages import EVENT_NUMBERS
-from feedgen.store.told import I64, NO_LIST, Kind, Pages, Served, Slice, Told
 
 MAX_SERVED: Final = 30_000_000  # posts that are looked at: then a share of the readers must do
 PER: Final = 1000.0  # rates are told per so many posts seen

@@ -15,7 +15,7 @@ import numpy as np
 
 from feedgen.core.ids import NO_PERSON, NO_POST, POST_NSID, parse_at_uri, rkey_to_int
 from feedgen.feeds.also_liked import AlsoLiked
-from feedgen.feeds.base import Ask, Desk, Known, reader_key
+from feedgen.feeds.base import Ask, FeedServices, Known, reader_key
 from feedgen.feeds.for_you import Drawn, ForYou, Seeds, either
 from feedgen.feeds.shown import still_there
 from feedgen.graph.access import I64, U32
@@ -100,24 +100,24 @@ class Led(NamedTuple):
 
 
 class Preview:
-    def __init__(self, desk: Desk, feed: ForYou) -> None:
-        self.desk, self._feed = desk, feed
+    def __init__(self, services: FeedServices, feed: ForYou) -> None:
+        self.services, self._feed = services, feed
 
     # --- whose list; in the event loop's thread
 
     def reader(self, did: str, private: bool, now_us: int) -> Subject:
         """With `private`, what they saw and asked for counts as well; it must be in memory by now."""
-        state = self.desk.readers.get(reader_key(did)) if private else None
+        state = self.services.readers.get(reader_key(did)) if private else None
         known = Known(Taste([], now_us)) if state is None else Known(state.taste(now_us), state.seen.ascending(now_us))
-        return Subject(did, self.desk.library.person(did), known=known)
+        return Subject(did, self.services.library.person(did), known=known)
 
     def post(self, uri: str) -> int:
         """NO_POST when it is unknown."""
         parsed = parse_at_uri(uri)
-        author = self.desk.library.person(parsed.did) if parsed and parsed.collection == POST_NSID else None
+        author = self.services.library.person(parsed.did) if parsed and parsed.collection == POST_NSID else None
         if parsed is None or author is None:
             return NO_POST
-        return int(self.desk.library.view().find_posts([author], [rkey_to_int(parsed.rkey)])[0])
+        return int(self.services.library.view().find_posts([author], [rkey_to_int(parsed.rkey)])[0])
 
     def is_known(self, uri: str) -> bool:
         return self.post(uri) != NO_POST
@@ -145,12 +145,12 @@ class Preview:
 
     def likes(self, subject: Subject, now_us: int) -> int:
         """How many likes of theirs are known."""
-        _, liked, _ = self.question(self.desk.library.view(), self.desk.formula(cheap=True), subject, now_us)
+        _, liked, _ = self.question(self.services.library.view(), self.services.formula(cheap=True), subject, now_us)
         return int(liked.posts.size)
 
     def _asked(self, subject: Subject, params: RankParams, now_us: int) -> tuple[View, Formula, Request]:
         """What ranking would be asked for this subject's list."""
-        view, f = self.desk.library.view(), params.formula(self.desk.pace.pace_us)
+        view, f = self.services.library.view(), params.formula(self.services.pace.pace_us)
         return view, f, self.question(view, f, subject, now_us)[0]
 
     def why(self, subject: Subject, params: RankParams, post: int, now_us: int) -> Reasons | str:
@@ -160,11 +160,11 @@ class Preview:
         if why is None:
             return absent(view, query, post)
         facts = view.post(post)
-        uri = self.desk.library.uri(post)
+        uri = self.services.library.uri(post)
         if facts is None or uri is None:
             return "the post is gone"
         placed = Placed(post, uri, "", why.people, why.likes, facts.time_us, self._members_only(view, facts.author))
-        seeds = [(name, people) for seed, people in why.seeds if (name := self.desk.library.uri(seed))]
+        seeds = [(name, people) for seed, people in why.seeds if (name := self.services.library.uri(seed))]
         listed = np.flatnonzero(self._draw(subject, params, now_us).listed.posts == post)
         changes = self._without_likes(view, f, query, post, [seed for seed, _ in why.seeds[:CHANGED_LIKES]])
         return Reasons(placed, why, seeds, changes, int(listed[0]) + 1 if listed.size else None)
@@ -178,12 +178,12 @@ class Preview:
         people, counted = found
         flags = view.arrays.person_flags
         may = [one for one in people if not flags[one] & NEVER_NAMED]
-        named = [did for one in may[:MOST_NAMED] if (did := self.desk.library.did(one)) is not None]
+        named = [did for one in may[:MOST_NAMED] if (did := self.services.library.did(one)) is not None]
         return Led(named, len(people) - len(named), counted)
 
     def left_out(self, subject: Subject, params: RankParams, size: int, now_us: int) -> tuple[int, list[Dropped]]:
         """(how many stand in the list, what would stand among them but for a rule)."""
-        view, f = self.desk.library.view(), params.formula(self.desk.pace.pace_us)
+        view, f = self.services.library.view(), params.formula(self.services.pace.pace_us)
         ask, known = self._ask(subject, now_us), subject.known
         query, liked, follows = self.question(view, f, subject, now_us)
         # Ranked without a rule, so that each can say what it drops.
@@ -210,15 +210,15 @@ class Preview:
 
     def popular(self, limit: int) -> list[Placed]:
         """What everybody may see of what is liked just now."""
-        view = self.desk.library.view()
-        rows = self.desk.popular_rows((), video=False)[: 4 * limit]
+        view = self.services.library.view()
+        rows = self.services.popular_rows((), video=False)[: 4 * limit]
         allowed = still_there(view, rows[:, R_POST].astype(np.uint32), logged_out=True)
         placed = (self._placed(view, row, "popular") for row, may in zip(rows, allowed, strict=True) if may)
         return list(islice((one for one in placed if one is not None), limit))
 
     def tastes(self) -> list[Placed]:
         """Popular posts that different people like: each stands for a taste."""
-        view = self.desk.library.view()
+        view = self.services.library.view()
         found, crowds = list[Placed](), list[set[int]]()
         for one in self.popular(TASTES_AMONG):
             likers = set(view.likers_of(one.post, TASTE_LIKERS)[0].tolist())
@@ -238,13 +238,13 @@ class Preview:
     def _liked(self, subject: Subject, now_us: int) -> Seeds | None:
         if subject.post == NO_POST:
             return None
-        also = AlsoLiked(self.desk, subject.post).make(self._ask(subject, now_us), subject.known, cheap=True)
+        also = AlsoLiked(self.services, subject.post).make(self._ask(subject, now_us), subject.known, cheap=True)
         posts = np.concatenate([np.array([subject.post], np.uint32), also.posts[: TASTE_POSTS - 1]])
         n = posts.size
         return Seeds(posts, np.full(n, now_us, np.int64), np.ones(n), np.zeros(n, np.uint8))
 
     def _draw(self, subject: Subject, params: RankParams, now_us: int) -> Drawn:
-        f = params.formula(self.desk.pace.pace_us)
+        f = params.formula(self.services.pace.pace_us)
         return self._feed.draw(self._ask(subject, now_us), subject.known, f, self._liked(subject, now_us))
 
     def _rows(self, drawn: Drawn) -> I64:
@@ -256,7 +256,7 @@ class Preview:
         return rows
 
     def _placed(self, view: View, row: I64, context: str) -> Placed | None:
-        uri = self.desk.library.uri(int(row[R_POST]))
+        uri = self.services.library.uri(int(row[R_POST]))
         if uri is None:
             return None
         members_only = self._members_only(view, int(row[R_AUTHOR]))
@@ -274,7 +274,7 @@ class Preview:
         for seed in seeds:
             ranked = rank(view, f, without_seed(query, seed))
             at = np.flatnonzero(ranked.ints[:, R_POST] == post)
-            name = self.desk.library.uri(seed)
+            name = self.services.library.uri(seed)
             if name is not None:
                 changes.append(Changed(name, int(at[0]) + 1 if at.size else None))
         return changes

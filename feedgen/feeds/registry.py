@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from feedgen.core.errors import SettingsError
-from feedgen.feeds.base import Desk, Feed
+from feedgen.feeds.base import Feed, FeedServices
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.videos import VideosForYou
 
-FEEDS: Final[tuple[Callable[[Desk], Feed], ...]] = (ForYou, VideosForYou, PopularFeed)
+FEEDS: Final[tuple[Callable[[FeedServices], Feed], ...]] = (ForYou, VideosForYou, PopularFeed)
 
 
-def make_feeds(desk: Desk, more: Iterable[Callable[[Desk], Feed]] = ()) -> dict[str, Feed]:
+def make_feeds(services: FeedServices, more: Iterable[Callable[[FeedServices], Feed]] = ()) -> dict[str, Feed]:
     """All feeds by name, ready to be asked."""
     feeds: dict[str, Feed] = {}
     for make in (*FEEDS, *more):
-        feed = make(desk)
+        feed = make(services)
         if feed.name in feeds:
             raise SettingsError(f"two feeds have the name {feed.name!r}", "the name is the record key: choose another")
         feeds[feed.name] = feed

@@ -19,4 +19,4 @@ class VideosForYou(ForYou):
 
     @property
     def rules(self) -> ListRules:
-        return replace(self.desk.rules, require=self.desk.rules.require | VIDEO)
+        return replace(self.services.rules, require=self.services.rules.require | VIDEO)

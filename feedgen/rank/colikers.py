@@ -16,8 +16,8 @@ from feedgen.graph.access import I64, U8, U16, U32, Places, copy_likers, day_num
 from feedgen.graph.fetch import STAGES, TOGETHER, fetch_count, fetch_likers
 from feedgen.ingest.events import GONE, INACTIVE, SPAMMY
 from feedgen.rank.edges import PAYLOAD, PAYLOAD_BITS
+from feedgen.rank.numeric import F64, I32, best_rows, last_row, power, tick_span_us, wide
 from feedgen.rank.params import MAX_LIKERS_READ, Numbers
-from feedgen.rank.parts import F64, I32, best_rows, last_row, power, tick_span_us, wide
 from feedgen.rank.request import Request
 
 SILENT: Final = INACTIVE | GONE | SPAMMY  # people whose ratings carry no weight

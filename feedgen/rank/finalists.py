@@ -24,8 +24,8 @@ from feedgen.graph.access import (
     post_tick,
 )
 from feedgen.graph.fetch import STAGES, TOGETHER, fetch_likers, fetch_post
+from feedgen.rank.numeric import F64, I32, decay, edge_us, last_row, power, tick_span_us, wide
 from feedgen.rank.params import DECAY_SHIFT, DECAY_SLOTS, Decay, Formula
-from feedgen.rank.parts import F64, I32, decay, edge_us, last_row, power, tick_span_us, wide
 from feedgen.rank.request import (
     R_ABOUT,
     R_AGE,

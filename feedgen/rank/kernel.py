@@ -23,8 +23,8 @@ from feedgen.rank.candidates import Rule, add_up, find_likes, head_weight
 from feedgen.rank.colikers import choose_people, find_likers, give, weigh_all, weigh_people
 from feedgen.rank.edges import sort_edges
 from feedgen.rank.finalists import score_finalists
+from feedgen.rank.numeric import F64, I32, best_rows, wide
 from feedgen.rank.params import MAX_COLIKERS, MAX_LIKERS_READ, MAX_LIKES_READ, Formula, Numbers
-from feedgen.rank.parts import F64, I32, best_rows, wide
 from feedgen.rank.request import R_POST, R_SCORE, R_SEED, R_VIA, RESULT_FLOATS, RESULT_INTS, Ranked, Request
 
 MAX_SCRATCHES: Final = 3  # of a thread: in full, cheap, and one more

@@ -36,8 +36,8 @@ from feedgen.ingest.events import (
     REPLY,
     VIDEO,
 )
+from feedgen.rank.numeric import I32, wide
 from feedgen.rank.params import MAX_LIST
-from feedgen.rank.parts import I32, wide
 from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_FLAGS, R_POST, RESULT_INTS
 
 MAX_WAITING: Final = 64  # posts put off because their author came just before

@@ -16,8 +16,8 @@ from feedgen.graph.access import I64, POSTS, SLOT, Arrays, copy_likers, day_fiel
 from feedgen.graph.view import View
 from feedgen.graph.words import load_i64_acquire
 from feedgen.ingest.events import KNOWN, LATE
+from feedgen.rank.numeric import edge_us, last_row
 from feedgen.rank.params import DEFAULT_PACE_US
-from feedgen.rank.parts import edge_us, last_row
 
 MAX_SAMPLES: Final = 20_000
 MIN_SAMPLES: Final = 500

@@ -34,8 +34,8 @@ from feedgen.graph.view import View
 from feedgen.graph.words import load_i64_acquire
 from feedgen.ingest.events import ADULT, DELETED, HIDDEN, KNOWN, LATE, REPLY, VIDEO
 from feedgen.rank.colikers import SILENT
+from feedgen.rank.numeric import F64, decay, edge_us, last_row
 from feedgen.rank.params import Decay, decay_tables
-from feedgen.rank.parts import F64, decay, edge_us, last_row
 from feedgen.rank.request import (
     R_ABOUT,
     R_AUTHOR,

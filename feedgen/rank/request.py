@@ -9,7 +9,7 @@ import numpy as np
 from feedgen.core.ids import NO_PERSON
 from feedgen.graph.access import I64, U8, U32
 from feedgen.ingest.events import DELETED, HIDDEN, KNOWN, LATE
-from feedgen.rank.parts import F64
+from feedgen.rank.numeric import F64
 
 # Columns of a result.
 R_POST, R_AUTHOR, R_FLAGS, R_LANGUAGE, R_ABOUT, R_COUNT, R_TIME, R_PATHS, R_VIA, R_SEED = range(10)

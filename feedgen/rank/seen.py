@@ -20,7 +20,7 @@ from pyroaring import BitMap
 from feedgen.core.ids import NO_POST, US_PER_DAY, US_PER_S
 from feedgen.graph.access import U32
 from feedgen.graph.view import View
-from feedgen.rank.parts import F64
+from feedgen.rank.numeric import F64
 
 BUCKET_US: Final = US_PER_DAY // 2
 BUCKETS_KEPT: Final = 5  # the one being filled and 48 hours

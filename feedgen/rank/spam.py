@@ -39,7 +39,7 @@ from feedgen.graph.access import (
 from feedgen.graph.view import View
 from feedgen.graph.words import load_i64_acquire
 from feedgen.ingest.events import KNOWN, LATE
-from feedgen.rank.parts import wide
+from feedgen.rank.numeric import wide
 
 MAX_SPAMMERS: Final = 1 << 20  # found on one day, and kept in all
 MAX_READ: Final = 2000  # of one person's newest likes of a day

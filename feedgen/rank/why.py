@@ -15,8 +15,8 @@ from feedgen.graph.access import U32
 from feedgen.graph.view import View
 from feedgen.ingest.events import KNOWN
 from feedgen.rank.kernel import rank, scratch_for
+from feedgen.rank.numeric import F64
 from feedgen.rank.params import Formula
-from feedgen.rank.parts import F64
 from feedgen.rank.request import (
     R_AGE,
     R_AUTHOR_FACTOR,

@@ -16,10 +16,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from feedgen.store import looking
+from feedgen.store import record_lookup
 from feedgen.store import rows as r
 from feedgen.store.decoded import Found, Growing
-from feedgen.store.looking import FILTER_RECORDS, FILTER_WORDS, FOLLOW, WIDE_WORDS, folded
+from feedgen.store.record_lookup import FILTER_RECORDS, FILTER_WORDS, FOLLOW, WIDE_WORDS, folded
 from feedgen.store.rows import I64, U8, Bool, RatingRows
 
 MAX_BYTES_IN_MEMORY: Final = 12 << 20  # of commits that were looked into
@@ -100,17 +100,17 @@ class Directory:
     def follows(self, actor: int, key: int) -> Iterator[tuple[int, int]]:
         """(commit, subject) of all honest records of this name, removed or not."""
         for commit in self._holders(actor, FOLLOW, key):
-            at = looking.next_follow(commit.follows, actor, key, 0)
+            at = record_lookup.next_follow(commit.follows, actor, key, 0)
             while at >= 0:
                 yield commit.n, int(commit.follows.view(r.LOG_FOLLOW)["subject"][at])
-                at = looking.next_follow(commit.follows, actor, key, at + 1)
+                at = record_lookup.next_follow(commit.follows, actor, key, at + 1)
 
     def many(self, rows: RatingRows, out: Bool) -> Iterator[tuple[int, list[tuple[int, int]]]]:
         """(commit, [(place in it, which row)]) of all near records that have the name of a row not marked in `out`."""
         for i, asked in self._asked(rows.key, out):
             actor, kind, key = rows.actor[asked], rows.kind[asked], rows.key[asked]
             maybe = np.zeros(len(asked), np.uint8)
-            looking.may_have(self._filter(i), actor, kind, key, maybe)
+            record_lookup.may_have(self._filter(i), actor, kind, key, maybe)
             which = np.flatnonzero(maybe)
             if len(which):
                 yield from self._many(i, asked[which], actor[which], kind[which], key[which])
@@ -120,7 +120,7 @@ class Directory:
         out, kind = np.zeros(len(key), np.bool_), np.full(len(key), FOLLOW, np.uint8)
         for i, asked in self._asked(key, out):
             maybe = np.zeros(len(asked), np.uint8)
-            looking.may_have(self._filter(i), actor[asked], kind[asked], key[asked], maybe)
+            record_lookup.may_have(self._filter(i), actor[asked], kind[asked], key[asked], maybe)
             out[asked] |= maybe.view(np.bool_)
         return out
 
@@ -143,10 +143,10 @@ class Directory:
         joined = np.concatenate([commit.ratings for commit in commits])
         ends = np.cumsum([commit.ratings.size for commit in commits]) // r.LOG_RATING.itemsize
         hits = np.empty((2 * len(rows), 2), np.int64)
-        count = looking.find_many(joined, self.day, actor, kind, key, hits)
+        count = record_lookup.find_many(joined, self.day, actor, kind, key, hits)
         if count > len(hits):
             hits = np.empty((count, 2), np.int64)
-            looking.find_many(joined, self.day, actor, kind, key, hits)
+            record_lookup.find_many(joined, self.day, actor, kind, key, hits)
         place, which = hits[:count, 0], rows[hits[:count, 1]]
         holder = np.searchsorted(ends, place, side="right")
         start = np.concatenate([[0], ends])[holder]
@@ -159,7 +159,7 @@ class Directory:
         if key < 0:
             return
         us = key >> 10
-        maybe = [i for i in self._near(us, us) if looking.may_have_one(self._filter(i), actor, kind, key)]
+        maybe = [i for i in self._near(us, us) if record_lookup.may_have_one(self._filter(i), actor, kind, key)]
         if not maybe:
             return
         seen: set[int] = set()
@@ -193,8 +193,8 @@ class Directory:
             self._stretches[i].words = folded(words)
 
     def _note(self, commit: Commit, words: I64) -> None:
-        looking.note_ratings(commit.ratings, self.day, words)
-        looking.note_follows(commit.follows, words)
+        record_lookup.note_ratings(commit.ratings, self.day, words)
+        record_lookup.note_follows(commit.follows, words)
 
     def _in_stretch(self, i: int) -> Iterator[Commit]:
         stretch = self._stretches[i]
@@ -222,10 +222,10 @@ class Directory:
 
 def find_ratings(n: int, ratings: U8, day: int, actor: int, kind: int, key: int) -> Iterator[Found]:
     """All records of this name among a commit's LOG_RATING records, removed or not."""
-    at = looking.next_rating(ratings, day, actor, kind, key, 0)
+    at = record_lookup.next_rating(ratings, day, actor, kind, key, 0)
     while at >= 0:
         yield Found(n, at, int(ratings.view(r.LOG_RATING)["post"][at]))
-        at = looking.next_rating(ratings, day, actor, kind, key, at + 1)
+        at = record_lookup.next_rating(ratings, day, actor, kind, key, at + 1)
 
 
 def _commit(n: int, ratings: bytes | None, follows: bytes | None) -> Commit:

@@ -6,7 +6,7 @@ import tempfile
 
 import numpy as np
 
-from feedgen.store import looking
+from feedgen.store import record_lookup
 from feedgen.store.folder import Folder
 from feedgen.store.names import Names
 from feedgen.store.pieces import posts_left, rating_columns
@@ -45,12 +45,12 @@ def _look() -> None:
     near, follows = np.zeros(15, np.uint8), np.zeros(16, np.uint8)
     near.flags.writeable = follows.flags.writeable = False  # as blobs are
     actor, kind, key = np.zeros(1, np.uint32), np.zeros(1, np.uint8), np.zeros(1, np.int64)
-    words = np.zeros(looking.FILTER_WORDS, np.int64)
-    looking.note_ratings(near, 0, words)
-    looking.note_follows(follows, words)
-    looking.may_have(words, actor, kind, key, np.zeros(1, np.uint8))
-    looking.may_have_one(words, 0, 0, 0)
-    looking.next_rating(near, 0, 0, 0, 0, 0)
-    looking.next_rating(near.copy(), 0, 0, 0, 0, 0)  # of what is not committed yet
-    looking.next_follow(follows, 0, 0, 0)
-    looking.find_many(near.copy(), 0, actor, kind, key, np.zeros((1, 2), np.int64))
+    words = np.zeros(record_lookup.FILTER_WORDS, np.int64)
+    record_lookup.note_ratings(near, 0, words)
+    record_lookup.note_follows(follows, words)
+    record_lookup.may_have(words, actor, kind, key, np.zeros(1, np.uint8))
+    record_lookup.may_have_one(words, 0, 0, 0)
+    record_lookup.next_rating(near, 0, 0, 0, 0, 0)
+    record_lookup.next_rating(near.copy(), 0, 0, 0, 0, 0)  # of what is not committed yet
+    record_lookup.next_follow(follows, 0, 0, 0)
+    record_lookup.find_many(near.copy(), 0, actor, kind, key, np.zeros((1, 2), np.int64))

@@ -19,7 +19,7 @@ from feedgen.core.ids import US_PER_DAY
 from feedgen.core.settings import Experiment
 from feedgen.feeds.learning import LESS, LIKED, MORE, SEEN, SERVED, Cell, Learned, learn
 from feedgen.feeds.trials import MIN_READERS, Interval
-from feedgen.store.told import Pages
+from feedgen.store.outcomes import Pages
 from feedgen.web.charts import ceiling, whisker
 from feedgen.web.site import PRIVATE, Page, Site
 from feedgen.web.words import number

@@ -31,7 +31,7 @@ class People:
 
     async def people(self, request: Request) -> Response:
         query = dict(request.query_params)
-        setting = tuning.setting(query, "a", self._workshop().preview.desk.recipe.params)
+        setting = tuning.setting(query, "a", self._workshop().preview.services.recipe.params)
         session = session_of(request, self._mine().seals)
         led, trouble, why = None, None, ""
         try:

@@ -65,7 +65,7 @@ class Playground:
 
     async def page(self, request: Request) -> Response:
         query, shop = dict(request.query_params), self._workshop()
-        served = shop.preview.desk.recipe.params
+        served = shop.preview.services.recipe.params
         settings = self._settings(query, served)
         self._guests.check(request)
         tastes = await self.tastes()
@@ -101,7 +101,7 @@ class Playground:
         who = await self._who(request, query, await self.tastes())
         if who is None:
             raise Sorry(404, "Nobody to make a list for", "Give a handle, a DID or a post.")
-        settings = self._settings(query, self._workshop().preview.desk.recipe.params)
+        settings = self._settings(query, self._workshop().preview.services.recipe.params)
         columns = await self._columns(who, settings, plain=False)
         return self._site.html(request, "_lists.html", columns=columns, who=who)
 

@@ -87,7 +87,7 @@ class ReasonPages:
 
     async def why(self, request: Request) -> Response:
         query, shop = dict(request.query_params), self._workshop()
-        setting = tuning.setting(query, "a", shop.preview.desk.recipe.params)
+        setting = tuning.setting(query, "a", shop.preview.services.recipe.params)
         reasons, who, trouble, plain = None, None, None, "plain" in query
         if query.get("who") and query.get("post"):
             self._guests.check(request)
@@ -113,7 +113,7 @@ class ReasonPages:
 
     async def left_out(self, request: Request) -> Response:
         query, shop = dict(request.query_params), self._workshop()
-        setting = tuning.setting(query, "a", shop.preview.desk.recipe.params)
+        setting = tuning.setting(query, "a", shop.preview.services.recipe.params)
         who, trouble, plain, kept = None, None, "plain" in query, 0
         groups = list[Group]()
         if query.get("who"):

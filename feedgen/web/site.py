@@ -21,7 +21,7 @@ from starlette.responses import Response
 from feedgen import __version__
 from feedgen.core.settings import Settings
 from feedgen.serve.http.documents import ServiceIdentity
-from feedgen.serve.http.table import Endpoint, Row
+from feedgen.serve.http.routing import Endpoint, Row
 from feedgen.serve.http.xrpc import XrpcError
 from feedgen.web import words
 from feedgen.web.posts import app_url
@@ -103,7 +103,7 @@ class Site:
         rows = (Row(page.path, self._around(page, private), page.label, page.methods) for page in pages)
         return [*rows, *self._static.rows]
 
-    def nowhere(self, private: bool) -> Endpoint:
+    def not_found(self, private: bool) -> Endpoint:
         """What a browser is shown where nothing is."""
 
         async def answer(request: Request) -> Response:

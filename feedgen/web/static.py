@@ -12,7 +12,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from feedgen.serve.http.table import Endpoint, Row
+from feedgen.serve.http.routing import Endpoint, Row
 
 FOLDER: Final = Path(__file__).parent / "static"
 HEADERS: Final = {"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"}

@@ -17,7 +17,7 @@ import numpy as np
 
 from feedgen.core.clock import ManualClock
 from feedgen.core.ids import US_PER_DAY, US_PER_S
-from feedgen.feeds.base import Ask, Desk, Event, parse_req_id, reader_key
+from feedgen.feeds.base import Ask, Event, FeedServices, parse_req_id, reader_key
 from feedgen.feeds.evaluation import Replayed
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.learning import LIKED, Learned, learn
@@ -29,7 +29,7 @@ from feedgen.rank.params import PRESETS, RankParams, preset
 from feedgen.rank.pool import RankPool
 from feedgen.serve.readers.history import History
 from feedgen.simnet.world import World
-from feedgen.store.told import Pages
+from feedgen.store.outcomes import Pages
 from feedgen.store.viewers import Viewers
 from scripts.benchmarks import Figure, Params
 from scripts.benchmarks._made_up import MadeUp
@@ -97,16 +97,18 @@ async def _read(made_up: MadeUp, folder: Path, pages: int, control: RankParams, 
     experiment = Experiment("e", arms, seed.to_bytes(32, "big"))
     async with await Viewers.open(folder) as viewers:
         history = History(viewers.pages, clock)
-        desk = Desk(Named(made_up.graph), Cursors(b"0" * 32), RankPool(1), log=history, experiment=experiment)
-        desk.refresh(clock.now_us())
-        feed = ForYou(desk)
+        services = FeedServices(
+            Named(made_up.graph), Cursors(b"0" * 32), RankPool(1), log=history, experiment=experiment
+        )
+        services.refresh(clock.now_us())
+        feed = ForYou(services)
         for reader in range(world.people.n):
-            arm = desk.recipe_of(world.people.dids[reader]).arm.removeprefix("e/")
+            arm = services.recipe_of(world.people.dids[reader]).arm.removeprefix("e/")
             truth.rows[arm].append(await _scroll(made_up, feed, history, reader, pages))
             if reader % 500 == 0:
                 await history.flush()
         await history.flush()
-        desk.pool.close()
+        services.pool.close()
     return truth
 
 

@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 
 from feedgen.core.ids import US_PER_DAY, US_PER_S
-from feedgen.feeds.base import Ask, Desk, Known, ListFeed
+from feedgen.feeds.base import Ask, FeedServices, Known, ListFeed
 from feedgen.feeds.evaluation import Replayed
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
@@ -89,13 +89,13 @@ def _simnet(params: Params) -> Iterator[Figure]:
 
 def _feeds(made_up: MadeUp) -> dict[str, ListFeed]:
     library, pool, popular, pace = Replayed(made_up.graph), RankPool(1), Popular(), Pace()
-    desks = {
-        name: Desk(library, Cursors(b"0" * 32), pool, popular=popular, pace=pace, recipe=Recipe(params))
+    services = {
+        name: FeedServices(library, Cursors(b"0" * 32), pool, popular=popular, pace=pace, recipe=Recipe(params))
         for name, params in PRESETS.items()
     }
-    desks["default"].refresh(made_up.world.now_us)
-    feeds: dict[str, ListFeed] = {name: ForYou(desk) for name, desk in desks.items()}
-    return feeds | {"popular": PopularFeed(desks["default"])}
+    services["default"].refresh(made_up.world.now_us)
+    feeds: dict[str, ListFeed] = {name: ForYou(one) for name, one in services.items()}
+    return feeds | {"popular": PopularFeed(services["default"])}
 
 
 def _share(

@@ -19,16 +19,16 @@ from pathlib import Path
 import numpy as np
 
 from feedgen.core.jit import njit
-from feedgen.feeds.base import Ask, Desk, Known
+from feedgen.feeds.base import Ask, FeedServices, Known
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.recipes import Recipe
 from feedgen.graph.access import I64, U32, Arrays, copy_likes, places_of
 from feedgen.graph.archive import Archive
 from feedgen.graph.view import View
 from feedgen.rank.kernel import rank
+from feedgen.rank.numeric import edge_us
 from feedgen.rank.paging import Cursors
 from feedgen.rank.params import FORYOU, MAX_COLIKERS, RankParams
-from feedgen.rank.parts import edge_us
 from feedgen.rank.pool import RankPool
 from feedgen.rank.request import request
 from feedgen.rank.seen import Taste
@@ -72,21 +72,21 @@ def _measure(archive: Archive, params: Params, folder: Path) -> Iterator[Figure]
     view, count = archive.library.view(), int(params["lists"])
     known = int(view.arrays.person_ratings.sum(dtype=np.int64))
     yield Figure("rank.ratings", known, "ratings", f"{len(archive.graph.days)} days")
-    desk = Desk(archive.library, Cursors(b"k" * 32), RankPool(1))
+    services = FeedServices(archive.library, Cursors(b"k" * 32), RankPool(1))
     now_us = int(archive.writer.high_water_us())
-    desk.refresh(now_us)
-    yield Figure("rank.pace_h", desk.pace.pace_us / 3.6e9, "h", "L as measured")
+    services.refresh(now_us)
+    yield Figure("rank.pace_h", services.pace.pace_us / 3.6e9, "h", "L as measured")
     readers = find_readers(view, int(params["seeds"]), count)
-    yield from _lists(desk, readers, now_us, "list", int(params["seeds"]), cheap=False)
-    yield from _lists(desk, readers, now_us, "cheap", int(params["seeds"]), cheap=True)
+    yield from _lists(services, readers, now_us, "list", int(params["seeds"]), cheap=False)
+    yield from _lists(services, readers, now_us, "cheap", int(params["seeds"]), cheap=True)
     for seeds in SEED_STEPS:
-        desk.recipe = Recipe(replace(desk.recipe.params, seeds=seeds))
-        yield from _lists(desk, readers, now_us, f"list_{seeds}_seeds", seeds, cheap=False)
-    desk.recipe = Recipe(FORYOU)
-    yield from _lists(desk, readers[: count // 5], now_us, "foryou", int(params["seeds"]), cheap=False)
-    desk.pool.close()
+        services.recipe = Recipe(replace(services.recipe.params, seeds=seeds))
+        yield from _lists(services, readers, now_us, f"list_{seeds}_seeds", seeds, cheap=False)
+    services.recipe = Recipe(FORYOU)
+    yield from _lists(services, readers[: count // 5], now_us, "foryou", int(params["seeds"]), cheap=False)
+    services.pool.close()
     if int(params["compare"]):
-        yield from _compare(view, readers[: int(params["compare"])], now_us, desk.pace.pace_us, folder)
+        yield from _compare(view, readers[: int(params["compare"])], now_us, services.pace.pace_us, folder)
 
 
 def find_readers(view: View, seeds: int, count: int) -> list[int]:
@@ -100,13 +100,15 @@ def find_readers(view: View, seeds: int, count: int) -> list[int]:
     return chosen
 
 
-def _lists(desk: Desk, readers: list[int], now_us: int, name: str, seeds: int, cheap: bool) -> Iterator[Figure]:
-    feed, known = ForYou(desk), Known(Taste([], now_us))
+def _lists(
+    services: FeedServices, readers: list[int], now_us: int, name: str, seeds: int, cheap: bool
+) -> Iterator[Figure]:
+    feed, known = ForYou(services), Known(Taste([], now_us))
     asks = [Ask(DID, reader, 30, None, ("en",), now_us) for reader in readers]
     made = [feed.make(ask, known, cheap).posts.size for ask in asks]  # a service that runs has touched its memory
     times = np.array([_cpu_ms(lambda ask=ask: feed.make(ask, known, cheap)) for ask in asks])
-    edges = np.array([feed.draw(ask, known, desk.formula(cheap)).ranked.edges for ask in asks[:50]])
-    used = [min(seeds, desk.library.view().likes_of(reader, seeds)[0].size) for reader in readers[:50]]
+    edges = np.array([feed.draw(ask, known, services.formula(cheap)).ranked.edges for ask in asks[:50]])
+    used = [min(seeds, services.library.view().likes_of(reader, seeds)[0].size) for reader in readers[:50]]
     note = (
         f"{np.median(used):.0f} seeds, {np.median(edges):,.0f} edges, {len(asks)} lists of {np.median(made):.0f} posts"
     )

@@ -63,7 +63,7 @@ async def test_export_and_forget_beside_a_running_service(tmp_path: Path) -> Non
             assert (outcome["page"], outcome["from"]) == (kept["at"], kept["posts"][3]["from"])
 
             assert "Nothing is kept" in await command(tmp_path, "forget", did)
-            assert it.app.shelf is not None and it.app.shelf.desk.readers.get(key) is None
+            assert it.app.catalog is not None and it.app.catalog.services.readers.get(key) is None
             empty = json.loads(await command(tmp_path, "export", did))
             assert not empty["pages"] and not empty["outcomes"] and not empty["account"] and not empty["seen"]
 

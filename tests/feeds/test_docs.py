@@ -9,7 +9,7 @@ import numpy as np
 
 from feedgen.feeds.base import ListFeed
 from feedgen.feeds.registry import make_feeds
-from tests.feeds.town import NOW_US, READER, Town, ask, make_desk, u32
+from tests.feeds.town import NOW_US, READER, Town, ask, make_services, u32
 
 PAGE = Path(__file__).parents[2] / "docs" / "feeds.md"
 
@@ -33,8 +33,8 @@ async def test_it_runs() -> None:
     day.add_follows(town.world.arrays, 1, np.full(odd_people.size, READER, np.uint32), odd_people)
     names: dict[str, type[ListFeed]] = {}
     exec(compile(example(), str(PAGE), "exec"), names)
-    desk = make_desk(town)
-    feed = make_feeds(desk, more=[names["FriendsLike"]])["friends-like"]
+    services = make_services(town)
+    feed = make_feeds(services, more=[names["FriendsLike"]])["friends-like"]
     page = await feed.page(ask(limit=30))
     assert [town.taste_of(item.uri) for item in page.items] == [1] * 30  # what odd people like
     assert {item.context for item in page.items} == {"friends"}
@@ -43,4 +43,4 @@ async def test_it_runs() -> None:
     assert not {item.uri for item in page.items} & {item.uri for item in again.items}
     nobody = await feed.page(ask(person=None))
     assert len(nobody.items) == 30
-    desk.pool.close()
+    services.pool.close()

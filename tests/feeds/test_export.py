@@ -15,11 +15,11 @@ from feedgen.core.errors import FeedgenError
 from feedgen.feeds import export as module
 from feedgen.feeds.export import export
 from feedgen.feeds.learning import LIKED, SEEN, learn
-from feedgen.store import told
+from feedgen.store import outcomes as store
 from feedgen.store.folder import Folder
 from feedgen.store.names import Names
+from feedgen.store.outcomes import Pages
 from feedgen.store.pages import Outcome, ShownPage
-from feedgen.store.told import Pages
 from feedgen.store.viewers import Viewers
 
 NOW_US = 1_790_000_000_000_000
@@ -59,7 +59,7 @@ def ask(folder: Path, sql: str) -> list[tuple[Any, ...]]:
 
 
 def test_what_was_kept_is_written_whole(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(told, "PAGES_A_SLICE", 2)  # several parts
+    monkeypatch.setattr(store, "PAGES_A_SLICE", 2)  # several parts
     out = tmp_path / "it's out"
     assert export(data, out, 0) == {"served.parquet": 6, "outcomes.parquet": 5, "posts.parquet": 0}
     served = ask(

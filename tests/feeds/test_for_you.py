@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from feedgen.core.ids import US_PER_DAY, US_PER_S
-from feedgen.feeds.base import Ask, Desk, Fetched, Page, reader_key
+from feedgen.feeds.base import Ask, FeedServices, Fetched, Page, reader_key
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.videos import VideosForYou
@@ -16,7 +16,7 @@ from feedgen.graph.edit import mark_posts
 from feedgen.ingest.events import ADULT, DELETED, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, REPLY, VIDEO
 from feedgen.rank.listing import ListRules
 from feedgen.rank.paging import BadCursor, Cursors, Snapshots
-from tests.feeds.town import AUTHORS, FIRST_DAY, NEWCOMER, NOW_US, PEOPLE, READER, Town, ask, did, make_desk, u32
+from tests.feeds.town import AUTHORS, FIRST_DAY, NEWCOMER, NOW_US, PEOPLE, READER, Town, ask, did, make_services, u32
 
 MINUTE_US = 60 * US_PER_S
 
@@ -27,10 +27,10 @@ def shared_town() -> Town:
 
 
 @pytest.fixture
-def desk(shared_town: Town) -> Iterator[Desk]:
-    desk = make_desk(shared_town)
-    yield desk
-    desk.pool.close()
+def services(shared_town: Town) -> Iterator[FeedServices]:
+    services = make_services(shared_town)
+    yield services
+    services.pool.close()
 
 
 def uris(page: Page) -> list[str]:
@@ -50,8 +50,8 @@ async def read_all(feed: ForYou | PopularFeed, first: Ask) -> list[str]:
     raise AssertionError("paging does not end")
 
 
-async def test_a_reader_gets_their_own_taste(desk: Desk, shared_town: Town) -> None:
-    page = await ForYou(desk).page(ask(limit=20))
+async def test_a_reader_gets_their_own_taste(services: FeedServices, shared_town: Town) -> None:
+    page = await ForYou(services).page(ask(limit=20))
     assert len(page.items) == 20
     assert [shared_town.taste_of(uri) for uri in uris(page)] == [0] * 20
     assert all(item.context and item.context.startswith("likes ") for item in page.items)
@@ -60,45 +60,45 @@ async def test_a_reader_gets_their_own_taste(desk: Desk, shared_town: Town) -> N
 async def test_until_today_is_read_lists_are_as_of_the_day_before() -> None:
     """After a restart late in the evening all that was liked lately is in the log of today."""
     town = Town()
-    desk, late_us = make_desk(town), NOW_US + 30 * US_PER_DAY
+    services, late_us = make_services(town), NOW_US + 30 * US_PER_DAY
     try:
-        desk.refresh(late_us)
+        services.refresh(late_us)
         for asked in (ask(now_us=late_us), ask(NEWCOMER, now_us=late_us)):
-            assert not (await ForYou(desk).page(asked)).items
+            assert not (await ForYou(services).page(asked)).items
         town.view().unread_day = FIRST_DAY + 2
-        desk.refresh(late_us)
-        page = await ForYou(desk).page(ask(now_us=late_us))
+        services.refresh(late_us)
+        page = await ForYou(services).page(ask(now_us=late_us))
         assert len(page.items) == 30 and all("likes" in (item.context or "") for item in page.items)
-        assert (await ForYou(desk).page(ask(NEWCOMER, now_us=late_us))).items
+        assert (await ForYou(services).page(ask(NEWCOMER, now_us=late_us))).items
     finally:
-        desk.pool.close()
+        services.pool.close()
 
 
-async def test_never_own_nor_liked_posts(desk: Desk, shared_town: Town) -> None:
+async def test_never_own_nor_liked_posts(services: FeedServices, shared_town: Town) -> None:
     liked = set(shared_town.view().likes_of(READER, 1000)[0].tolist())
     assert len(liked) > 10
-    found = {shared_town.posts[shared_town.index(uri)] for uri in await read_all(ForYou(desk), ask())}
+    found = {shared_town.posts[shared_town.index(uri)] for uri in await read_all(ForYou(services), ask())}
     assert not found & liked
 
 
-async def test_pages_neither_repeat_nor_skip(desk: Desk) -> None:
-    whole = uris(await ForYou(desk).page(ask(limit=100)))
-    found = await read_all(ForYou(desk), ask(limit=7))
+async def test_pages_neither_repeat_nor_skip(services: FeedServices) -> None:
+    whole = uris(await ForYou(services).page(ask(limit=100)))
+    found = await read_all(ForYou(services), ask(limit=7))
     assert len(found) == len(set(found))
     assert found[:100] == whole
 
 
-async def test_paging_goes_on_without_repeats_after_a_restart(desk: Desk) -> None:
-    feed = ForYou(desk)
+async def test_paging_goes_on_without_repeats_after_a_restart(services: FeedServices) -> None:
+    feed = ForYou(services)
     first = await feed.page(ask(limit=10))
-    desk.snapshots = Snapshots()
+    services.snapshots = Snapshots()
     second = await feed.page(ask(limit=10, cursor=first.cursor, now_us=NOW_US + MINUTE_US))
     assert len(second.items) == 10
     assert not set(uris(first)) & set(uris(second))
 
 
-async def test_an_expired_cursor_goes_on(desk: Desk) -> None:
-    feed = ForYou(desk)
+async def test_an_expired_cursor_goes_on(services: FeedServices) -> None:
+    feed = ForYou(services)
     first = await feed.page(ask(limit=10))
     later = NOW_US + 11 * MINUTE_US
     second = await feed.page(ask(limit=10, cursor=first.cursor, now_us=later))
@@ -106,56 +106,56 @@ async def test_an_expired_cursor_goes_on(desk: Desk) -> None:
     assert len({*uris(first), *uris(second), *uris(third)}) == 30
 
 
-async def test_another_readers_cursor_gives_ones_own_list(desk: Desk, shared_town: Town) -> None:
-    feed = ForYou(desk)
+async def test_another_readers_cursor_gives_ones_own_list(services: FeedServices, shared_town: Town) -> None:
+    feed = ForYou(services)
     others = await feed.page(ask(person=1, limit=10))
     page = await feed.page(ask(limit=10, cursor=others.cursor))
     assert {shared_town.taste_of(uri) for uri in uris(page)} == {0}
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "A" * 44, "=" * 200, "é", "AQ\n=="])
-async def test_garbage_is_refused(desk: Desk, cursor: str) -> None:
+async def test_garbage_is_refused(services: FeedServices, cursor: str) -> None:
     with pytest.raises(BadCursor):
-        await ForYou(desk).page(ask(cursor=cursor))
+        await ForYou(services).page(ask(cursor=cursor))
 
 
-async def test_a_cursor_of_another_key_is_refused(desk: Desk) -> None:
-    page = await ForYou(desk).page(ask(limit=5))
-    desk.cursors = Cursors(b"x" * 32)
+async def test_a_cursor_of_another_key_is_refused(services: FeedServices) -> None:
+    page = await ForYou(services).page(ask(limit=5))
+    services.cursors = Cursors(b"x" * 32)
     with pytest.raises(BadCursor):
-        await ForYou(desk).page(ask(cursor=page.cursor))
+        await ForYou(services).page(ask(cursor=page.cursor))
 
 
 async def test_what_was_scrolled_past_sinks() -> None:
-    desk = make_desk(Town(posts=300))  # fewer than a list holds
-    desk.rules = ListRules(author_max=100)  # else the unseen posts of an author use up their places
-    feed = ForYou(desk)
+    services = make_services(Town(posts=300))  # fewer than a list holds
+    services.rules = ListRules(author_max=100)  # else the unseen posts of an author use up their places
+    feed = ForYou(services)
     first = await feed.page(ask(limit=10))
     await feed.page(ask(limit=10, cursor=first.cursor))
     again = await feed.page(ask(limit=30, now_us=NOW_US + MINUTE_US))
     assert not set(uris(first)) & set(uris(again))
     everything = await read_all(feed, ask(limit=50, now_us=NOW_US + MINUTE_US))
     assert set(uris(first)) <= set(everything)
-    desk.pool.close()
+    services.pool.close()
 
 
-async def test_served_but_not_scrolled_past_stays(desk: Desk) -> None:
-    feed = ForYou(desk)
+async def test_served_but_not_scrolled_past_stays(services: FeedServices) -> None:
+    feed = ForYou(services)
     first = await feed.page(ask(limit=10))
     assert uris(await feed.page(ask(limit=10, now_us=NOW_US + US_PER_S))) == uris(first)
 
 
-async def test_a_peek_is_neither_served_nor_seen(desk: Desk) -> None:
-    await ForYou(desk).page(ask(limit=1, peek=True))
-    assert desk.readers.get(reader_key(did(READER))) is None
+async def test_a_peek_is_neither_served_nor_seen(services: FeedServices) -> None:
+    await ForYou(services).page(ask(limit=1, peek=True))
+    assert services.readers.get(reader_key(did(READER))) is None
 
 
-async def test_show_less_acts_on_the_next_page(desk: Desk, shared_town: Town) -> None:
-    feed = ForYou(desk)
+async def test_show_less_acts_on_the_next_page(services: FeedServices, shared_town: Town) -> None:
+    feed = ForYou(services)
     first = uris(await feed.page(ask(limit=30)))
     post = shared_town.posts[shared_town.index(first[0])]
     author = shared_town.view().author(post)
-    state = desk.readers.edit(reader_key(did(READER)))
+    state = services.readers.edit(reader_key(did(READER)))
     assert state.judge(shared_town.view(), post, less=True, now_us=NOW_US)
     second = uris(await feed.page(ask(limit=30)))
     assert first[0] not in second
@@ -165,37 +165,37 @@ async def test_show_less_acts_on_the_next_page(desk: Desk, shared_town: Town) ->
     assert did(author or 0) not in {uri.split("/")[2] for uri in everything}
 
 
-async def test_a_newcomer_gets_a_full_popular_page_that_says_so(desk: Desk) -> None:
-    page = await ForYou(desk).page(ask(person=NEWCOMER))
+async def test_a_newcomer_gets_a_full_popular_page_that_says_so(services: FeedServices) -> None:
+    page = await ForYou(services).page(ask(person=NEWCOMER))
     assert len(page.items) == 30
     assert {item.context for item in page.items} == {"popular, no likes yet"}
 
 
-async def test_a_newcomer_who_follows_gets_what_these_like(desk: Desk, shared_town: Town) -> None:
+async def test_a_newcomer_who_follows_gets_what_these_like(services: FeedServices, shared_town: Town) -> None:
     nothing = u32([])
     shared_town.fetched_by_did[did(NEWCOMER)] = Fetched(nothing, np.empty(0, np.int64), u32(list(range(1, 60, 2))))
-    page = await ForYou(desk).page(ask(person=NEWCOMER))
+    page = await ForYou(services).page(ask(person=NEWCOMER))
     shared_town.fetched_by_did.clear()
     assert [shared_town.taste_of(uri) for uri in uris(page)] == [1] * 30
     assert {item.context for item in page.items} == {"follows"}
 
 
-async def test_older_likes_from_the_repository_are_seeds(desk: Desk, shared_town: Town) -> None:
+async def test_older_likes_from_the_repository_are_seeds(services: FeedServices, shared_town: Town) -> None:
     posts = u32(shared_town.posts[1:200:2])
     times = np.full(posts.size, NOW_US - 1, np.int64)
     shared_town.fetched_by_did[did(NEWCOMER)] = Fetched(posts, times, u32([]))
-    page = await ForYou(desk).page(ask(person=NEWCOMER, limit=10))
+    page = await ForYou(services).page(ask(person=NEWCOMER, limit=10))
     shared_town.fetched_by_did.clear()
     assert [shared_town.taste_of(uri) for uri in uris(page)] == [1] * 10
 
 
-async def test_follows_speak_the_louder_the_fewer_likes_there_are(desk: Desk, shared_town: Town) -> None:
+async def test_follows_speak_the_louder_the_fewer_likes_there_are(services: FeedServices, shared_town: Town) -> None:
     shares = []
     for likes in (1, 20, 45, 60):
         posts = u32(shared_town.posts[0 : 2 * likes : 2])
         follows = u32(list(range(1, 60, 2)))
         shared_town.fetched_by_did[did(NEWCOMER)] = Fetched(posts, np.full(likes, NOW_US - 1, np.int64), follows)
-        page = await ForYou(desk).page(ask(person=NEWCOMER, now_us=NOW_US + likes))
+        page = await ForYou(services).page(ask(person=NEWCOMER, now_us=NOW_US + likes))
         shares.append(sum(shared_town.taste_of(uri) for uri in uris(page)) / len(page.items))
         assert {item.context == "follows" for item in page.items if item.context != "popular"} >= {likes == 1}
     shared_town.fetched_by_did.clear()
@@ -205,48 +205,48 @@ async def test_follows_speak_the_louder_the_fewer_likes_there_are(desk: Desk, sh
 
 async def test_a_reader_who_saw_everything_still_gets_a_page() -> None:
     town = Town(posts=300)
-    desk = make_desk(town)
-    first = await ForYou(desk).page(ask(limit=30))
-    desk.readers.edit(reader_key(did(READER))).saw(town.posts, NOW_US)
-    again = await ForYou(desk).page(ask(limit=30, now_us=NOW_US + US_PER_S))
+    services = make_services(town)
+    first = await ForYou(services).page(ask(limit=30))
+    services.readers.edit(reader_key(did(READER))).saw(town.posts, NOW_US)
+    again = await ForYou(services).page(ask(limit=30, now_us=NOW_US + US_PER_S))
     assert uris(again) == uris(first)
-    desk.pool.close()
+    services.pool.close()
 
 
 async def test_what_the_settings_allow_is_popular_too() -> None:
     town = Town(posts=200)
-    desk = make_desk(town)
-    first = await ForYou(desk).page(ask(person=None))
+    services = make_services(town)
+    first = await ForYou(services).page(ask(person=None))
     answer, adult = (town.posts[town.index(uri)] for uri in uris(first)[:2])
     for post, flag in ((answer, REPLY), (adult, ADULT)):
         mark_posts(town.view().arrays, int(town.view().arrays.slot_row[post >> 24]), u32([post]), flag, True)
     wanted = {town.uri(answer), town.uri(adult)}
     for rules, shown in ((ListRules(), set()), (ListRules(replies=True, adult=True), wanted)):
-        desk.rules, desk.snapshots = rules, Snapshots()
-        desk.refresh(NOW_US)
-        assert wanted & {*uris(await ForYou(desk).page(ask(person=None, limit=100)))} == shown
-    desk.pool.close()
+        services.rules, services.snapshots = rules, Snapshots()
+        services.refresh(NOW_US)
+        assert wanted & {*uris(await ForYou(services).page(ask(person=None, limit=100)))} == shown
+    services.pool.close()
 
 
 @pytest.mark.parametrize("kind", [ForYou, VideosForYou, PopularFeed])
-def test_contexts_are_short_and_plain(desk: Desk, kind: type[ForYou | PopularFeed]) -> None:
-    feed = kind(desk)
+def test_contexts_are_short_and_plain(services: FeedServices, kind: type[ForYou | PopularFeed]) -> None:
+    feed = kind(services)
     said = {feed.context(code) for code in range(203)}
     assert all(one and len(one) <= 30 and one.isascii() and "|" not in one for one in said)
 
 
 async def test_videos_do_not_starve_where_they_are_rare() -> None:
     town = Town(video_every=30)
-    desk = make_desk(town)
-    found = await read_all(VideosForYou(desk), ask())
+    services = make_services(town)
+    found = await read_all(VideosForYou(services), ask())
     liked = set(town.view().likes_of(READER, 1000)[0].tolist())
     videos = {town.uri(post) for i, post in enumerate(town.posts) if i % 30 == 0 and post not in liked}
     assert set(found) == videos and len(videos) > 10
-    desk.pool.close()
+    services.pool.close()
 
 
-async def test_videos_are_all_videos_and_plenty(desk: Desk, shared_town: Town) -> None:
-    page = await VideosForYou(desk).page(ask(limit=50))
+async def test_videos_are_all_videos_and_plenty(services: FeedServices, shared_town: Town) -> None:
+    page = await VideosForYou(services).page(ask(limit=50))
     assert len(page.items) == 50
     for uri in uris(page):
         facts = shared_town.view().post(shared_town.posts[shared_town.index(uri)])
@@ -256,8 +256,8 @@ async def test_videos_are_all_videos_and_plenty(desk: Desk, shared_town: Town) -
 
 async def test_posts_deleted_while_paging_are_left_out() -> None:
     town = Town(posts=200)
-    desk = make_desk(town)
-    feed = ForYou(desk)
+    services = make_services(town)
+    feed = ForYou(services)
     first = await feed.page(ask(limit=5))
     expected = uris(await feed.page(ask(limit=10, cursor=first.cursor)))
     gone = town.posts[town.index(expected[3])]
@@ -265,47 +265,47 @@ async def test_posts_deleted_while_paging_are_left_out() -> None:
     page = await feed.page(ask(limit=10, cursor=first.cursor))
     assert len(page.items) == 10
     assert uris(page)[:3] + uris(page)[3:9] == expected[:3] + expected[4:]
-    desk.pool.close()
+    services.pool.close()
 
 
 async def test_authors_who_must_not_be_shown() -> None:
     town = Town(posts=200)
-    desk = make_desk(town)
-    page = await ForYou(desk).page(ask(limit=3))
+    services = make_services(town)
+    page = await ForYou(services).page(ask(limit=3))
     one, two, three = (town.view().author(town.posts[town.index(uri)]) or 0 for uri in uris(page))
     flags = town.world.people.flags
     flags[one] |= INACTIVE
     flags[two] |= OPTED_OUT
     flags[three] |= NO_UNAUTHENTICATED
-    authors = {uri.split("/")[2] for uri in await read_all(ForYou(desk), ask(now_us=NOW_US + US_PER_S))}
+    authors = {uri.split("/")[2] for uri in await read_all(ForYou(services), ask(now_us=NOW_US + US_PER_S))}
     assert not {did(one), did(two)} & authors
     assert did(three) in authors
-    public = {uri.split("/")[2] for uri in await read_all(PopularFeed(desk), ask(person=None))}
+    public = {uri.split("/")[2] for uri in await read_all(PopularFeed(services), ask(person=None))}
     assert not {did(one), did(two), did(three)} & public
-    desk.pool.close()
+    services.pool.close()
 
 
 async def test_who_opts_out_is_gone_from_the_list_that_is_being_read() -> None:
     """But for those who follow them."""
     town = Town(posts=200)
-    desk = make_desk(town)
-    first = await ForYou(desk).page(ask(limit=2))
-    rest = uris(await ForYou(desk).page(ask(limit=30, cursor=first.cursor)))
+    services = make_services(town)
+    first = await ForYou(services).page(ask(limit=2))
+    rest = uris(await ForYou(services).page(ask(limit=30, cursor=first.cursor)))
     authors = list(dict.fromkeys(uri.split("/")[2] for uri in rest))
     numbers = {did(person): person for person in range(PEOPLE + AUTHORS)}
     one, followed = (numbers[author] for author in authors[:2])
     town.world.people.flags[[one, followed]] |= OPTED_OUT
     town.fetched_by_did[did(READER)] = Fetched(u32([]), np.empty(0, np.int64), u32([followed]))
-    page = await ForYou(desk).page(ask(limit=30, cursor=first.cursor))
+    page = await ForYou(services).page(ask(limit=30, cursor=first.cursor))
     shown = {uri.split("/")[2] for uri in uris(page)}
     assert did(one) not in shown and did(followed) in shown
-    desk.pool.close()
+    services.pool.close()
 
 
-async def test_logged_out_readers_share_one_list_in_their_language(desk: Desk, shared_town: Town) -> None:
-    page = await ForYou(desk).page(ask(person=None, languages=("de",)))
-    again = await ForYou(desk).page(ask(person=None, languages=("de",), now_us=NOW_US + US_PER_S))
+async def test_logged_out_readers_share_one_list_in_their_language(services: FeedServices, shared_town: Town) -> None:
+    page = await ForYou(services).page(ask(person=None, languages=("de",)))
+    again = await ForYou(services).page(ask(person=None, languages=("de",), now_us=NOW_US + US_PER_S))
     assert page.req_id == again.req_id
     assert {shared_town.index(uri) % 7 < 3 for uri in uris(page)} == {True}
     assert page.languages == ("de",)
-    assert len(desk.readers) == 0
+    assert len(services.readers) == 0

@@ -13,8 +13,8 @@ from feedgen.feeds.base import NOBODY
 from feedgen.feeds.learning import LIKED, SEEN, Row, learn, path_of
 from feedgen.feeds.trials import interval, sums_of
 from feedgen.serve.readers.viewer import tied as tied_one_by_one
+from feedgen.store.outcomes import Pages
 from feedgen.store.pages import EVENT_NUMBERS, Outcome, ShownPage
-from feedgen.store.told import Pages
 from feedgen.store.viewers import Viewers
 
 NOW_US = 1_790_000_000_000_000

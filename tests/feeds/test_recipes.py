@@ -10,12 +10,12 @@ import pytest
 from feedgen.app import experiment_of
 from feedgen.core.settings import Experiment as ExperimentSettings
 from feedgen.core.settings import Rank, Settings
-from feedgen.feeds.base import Desk, NoLog, Shown
+from feedgen.feeds.base import FeedServices, NoLog, Shown
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.recipes import Experiment, Recipe, Share
 from feedgen.rank.params import DEFAULT, FORYOU, preset
-from tests.feeds.town import Town, ask, did, make_desk
+from tests.feeds.town import Town, ask, did, make_services
 
 KEY = b"k" * 32
 CONTROL, OTHER = Recipe(DEFAULT, "e/control"), Recipe(preset("default", seeds=1, colikers=1), "e/other")
@@ -70,34 +70,34 @@ class Noted(NoLog):
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    desk = make_desk(Town())
-    desk.experiment = Experiment("e", [Share(50, CONTROL), Share(50, OTHER)], KEY)
-    desk.log = Noted()
-    yield desk
-    desk.pool.close()
+def services() -> Iterator[FeedServices]:
+    services = make_services(Town())
+    services.experiment = Experiment("e", [Share(50, CONTROL), Share(50, OTHER)], KEY)
+    services.log = Noted()
+    yield services
+    services.pool.close()
 
 
-async def test_each_reader_gets_the_list_of_their_arm_and_the_page_says_so(desk: Desk) -> None:
-    noted, lists = desk.log, []
+async def test_each_reader_gets_the_list_of_their_arm_and_the_page_says_so(services: FeedServices) -> None:
+    noted, lists = services.log, []
     assert isinstance(noted, Noted)
     readers = range(0, 20, 2)
     for reader in readers:
-        lists.append([item.uri for item in (await ForYou(desk).page(ask(reader))).items])
-    expected = [desk.recipe_of(did(reader)) for reader in readers]
+        lists.append([item.uri for item in (await ForYou(services).page(ask(reader))).items])
+    expected = [services.recipe_of(did(reader)) for reader in readers]
     assert noted.pages == [("for-you", recipe.preset, recipe.arm) for recipe in expected]
     assert {arm for _, _, arm in noted.pages} == {"e/control", "e/other"}
     # The same town, asked for the first time by readers who are all treated as this one was.
     for reader, recipe, listed in zip(readers, expected, lists, strict=True):
-        alone = make_desk(Town())
+        alone = make_services(Town())
         alone.recipe = recipe
         assert [item.uri for item in (await ForYou(alone).page(ask(reader))).items] == listed
         alone.pool.close()
 
 
-async def test_a_list_that_all_share_is_in_no_experiment(desk: Desk) -> None:
-    noted = desk.log
+async def test_a_list_that_all_share_is_in_no_experiment(services: FeedServices) -> None:
+    noted = services.log
     assert isinstance(noted, Noted)
-    await PopularFeed(desk).page(ask())
-    await ForYou(desk).page(ask(None))
+    await PopularFeed(services).page(ask())
+    await ForYou(services).page(ask(None))
     assert noted.pages == [("popular", "popular", ""), ("for-you", "popular", "")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from feedgen.core.languages import number
-from feedgen.feeds.base import Desk, Known, reader_key
+from feedgen.feeds.base import FeedServices, Known, reader_key
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.recipes import Recipe
@@ -20,7 +20,7 @@ from feedgen.rank.params import DEFAULT, FORYOU
 from feedgen.rank.seen import Taste
 from feedgen.serve.readers.wishes import KeptWishes
 from feedgen.store.viewers import Viewers
-from tests.feeds.town import NOW_US, READER, Town, ask, did, make_desk
+from tests.feeds.town import NOW_US, READER, Town, ask, did, make_services
 
 
 @pytest.fixture(scope="module")
@@ -29,66 +29,66 @@ def town() -> Town:
 
 
 @pytest.fixture
-def desk(town: Town) -> Iterator[Desk]:
-    desk = make_desk(town)
-    yield desk
-    desk.pool.close()
+def services(town: Town) -> Iterator[FeedServices]:
+    services = make_services(town)
+    yield services
+    services.pool.close()
 
 
-def wish(desk: Desk, wishes: Wishes) -> None:
-    desk.wishes[reader_key(did(READER))] = wishes
-    desk.snapshots.forget_reader(reader_key(did(READER)))
+def wish(services: FeedServices, wishes: Wishes) -> None:
+    services.wishes[reader_key(did(READER))] = wishes
+    services.snapshots.forget_reader(reader_key(did(READER)))
 
 
-async def posts(desk: Desk, town: Town, feed: type[ForYou | PopularFeed] = ForYou) -> list[int]:
-    return [town.posts[town.index(item.uri)] for item in (await feed(desk).page(ask(limit=60))).items]
+async def posts(services: FeedServices, town: Town, feed: type[ForYou | PopularFeed] = ForYou) -> list[int]:
+    return [town.posts[town.index(item.uri)] for item in (await feed(services).page(ask(limit=60))).items]
 
 
-async def test_no_videos(desk: Desk, town: Town) -> None:
+async def test_no_videos(services: FeedServices, town: Town) -> None:
     view = town.view()
-    wish(desk, Wishes(videos=False))
-    shown = await posts(desk, town)
+    wish(services, Wishes(videos=False))
+    shown = await posts(services, town)
     assert shown and not any(view.post(post).flags & VIDEO for post in shown)  # type: ignore[union-attr]
-    assert await posts(desk, town, VideosForYou)  # a feed of videos stays one
+    assert await posts(services, town, VideosForYou)  # a feed of videos stays one
 
 
-def test_what_is_popular_for_all_is_not_for_who_wishes_something(desk: Desk, town: Town) -> None:
-    feed, view = ForYou(desk), town.view()
+def test_what_is_popular_for_all_is_not_for_who_wishes_something(services: FeedServices, town: Town) -> None:
+    feed, view = ForYou(services), town.view()
     everybody = feed.popular_list(ask(), Known(Taste([], NOW_US))).posts.tolist()
     mine = feed.popular_list(ask(), Known(Taste([], NOW_US), wishes=Wishes(videos=False))).posts.tolist()
     videos = [[post for post in shown if view.post(post).flags & VIDEO] for shown in (everybody, mine)]  # type: ignore[union-attr]
     assert videos[0] and mine and not videos[1]
 
 
-async def test_fewer_by_one_author(desk: Desk, town: Town) -> None:
+async def test_fewer_by_one_author(services: FeedServices, town: Town) -> None:
     view = town.view()
-    wish(desk, Wishes(author_max=1))
-    authors = [view.post(post).author for post in await posts(desk, town)]  # type: ignore[union-attr]
+    wish(services, Wishes(author_max=1))
+    authors = [view.post(post).author for post in await posts(services, town)]  # type: ignore[union-attr]
     assert len(authors) == len(set(authors))
 
 
-async def test_fresher_posts(desk: Desk, town: Town) -> None:
+async def test_fresher_posts(services: FeedServices, town: Town) -> None:
     def mean_us(shown: list[int]) -> float:
         return sum(town.posts.index(post) for post in shown) / len(shown)
 
-    usual = mean_us((await posts(desk, town))[:20])
-    wish(desk, Wishes(freshness="freshest"))
-    assert mean_us((await posts(desk, town))[:20]) > usual
+    usual = mean_us((await posts(services, town))[:20])
+    wish(services, Wishes(freshness="freshest"))
+    assert mean_us((await posts(services, town))[:20]) > usual
 
 
-async def test_languages_are_the_readers_own_also_where_all_share_a_list(desk: Desk, town: Town) -> None:
+async def test_languages_are_the_readers_own_also_where_all_share_a_list(services: FeedServices, town: Town) -> None:
     view = town.view()
-    wish(desk, Wishes(languages=("de",)))
-    shown = await posts(desk, town, PopularFeed)
+    wish(services, Wishes(languages=("de",)))
+    shown = await posts(services, town, PopularFeed)
     assert shown and {view.post(post).language for post in shown} == {number("de")}  # type: ignore[union-attr]
 
 
-async def test_others_get_what_they_got(desk: Desk, town: Town) -> None:
-    before = [item.uri for item in (await ForYou(desk).page(ask(2))).items]
-    wish(desk, Wishes(videos=False, author_max=1, freshness="freshest", follows="much"))
-    desk.snapshots.forget_reader(reader_key(did(2)))
-    desk.readers.forget(reader_key(did(2)))
-    assert [item.uri for item in (await ForYou(desk).page(ask(2))).items] == before
+async def test_others_get_what_they_got(services: FeedServices, town: Town) -> None:
+    before = [item.uri for item in (await ForYou(services).page(ask(2))).items]
+    wish(services, Wishes(videos=False, author_max=1, freshness="freshest", follows="much"))
+    services.snapshots.forget_reader(reader_key(did(2)))
+    services.readers.forget(reader_key(did(2)))
+    assert [item.uri for item in (await ForYou(services).page(ask(2))).items] == before
 
 
 def test_how_much_from_follows() -> None:

@@ -1,4 +1,4 @@
-"""A small town of people with two tastes, and a desk whose feeds serve it."""
+"""A small town of people with two tastes, and the services of feeds that serve it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from feedgen.core.ids import US_PER_DAY, US_PER_S, make_tid
 from feedgen.core.languages import number
-from feedgen.feeds.base import Ask, Desk, Fetched
+from feedgen.feeds.base import Ask, FeedServices, Fetched
 from feedgen.graph.view import View
 from feedgen.graph.warm import warm as warm_graph
 from feedgen.ingest.events import KNOWN, VIDEO
@@ -78,12 +78,12 @@ class Town:
         return next(i for i, post in enumerate(self.posts) if self.uri(post) == uri)
 
 
-def make_desk(town: Town) -> Desk:
+def make_services(town: Town) -> FeedServices:
     warm_graph()
     warm_rank()  # compiling takes longer than any deadline
-    desk = Desk(town, Cursors(b"k" * 32), RankPool(1))
-    desk.refresh(NOW_US)
-    return desk
+    services = FeedServices(town, Cursors(b"k" * 32), RankPool(1))
+    services.refresh(NOW_US)
+    return services
 
 
 def ask(

@@ -11,7 +11,7 @@ from feedgen.core.telemetry import BUCKETS_S
 from feedgen.host.figures import PAGES, Keeper, Reader, slowly
 from feedgen.host.tunnel import TAILSCALE, UP
 from feedgen.ingest.jetstream import GAPS
-from feedgen.serve.http.edge import requests, seconds
+from feedgen.serve.http.middleware import requests, seconds
 from feedgen.store.backup import DONE
 from feedgen.store.figures import MINUTES, Figures, Sample
 

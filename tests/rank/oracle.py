@@ -17,8 +17,8 @@ from feedgen.core.jit import njit
 from feedgen.graph.access import U16, U32, Arrays, copy_likers, copy_likes, places_of
 from feedgen.graph.view import View
 from feedgen.rank.colikers import SILENT
+from feedgen.rank.numeric import power
 from feedgen.rank.params import DECAY_SHIFT, MAX_LIKERS_READ, Decay, Formula
-from feedgen.rank.parts import power
 from feedgen.rank.request import Request
 
 _LIKERS: Final = 0

@@ -9,7 +9,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from feedgen.feeds.base import Desk, reader_key
+from feedgen.feeds.base import FeedServices, reader_key
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.preview import MOST_NAMED, Led, Preview, Subject, without_seed
 from feedgen.ingest.events import GONE, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, PERSON_HIDDEN
@@ -17,36 +17,36 @@ from feedgen.rank.left_out import RULES
 from feedgen.rank.params import PRESETS, RankParams
 from feedgen.rank.why import explain
 from feedgen.web.reasons import WIDTH, bars
-from tests.feeds.town import NEWCOMER, NOW_US, READER, Town, ask, did, make_desk
+from tests.feeds.town import NEWCOMER, NOW_US, READER, Town, ask, did, make_services
 from tests.rank.oracle import Oracle
 
 POSTS = 1000
-Make = Callable[[Town], tuple[Desk, Preview]]
+Make = Callable[[Town], tuple[FeedServices, Preview]]
 
 
 @pytest.fixture
-def desk_of() -> Iterator[Make]:
-    desks = []
+def services_of() -> Iterator[Make]:
+    services = []
 
-    def make(town: Town) -> tuple[Desk, Preview]:
-        desks.append(make_desk(town))
-        return desks[-1], Preview(desks[-1], ForYou(desks[-1]))
+    def make(town: Town) -> tuple[FeedServices, Preview]:
+        services.append(make_services(town))
+        return services[-1], Preview(services[-1], ForYou(services[-1]))
 
     yield make
-    for desk in desks:
-        desk.pool.close()
+    for one in services:
+        one.pool.close()
 
 
-def test_a_thousand_posts_of_the_why_page_against_the_oracle(desk_of: Make) -> None:
+def test_a_thousand_posts_of_the_why_page_against_the_oracle(services_of: Make) -> None:
     """Score, place, terms, the bars' sum, and the places without a like are the oracle's."""
     chance, checked, moved = Random(7), 0, 0
     town = Town(seed=3)
-    desk, preview = desk_of(town)
+    services, preview = services_of(town)
     while checked < POSTS:
         person = chance.randrange(120)
         params = chance.choice([*PRESETS.values(), RankParams(window=20, age_half_life=1.5, popularity_power=0.3)])
         subject = preview.reader(did(person), private=False, now_us=NOW_US)
-        f = params.formula(desk.pace.pace_us)
+        f = params.formula(services.pace.pace_us)
         view = town.view()
         query, _, _ = preview.question(view, f, subject, NOW_US)
         expected = Oracle(view, f, query).rank()
@@ -72,12 +72,12 @@ def test_a_thousand_posts_of_the_why_page_against_the_oracle(desk_of: Make) -> N
     assert checked >= POSTS and moved > 0
 
 
-def test_places_without_a_term(desk_of: Make) -> None:
+def test_places_without_a_term(services_of: Make) -> None:
     town = Town(seed=5)
-    desk, preview = desk_of(town)
+    services, preview = services_of(town)
     subject = preview.reader(did(READER), private=False, now_us=NOW_US)
     params = PRESETS["default"]
-    f = params.formula(desk.pace.pace_us)
+    f = params.formula(services.pace.pace_us)
     query, _, _ = preview.question(town.view(), f, subject, NOW_US)
     told = {post: explain(town.view(), f, query, post) for post, _ in Oracle(town.view(), f, query).rank()}
     for term in ("popularity", "likes just now"):
@@ -92,9 +92,9 @@ def test_places_without_a_term(desk_of: Make) -> None:
         assert sum(a != b for a, b in zip(places, range(1, len(places) + 1), strict=True)) <= len(places) * 0.02
 
 
-def test_who_led_to_a_post_is_who_was_counted_but_for_those_never_named(desk_of: Make) -> None:
+def test_who_led_to_a_post_is_who_was_counted_but_for_those_never_named(services_of: Make) -> None:
     town = Town(seed=5)
-    _, preview = desk_of(town)
+    _, preview = services_of(town)
     # All are of the head: of others, who agree a little, only a share is counted.
     subject, params = preview.reader(did(READER), private=False, now_us=NOW_US), RankParams(head=1000, window=1)
     flags, people = town.view().arrays.person_flags, set[str]()
@@ -119,9 +119,9 @@ def test_who_led_to_a_post_is_who_was_counted_but_for_those_never_named(desk_of:
     assert preview.led(subject, params, own, NOW_US) == "the reader liked it already, or wants less of it"
 
 
-def test_those_most_like_the_reader_are_named_first(desk_of: Make) -> None:
+def test_those_most_like_the_reader_are_named_first(services_of: Make) -> None:
     town = Town(seed=5)
-    _, preview = desk_of(town)
+    _, preview = services_of(town)
     subject = preview.reader(did(READER), private=False, now_us=NOW_US)
     plain = RankParams()
     query, _, _ = preview.question(town.view(), plain.formula(0), subject, NOW_US)
@@ -136,29 +136,29 @@ def test_those_most_like_the_reader_are_named_first(desk_of: Make) -> None:
     assert told.people == expected[:MOST_NAMED]
 
 
-async def test_a_preview_is_the_list_that_is_served_and_leaves_no_trace(desk_of: Make) -> None:
+async def test_a_preview_is_the_list_that_is_served_and_leaves_no_trace(services_of: Make) -> None:
     town = Town()
-    desk, preview = desk_of(town)
+    services, preview = services_of(town)
     subject = preview.reader(did(READER), private=False, now_us=NOW_US)
-    placed = preview.listing(subject, desk.recipe.params, 30, NOW_US)
-    preview.left_out(subject, desk.recipe.params, 50, NOW_US)
-    preview.why(subject, desk.recipe.params, placed[0].post, NOW_US)
-    assert len(desk.readers) == 0 and not desk.readers.changed
-    page = await ForYou(desk).page(ask(READER, limit=30))
+    placed = preview.listing(subject, services.recipe.params, 30, NOW_US)
+    preview.left_out(subject, services.recipe.params, 50, NOW_US)
+    preview.why(subject, services.recipe.params, placed[0].post, NOW_US)
+    assert len(services.readers) == 0 and not services.readers.changed
+    page = await ForYou(services).page(ask(READER, limit=30))
     assert [one.uri for one in placed] == [item.uri for item in page.items]
     assert [one.context for one in placed] == [item.context for item in page.items]
 
 
-async def test_what_a_reader_saw_counts_for_the_operator_alone(desk_of: Make) -> None:
+async def test_what_a_reader_saw_counts_for_the_operator_alone(services_of: Make) -> None:
     town = Town()
-    desk, preview = desk_of(town)
-    feed = ForYou(desk)
+    services, preview = services_of(town)
+    feed = ForYou(services)
     first = await feed.page(ask(READER, limit=30))
     seen = [preview.post(item.uri) for item in first.items]
-    desk.readers.edit(reader_key(did(READER))).saw(seen, NOW_US)
+    services.readers.edit(reader_key(did(READER))).saw(seen, NOW_US)
     public = preview.reader(did(READER), private=False, now_us=NOW_US)
     private = preview.reader(did(READER), private=True, now_us=NOW_US)
-    params = desk.recipe.params
+    params = services.recipe.params
     assert [one.post for one in preview.listing(public, params, 30, NOW_US)] == seen
     assert not {one.post for one in preview.listing(private, params, 30, NOW_US)} & set(seen)
     rules = {one.rule for one in preview.left_out(private, params, 50, NOW_US)[1]}
@@ -166,23 +166,23 @@ async def test_what_a_reader_saw_counts_for_the_operator_alone(desk_of: Make) ->
     assert "seen" not in {one.rule for one in preview.left_out(public, params, 50, NOW_US)[1]}
 
 
-def test_tastes_are_apart_and_make_lists(desk_of: Make) -> None:
+def test_tastes_are_apart_and_make_lists(services_of: Make) -> None:
     town = Town()
-    desk, preview = desk_of(town)
+    services, preview = services_of(town)
     tastes = preview.tastes()
     assert len(tastes) >= 2
     evens = [town.posts.index(taste.post) % 2 for taste in tastes]
     assert set(evens) == {0, 1}  # the town's two tastes
     for taste, even in zip(tastes, evens, strict=True):
-        placed = preview.listing(Subject(post=taste.post), desk.recipe.params, 10, NOW_US)
+        placed = preview.listing(Subject(post=taste.post), services.recipe.params, 10, NOW_US)
         assert len(placed) == 10
         assert np.mean([town.posts.index(one.post) % 2 == even for one in placed]) > 0.9
 
 
-def test_a_newcomer_gets_what_is_popular(desk_of: Make) -> None:
+def test_a_newcomer_gets_what_is_popular(services_of: Make) -> None:
     town = Town()
-    desk, preview = desk_of(town)
+    services, preview = services_of(town)
     subject = preview.reader(did(NEWCOMER), private=False, now_us=NOW_US)
-    placed = preview.listing(subject, desk.recipe.params, 10, NOW_US)
+    placed = preview.listing(subject, services.recipe.params, 10, NOW_US)
     assert len(placed) == 10 and preview.likes(subject, NOW_US) == 0
     assert {one.context for one in placed} == {"popular, no likes yet"}

@@ -17,8 +17,8 @@ from feedgen.core.settings import Service, Settings, Web
 from feedgen.serve.http.documents import ServiceIdentity
 from feedgen.serve.http.private import PrivateParts, make_private_app
 from feedgen.serve.http.routes import make_app
+from feedgen.serve.http.routing import application
 from feedgen.serve.http.server import Server
-from feedgen.serve.http.table import application
 from feedgen.serve.http.xrpc import rate_limited
 from feedgen.web.site import ALWAYS, PRIVATE, Page, Site, Sorry, content_policy
 from tests.serve.parts import parts_with
@@ -113,11 +113,11 @@ def test_the_policy_names_origins_and_nothing_more() -> None:
 @pytest.mark.parametrize("private", [False, True])
 async def test_where_nothing_is_browsers_get_a_page_and_all_others_json(private: bool) -> None:
     app = build(Settings(service=Service(hostname="feed.example.com"), web=Web(public=True)))
-    rows, page = app.site.rows(private), app.site.nowhere(private)
+    rows, page = app.site.rows(private), app.site.not_found(private)
     if private:
-        made = make_private_app(PrivateParts(list, str, lambda: None, SystemClock(), pages=rows, nowhere=page))
+        made = make_private_app(PrivateParts(list, str, lambda: None, SystemClock(), pages=rows, not_found=page))
     else:
-        made = make_app(replace(parts_with(), pages=rows, nowhere=page))
+        made = make_app(replace(parts_with(), pages=rows, not_found=page))
     browser = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
     server = Server(made, ["127.0.0.1:0"])
     await server.start()

@@ -15,9 +15,9 @@ from feedgen.core.clock import Clock
 from feedgen.core.exposition import CONTENT_TYPE, render
 from feedgen.core.ids import is_did, parse_at_uri
 from feedgen.core.telemetry import all_metrics
-from feedgen.serve.http.nowhere import nowhere
+from feedgen.serve.http.not_found import not_found
 from feedgen.serve.http.profile import PROFILE_PATH, ProfileRoute
-from feedgen.serve.http.table import Endpoint, Row, application
+from feedgen.serve.http.routing import Endpoint, Row, application
 
 METRICS_PATH: Final = "/metrics"
 LIVE_PATH: Final = "/livez"
@@ -37,7 +37,7 @@ class PrivateParts:
     clock: Clock
     why: Callable[[str, str, str], Awaitable[dict[str, object]]] | None = None  # (reader's DID, post's at-uri, feed)
     pages: Sequence[Row] = ()  # for people; not made here
-    nowhere: Endpoint | None = None  # the page where nothing is
+    not_found: Endpoint | None = None  # the page where nothing is
 
 
 def make_private_app(parts: PrivateParts) -> ASGIApp:
@@ -69,7 +69,7 @@ def make_private_app(parts: PrivateParts) -> ASGIApp:
         Row(PROFILE_PATH, ProfileRoute().answer, "profile.json"),
         *parts.pages,
     ]
-    return application(rows, parts.clock, {HTTPException: nowhere(parts.nowhere)})
+    return application(rows, parts.clock, {HTTPException: not_found(parts.not_found)})
 
 
 def _answer(trouble: str) -> Response:

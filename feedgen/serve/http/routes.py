@@ -25,11 +25,11 @@ from feedgen.rank.paging import BadCursor
 from feedgen.serve.http import documents, xrpc
 from feedgen.serve.http.also_liked import AlsoLikedRoute
 from feedgen.serve.http.documents import ServiceIdentity
+from feedgen.serve.http.fast_path import waited_s_of
 from feedgen.serve.http.limits import Limits
-from feedgen.serve.http.nowhere import nowhere
-from feedgen.serve.http.plain import waited_s_of
+from feedgen.serve.http.not_found import not_found
+from feedgen.serve.http.routing import Endpoint, Row, application
 from feedgen.serve.http.skeleton import MAX_CURSOR, encode_page
-from feedgen.serve.http.table import Endpoint, Row, application
 from feedgen.serve.http.xrpc import XrpcError, error_answer, json_answer
 from feedgen.serve.readers.interactions import MAX_BODY_BYTES, InteractionSink, decode_interactions
 from feedgen.serve.who.auth import INTERACTION_METHODS, SKELETON_METHODS, Door, Verifier
@@ -94,7 +94,7 @@ class Parts:
     meet: Meet = _meet_nobody
     also_liked: AlsoLikedRoute | None = None
     pages: Sequence[Row] = ()  # for people; not made here
-    nowhere: Endpoint | None = None  # the page where nothing is
+    not_found: Endpoint | None = None  # the page where nothing is
 
 
 def make_app(parts: Parts) -> ASGIApp:
@@ -112,7 +112,7 @@ def make_app(parts: Parts) -> ASGIApp:
         rows.append(Row(ALSO_LIKED_PATH, parts.also_liked.answer, "also-liked"))
     handlers = {
         XrpcError: _on_xrpc_error,
-        HTTPException: nowhere(parts.nowhere),
+        HTTPException: not_found(parts.not_found),
         ClientDisconnect: _on_disconnect,
         Exception: _on_bug,
     }
@@ -225,5 +225,5 @@ async def _on_disconnect(request: Request, error: Exception) -> Response:
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
-    """Starlette raises it again after this answer, and Edge logs it: the trace is for the operator only."""
+    """Starlette raises it again after this answer, and ErrorBoundary logs it: the trace is for the operator only."""
     return error_answer(XrpcError(500, "InternalServerError", "Internal Server Error"))

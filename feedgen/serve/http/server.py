@@ -1,6 +1,6 @@
 """Sockets: hypercorn's HTTP/1.1 in our own event loop, with its limits set by what stands in front of it.
 
-hypercorn parses and writes HTTP, but for the ordinary request (plain.py). The life of a connection is ours, because
+hypercorn parses and writes HTTP, but for the ordinary request (fast_path.py). The life of a connection is ours, because
 hypercorn's has no time limit for a slow head, never ends a connection whose body nobody reads, and speaks HTTP/2 and
 websockets, which nothing here needs and an attacker could.
 """
@@ -30,7 +30,7 @@ from starlette.types import ASGIApp
 
 from feedgen.core.errors import FeedgenError
 from feedgen.core.telemetry import Counter, Gauge
-from feedgen.serve.http import plain
+from feedgen.serve.http import fast_path
 from feedgen.serve.http.xrpc import error_body
 
 MAX_CONNECTIONS: Final = 1000
@@ -338,7 +338,7 @@ class _Connection:
                     return  # what is being answered still is
                 if not self._busy and self._reason == "idle":
                     self._expect("head", HEAD_TIMEOUT_S)
-                request = plain.parse(data) if self._http is None else None
+                request = fast_path.parse(data) if self._http is None else None
                 if request is None:
                     self._http = self._http or self._hypercorn()  # from now on: it may have half of something
                     await self._http.handle(RawData(data))
@@ -350,12 +350,12 @@ class _Connection:
         state, send = ConnectionState({}), self._send
         return _Http1(wrapper, self._config, self._context, self._group, state, False, self._client, self._server, send)
 
-    async def _answer(self, request: plain.Request) -> None:
+    async def _answer(self, request: fast_path.Request) -> None:
         """What hypercorn does with a request, for an ordinary one."""
         self._busy, self._received = True, 0
         self._expect("answer", ANSWER_TIMEOUT_S)
-        answer, waited_s = plain.Answer(), time.monotonic() - self._reader.came_s
-        scope = plain.scope_of(request, self._client, self._server, waited_s)
+        answer, waited_s = fast_path.Answer(), time.monotonic() - self._reader.came_s
+        scope = fast_path.scope_of(request, self._client, self._server, waited_s)
         await self._app(scope, answer.receive, answer.send)
         closing = self._context.terminated.is_set()
         if not self._closed:

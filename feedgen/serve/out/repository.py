@@ -37,7 +37,7 @@ from feedgen.feeds.base import Fetched, Library, reader_key
 from feedgen.ingest.events import time_to_us
 from feedgen.serve.http.limits import Rate, RateLimit
 from feedgen.serve.out.addresses import RefusedHost
-from feedgen.serve.out.visit import Hosts, Visit
+from feedgen.serve.out.client import HostClient, Hosts
 from feedgen.serve.who.auth import TokenError, Unverifiable
 from feedgen.store.viewers import Account
 
@@ -290,7 +290,7 @@ class Repositories:
         if known is not None:
             self._known[did] = known._replace(fetched_us=self._clock.now_us() - FRESH_S * US_PER_S)
 
-    async def _read(self, did: str, visit: Visit, found: _Found) -> None:
+    async def _read(self, did: str, visit: HostClient, found: _Found) -> None:
         """Likes and follows side by side; what came is of use at once."""
         now_us = self._clock.now_us()
         reading = [
@@ -301,7 +301,7 @@ class Repositories:
         if errors:
             raise errors[0]
 
-    async def _read_likes(self, did: str, visit: Visit, found: _Found, now_us: int) -> None:
+    async def _read_likes(self, did: str, visit: HostClient, found: _Found, now_us: int) -> None:
         cursor: str | None = None
         for _ in range(LIKE_PAGES):
             page = await _list(visit, did, LIKE_NSID, cursor)
@@ -311,7 +311,7 @@ class Repositories:
             if not (goes_on and page.records and cursor):
                 return
 
-    async def _read_follows(self, did: str, visit: Visit, found: _Found) -> None:
+    async def _read_follows(self, did: str, visit: HostClient, found: _Found) -> None:
         cursor: str | None = None
         for _ in range(FOLLOW_PAGES):
             page = await _list(visit, did, FOLLOW_NSID, cursor)
@@ -360,7 +360,7 @@ class Repositories:
             log.warning("can't keep what a repository told: %s", error.message)
 
 
-async def _list(visit: Visit, did: str, collection: str, cursor: str | None) -> _Page:
+async def _list(visit: HostClient, did: str, collection: str, cursor: str | None) -> _Page:
     query = {"repo": did, "collection": collection, "limit": str(PAGE_RECORDS)}
     body = await visit.get(LIST_RECORDS, query | ({"cursor": cursor} if cursor else {}), PAGE_BYTES)
     try:

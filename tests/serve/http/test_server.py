@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from feedgen.core.errors import FeedgenError
 from feedgen.feeds.base import Ask, Page
 from feedgen.serve.http import server as server_module
-from feedgen.serve.http.plain import waited_s_of
+from feedgen.serve.http.fast_path import waited_s_of
 from feedgen.serve.http.routes import make_app
 from feedgen.serve.http.server import Server, cut_off
 from tests.serve.parts import FEED_URI, SKELETON, CountingFeed, parts_with

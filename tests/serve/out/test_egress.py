@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from feedgen.core.errors import FeedgenError, UpstreamError
 from feedgen.core.fallback import MAX_BYTES, SKELETON
 from feedgen.serve.out import egress as module
+from feedgen.serve.out.client import ProxiedHosts
 from feedgen.serve.out.egress import Egress, Rules, private_bind
 from feedgen.serve.out.fetch import ProxiedWebFetcher
 from feedgen.serve.out.hosts import is_public_address
-from feedgen.serve.out.visit import ProxiedHosts
 
 HOST = "reader.example.com"
 PAGE = {"feed": [{"post": "at://did:plc:a/app.bsky.feed.post/1"}]}

@@ -18,8 +18,8 @@ from feedgen.core.errors import StoreError, UpstreamError
 from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, NO_POST, US_PER_DAY, make_tid, tid_to_int
 from feedgen.feeds.base import Fetched, reader_key
 from feedgen.serve.out import repository
+from feedgen.serve.out.client import HostClient
 from feedgen.serve.out.repository import Repositories, pack, unpack
-from feedgen.serve.out.visit import Visit
 from feedgen.store.viewers import Account
 
 READER = "did:plc:" + "r" * 24
@@ -84,7 +84,7 @@ class FakeHosts:
         self.hold: asyncio.Event | None = None
 
     @asynccontextmanager
-    async def visit(self, origin: str) -> AsyncIterator[Visit]:
+    async def visit(self, origin: str) -> AsyncIterator[HostClient]:
         self.visited.append(origin)
         yield self  # type: ignore[misc]
 

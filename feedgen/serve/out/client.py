@@ -28,7 +28,7 @@ CONNECTIONS: Final = 2  # of one visit
 PIECE_BYTES: Final = 16 * 1024
 
 
-class Visit:
+class HostClient:
     """One host, open for questions."""
 
     def __init__(self, client: httpx.AsyncClient, url: str, host: str | None = None) -> None:
@@ -53,7 +53,7 @@ class Visit:
 
 
 class Hosts(Protocol):
-    def visit(self, origin: str) -> AbstractAsyncContextManager[Visit]:
+    def visit(self, origin: str) -> AbstractAsyncContextManager[HostClient]:
         """`origin` as in an account: `https://host`. Raises RefusedHost or UpstreamError."""
         ...
 
@@ -71,11 +71,11 @@ class DirectHosts:
         self._look_up, self._is_public, self._scheme, self._port = look_up, is_public, scheme, port
 
     @asynccontextmanager
-    async def visit(self, origin: str) -> AsyncIterator[Visit]:
+    async def visit(self, origin: str) -> AsyncIterator[HostClient]:
         host = _public_host(origin)
         address = in_url(await checked_address(host, self._look_up, self._is_public))
         async with _client(None) as client:
-            yield Visit(client, f"{self._scheme}://{address}:{self._port}", host)
+            yield HostClient(client, f"{self._scheme}://{address}:{self._port}", host)
 
 
 class ProxiedHosts:
@@ -85,10 +85,10 @@ class ProxiedHosts:
         self._proxy_url = proxy_url
 
     @asynccontextmanager
-    async def visit(self, origin: str) -> AsyncIterator[Visit]:
+    async def visit(self, origin: str) -> AsyncIterator[HostClient]:
         host = _public_host(origin)
         async with _client(self._proxy_url) as client:
-            yield Visit(client, f"https://{host}")
+            yield HostClient(client, f"https://{host}")
 
 
 class TrustedHosts:
@@ -98,10 +98,10 @@ class TrustedHosts:
         self._trusted, self._others = trusted, others
 
     @asynccontextmanager
-    async def visit(self, origin: str) -> AsyncIterator[Visit]:
+    async def visit(self, origin: str) -> AsyncIterator[HostClient]:
         if origin in self._trusted:
             async with _client(None) as client:
-                yield Visit(client, origin)
+                yield HostClient(client, origin)
         elif self._others is None:
             raise RefusedHost("repositories are not asked")
         else:

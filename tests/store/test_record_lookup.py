@@ -13,7 +13,7 @@ import pytest
 
 from feedgen.core.ids import US_PER_DAY
 from feedgen.ingest.batch import Cursor
-from feedgen.store import directory, looking
+from feedgen.store import directory, record_lookup
 from feedgen.store.open_day import OpenDay
 from feedgen.store.rows import FollowRows, RatingRows, Rows
 from feedgen.store.sealed_day import SealedDay
@@ -108,7 +108,7 @@ def test_a_filter_grown_old_is_as_if_made_then(day: OpenDay) -> None:
         wide = i >= len(stretches) - directory.WIDE_STRETCHES
         before, stretch.words = stretch.words, None
         assert before is None or np.array_equal(before, held._filter(i))
-        assert held._filter(i).size == (looking.WIDE_WORDS if wide else looking.FILTER_WORDS)
+        assert held._filter(i).size == (record_lookup.WIDE_WORDS if wide else record_lookup.FILTER_WORDS)
 
 
 def test_many_at_once_are_found_like_one_by_one(day: OpenDay) -> None:

@@ -10,16 +10,16 @@ import pytest
 from feedgen.core.errors import UpstreamError
 from feedgen.core.settings import Identity
 from feedgen.serve.http.server import Server
-from feedgen.serve.out import visit as visit_module
+from feedgen.serve.out import client as visit_module
 from feedgen.serve.out.addresses import RefusedHost
-from feedgen.serve.out.visit import DirectHosts, ProxiedHosts, TrustedHosts, Visit, make_hosts
+from feedgen.serve.out.client import DirectHosts, HostClient, ProxiedHosts, TrustedHosts, make_hosts
 from tests.serve.who.test_identity import Directory, answering
 
 ORIGIN = "https://pds.example.com"
 MAX_BYTES = 1000
 
 
-async def answer_of(visiting: AbstractAsyncContextManager[Visit]) -> bytes:
+async def answer_of(visiting: AbstractAsyncContextManager[HostClient]) -> bytes:
     async with visiting as visit:
         return await visit.get("com.atproto.repo.listRecords", {"repo": "did:plc:x", "limit": "1"}, MAX_BYTES)
 

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feedgen.core.clock import Clock
-from feedgen.serve.http.edge import Edge
+from feedgen.serve.http.middleware import ErrorBoundary
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -45,7 +45,7 @@ class _Direct:
         except Exception as error:
             handler = next((self._handlers[kind] for kind in type(error).__mro__ if kind in self._handlers), None)
             if handler is None or handler is self._handlers.get(Exception):
-                raise  # a bug of ours, which Edge answers and tells
+                raise  # a bug of ours, which ErrorBoundary answers and tells
             answer = await handler(request, error)
         await answer(scope, receive, send)
 
@@ -57,4 +57,4 @@ def application(rows: Iterable[Row], clock: Clock, handlers: Mapping[Any, Any] |
     app = Starlette(routes=routes, exception_handlers=handlers)
     # A redirect would be built from the caller's Host header.
     app.router.redirect_slashes = False
-    return Edge(_Direct(app, rows, handlers), {row.path: row.label for row in rows}, clock)
+    return ErrorBoundary(_Direct(app, rows, handlers), {row.path: row.label for row in rows}, clock)

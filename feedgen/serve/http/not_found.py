@@ -9,14 +9,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from feedgen.serve.http.table import Endpoint
+from feedgen.serve.http.routing import Endpoint
 from feedgen.serve.http.xrpc import XrpcError, error_answer
 
 XRPC: Final = "/xrpc/"
 _VARY: Final = {"vary": "accept"}
 
 
-def nowhere(page: Endpoint | None) -> Callable[[Request, Exception], Awaitable[Response]]:
+def not_found(page: Endpoint | None) -> Callable[[Request, Exception], Awaitable[Response]]:
     """Handles what starlette itself refuses. `page` makes the page; without one nobody gets one."""
 
     async def answer(request: Request, error: Exception) -> Response:

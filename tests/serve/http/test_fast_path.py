@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.responses import Response
 
-from feedgen.serve.http import plain
+from feedgen.serve.http import fast_path
 from feedgen.serve.http.server import Server
 
 ORDINARY = b"GET /x/%c3%a9?a=1&b=%20 HTTP/1.1\r\nHost: feed.example.com\r\nX-A:  b \r\nx-a: c:d\r\n\r\n"
 
 
 def test_an_ordinary_request() -> None:
-    request = plain.parse(ORDINARY)
+    request = fast_path.parse(ORDINARY)
     assert request is not None
     assert request.headers == [(b"host", b"feed.example.com"), (b"x-a", b"b"), (b"x-a", b"c:d")]
-    scope = plain.scope_of(request, ("127.0.0.1", 5), None)
+    scope = fast_path.scope_of(request, ("127.0.0.1", 5), None)
     assert (scope["path"], scope["raw_path"], scope["query_string"]) == ("/x/é", b"/x/%c3%a9", b"a=1&b=%20")
 
 
@@ -52,12 +52,12 @@ def test_an_ordinary_request() -> None:
         ORDINARY.replace(b"X-A:  b", b"Connection: keep-alive, upgrade"),
         ORDINARY.replace(b"X-A:  b", b"Upgrade: h2c"),
         ORDINARY.replace(b"X-A:  b", b"Expect: 100-continue"),
-        ORDINARY.replace(b"X-A:  b", b"X-A: " + b"b" * plain.MAX_HEAD_BYTES),
-        ORDINARY.replace(b"X-A:  b \r\n", b"a: b\r\n" * plain.MAX_HEADERS),
+        ORDINARY.replace(b"X-A:  b", b"X-A: " + b"b" * fast_path.MAX_HEAD_BYTES),
+        ORDINARY.replace(b"X-A:  b \r\n", b"a: b\r\n" * fast_path.MAX_HEADERS),
     ],
 )
 def test_what_is_not_ordinary(data: bytes) -> None:
-    assert plain.parse(data) is None
+    assert fast_path.parse(data) is None
 
 
 WORDS = [b"GET ", b"/", b"a?b=c", b" HTTP/1.1", b"\r\n", b"\n", b"Host: x", b"host:y", b": ", b" ", b"\t", b"a", b"\0"]
@@ -68,7 +68,7 @@ PIECES = st.sampled_from(WORDS)
 @given(st.lists(PIECES, max_size=14).map(b"".join), st.booleans())
 def test_it_reads_nothing_that_h11_reads_otherwise(pieces: bytes, framed: bool) -> None:
     data = b"GET /" + pieces + b" HTTP/1.1\r\nHost: x\r\n" + pieces + b"\r\n\r\n" if framed else pieces
-    request = plain.parse(data)
+    request = fast_path.parse(data)
     if request is None:
         return
     other = h11.Connection(h11.SERVER)
@@ -81,7 +81,7 @@ def test_it_reads_nothing_that_h11_reads_otherwise(pieces: bytes, framed: bool) 
 
 
 def test_no_head_of_ours_is_split() -> None:
-    answer = plain.Answer()
+    answer = fast_path.Answer()
     start = {"type": "http.response.start", "status": 200, "headers": [(b"x", b"a\r\nb: c")]}
     asyncio.run(answer.send(start))
     with pytest.raises(ValueError, match="two lines"):

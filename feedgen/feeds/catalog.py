@@ -16,7 +16,7 @@ from feedgen.core.clock import Clock
 from feedgen.core.ids import NO_POST, POST_NSID, parse_at_uri, rkey_to_int
 from feedgen.core.telemetry import Counter
 from feedgen.feeds.also_liked import also_liked
-from feedgen.feeds.base import Ask, Desk, Event, Library, ListFeed, Page, parse_req_id, reader_key
+from feedgen.feeds.base import Ask, Event, FeedServices, Library, ListFeed, Page, parse_req_id, reader_key
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.preview import Preview
 from feedgen.feeds.recipes import Experiment, Recipe
@@ -56,7 +56,7 @@ class Told(Protocol):
     def req_id(self) -> str | None: ...
 
 
-class Shelf:
+class Catalog:
     def __init__(
         self,
         library: Library,
@@ -69,22 +69,22 @@ class Shelf:
         self._library, self._clock = library, clock
         self.pool = RankPool(_rank_threads(), monotonic_s=clock.monotonic_s)
         rules = rules or ListRules()
-        self.desk = Desk(
+        self.services = FeedServices(
             library, Cursors(cursor_key), self.pool, recipe=Recipe(params), rules=rules, experiment=experiment
         )
-        self.feeds = make_feeds(self.desk)
+        self.feeds = make_feeds(self.services)
         self._by_tag = {feed.tag: feed for feed in self.feeds.values() if isinstance(feed, ListFeed)}
 
     async def run(self) -> None:
         """Until cancelled."""
         waits_s = iter(FIRST_REFRESHES_S)
         while True:
-            await asyncio.sleep(EMPTY_S if self.desk.popular.empty else next(waits_s, REFRESH_S))
+            await asyncio.sleep(EMPTY_S if self.services.popular.empty else next(waits_s, REFRESH_S))
             await self.refresh()
-            self.desk.snapshots.prune(self._clock.now_us())
+            self.services.snapshots.prune(self._clock.now_us())
 
     async def refresh(self) -> None:
-        await asyncio.to_thread(self.desk.refresh, self._clock.now_us())
+        await asyncio.to_thread(self.services.refresh, self._clock.now_us())
 
     async def rehearse(self) -> None:
         """Every feed once, so that compiled code is loaded before anybody waits for it."""
@@ -101,7 +101,7 @@ class Shelf:
         post, now_us = self._post(uri), self._clock.now_us()
         if post == NO_POST or not all(still_there(self._library.view(), np.array([post], np.uint32), logged_out=True)):
             return None
-        return await also_liked(self.desk, post, limit, cursor, now_us)
+        return await also_liked(self.services, post, limit, cursor, now_us)
 
     async def why(self, reader_did: str, uri: str, feed: str = ForYou.name) -> dict[str, object]:
         """Why a post would stand in a reader's list, or why not; as plain values."""
@@ -120,7 +120,7 @@ class Shelf:
         """Lists to look at, of the feed that is made for one reader."""
         feed = self.feeds[ForYou.name]
         assert isinstance(feed, ForYou)
-        return Preview(self.desk, feed)
+        return Preview(self.services, feed)
 
     def heard(self, reader_did: str, told: Sequence[Told], now_us: int) -> bool:
         """What a reader saw, and wants more or less of, counts from the next list on. Whether there was an opinion."""
@@ -137,7 +137,7 @@ class Shelf:
             heard_total.add(1, one.event if one.event in (SEEN, LESS, MORE) else "other")
             events.append(self._event(post, one))
         if events:
-            self.desk.log.told(reader_key(reader_did), events)
+            self.services.log.told(reader_key(reader_did), events)
         if seen or judged:
             self._remember(reader_did, seen, judged, now_us)
         return bool(judged)
@@ -151,7 +151,7 @@ class Shelf:
         return Event(post, one.event, tied[1], code)
 
     def _remember(self, reader_did: str, seen: list[int], judged: list[tuple[int, bool]], now_us: int) -> None:
-        view, state = self._library.view(), self.desk.readers.edit(reader_key(reader_did))
+        view, state = self._library.view(), self.services.readers.edit(reader_key(reader_did))
         if seen:
             state.saw(seen, now_us)
         for post, less in judged:
@@ -160,8 +160,8 @@ class Shelf:
     async def forget(self, reader_did: str) -> None:
         """An account that is gone."""
         reader = reader_key(reader_did)
-        self.desk.snapshots.forget_reader(reader)
-        self.desk.readers.forget(reader)
+        self.services.snapshots.forget_reader(reader)
+        self.services.readers.forget(reader)
 
     def _post(self, uri: str) -> int:
         parsed = parse_at_uri(uri)

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feedgen.core.clock import Clock
 from feedgen.core.telemetry import Counter, Histogram
-from feedgen.serve.http.plain import waited_s_of
+from feedgen.serve.http.fast_path import waited_s_of
 from feedgen.serve.http.xrpc import XrpcError, error_answer, preflight_answer
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
@@ -23,7 +23,7 @@ seconds = Histogram("feedgen_http_request_seconds", "Time from a request's arriv
 log = logging.getLogger(__name__)
 
 
-class Edge:
+class ErrorBoundary:
     """ASGI outside, ASGI inside. `labels` names the known paths for the metrics; every other path is `other`."""
 
     def __init__(self, app: ASGIApp, labels: Mapping[str, str], clock: Clock) -> None:
