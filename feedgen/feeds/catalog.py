@@ -81,7 +81,8 @@ class Catalog:
         while True:
             await asyncio.sleep(EMPTY_S if self.services.popular.empty else next(waits_s, REFRESH_S))
             await self.refresh()
-            self.services.snapshots.prune(self._clock.now_us())
+            while self.services.snapshots.prune(self._clock.now_us()):
+                await asyncio.sleep(0)  # readers first
 
     async def refresh(self) -> None:
         await asyncio.to_thread(self.services.refresh, self._clock.now_us())

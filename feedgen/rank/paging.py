@@ -27,6 +27,7 @@ MAX_SNAPSHOTS: Final = 200_000
 MAX_BYTES: Final = 256 << 20
 MAX_OF_ONE: Final = 32  # of one reader and feed: nobody's impatience takes the lists of others; a shared one has 20
 OVERHEAD_BYTES: Final = 400  # of one snapshot: objects, keys, table entries
+PRUNE_AT_ONCE: Final = 500  # half a millisecond of whoever calls
 MAX_CURSOR: Final = 64
 _BODY: Final = struct.Struct(">BHQQH")  # version, feed, reader, snapshot, position
 _MAC_BYTES: Final = 12  # 33 bytes in all, which is base64 without padding
@@ -115,19 +116,21 @@ class Snapshot:
 class Snapshots:
     """The newest snapshots, bounded by age, count and bytes; used by one thread.
 
-    Of each reader and feed the newest is kept for the day when a new list can't be made in time.
+    Of each reader and feed the newest is kept for the day when a new list can't be made in time. Once it has expired
+    it stands apart (`_last`), so that pruning looks at each snapshot once.
     """
 
     def __init__(self, max_count: int = MAX_SNAPSHOTS, max_bytes: int = MAX_BYTES, life_us: int = LIFE_US) -> None:
         self.max_count, self.max_bytes, self.life_us = max_count, max_bytes, life_us
-        self._by_id: OrderedDict[int, Snapshot] = OrderedDict()
+        self._fresh: OrderedDict[int, Snapshot] = OrderedDict()  # by id, the oldest first
+        self._last: OrderedDict[int, Snapshot] = OrderedDict()  # expired, older than all above
         self._of: dict[tuple[int, int], list[int]] = {}  # ids by feed and reader, the newest last
         self._feeds: set[int] = set()
         self._bytes = 0
         self._last_id = 0
 
     def __len__(self) -> int:
-        return len(self._by_id)
+        return len(self._fresh) + len(self._last)
 
     @property
     def size_bytes(self) -> int:
@@ -149,20 +152,20 @@ class Snapshots:
         self._last_id = max(now_us, self._last_id + 1)
         made = Snapshot(self._last_id, feed, reader, now_us, posts, codes, languages, preset)
         of_one = self._of.get((feed, reader), [])
-        if of_one and (len(of_one) >= MAX_OF_ONE or self._by_id[of_one[0]].made_us < now_us - self.life_us):
+        if of_one and (len(of_one) >= MAX_OF_ONE or self._find(of_one[0]).made_us < now_us - self.life_us):
             self._forget(of_one[0])
-        self._by_id[made.id] = made
+        self._fresh[made.id] = made
         self._of.setdefault((feed, reader), []).append(made.id)
         self._feeds.add(feed)
         self._bytes += made.size_bytes
-        while len(self._by_id) > self.max_count or self._bytes > self.max_bytes:
-            self._forget(next(iter(self._by_id)))
+        while len(self) > self.max_count or self._bytes > self.max_bytes:
+            self._forget(next(iter(self._last or self._fresh)))
         snapshot_bytes.set(self._bytes)
         return made
 
     def get(self, cursor: Cursor, now_us: int) -> Snapshot | None:
         """The snapshot that a cursor is about, unless it is gone, too old, or another's."""
-        found = self._by_id.get(cursor.snapshot)
+        found = self._fresh.get(cursor.snapshot) or self._last.get(cursor.snapshot)
         if found is None:
             snapshots_gone.add(1, "unknown")
         elif now_us - found.made_us > self.life_us:
@@ -176,23 +179,32 @@ class Snapshots:
     def latest(self, feed: int, reader: int) -> Snapshot | None:
         """The reader's last list, however old: better than none."""
         of_one = self._of.get((feed, reader))
-        return self._by_id[of_one[-1]] if of_one else None
+        return self._find(of_one[-1]) if of_one else None
 
-    def prune(self, now_us: int) -> None:
-        """Lets expired ones go, but for each reader's last. Now and then."""
-        for found in list(self._by_id.values()):
+    def prune(self, now_us: int) -> int:
+        """Lets expired ones go, but for each reader's last. Looks at PRUNE_AT_ONCE at most, and says at how many."""
+        looked = 0
+        while self._fresh and looked < PRUNE_AT_ONCE:
+            found = next(iter(self._fresh.values()))
             if now_us - found.made_us <= self.life_us:
                 break
+            looked += 1
             if self._of[found.feed, found.reader][-1] != found.id:
                 self._forget(found.id)
+            else:
+                self._last[found.id] = self._fresh.pop(found.id)
+        return looked
 
     def forget_reader(self, reader: int) -> None:
         for feed in self._feeds:
             for snapshot in list(self._of.get((feed, reader), ())):
                 self._forget(snapshot)
 
+    def _find(self, snapshot: int) -> Snapshot:
+        return self._fresh.get(snapshot) or self._last[snapshot]
+
     def _forget(self, snapshot: int) -> None:
-        found = self._by_id.pop(snapshot)
+        found = self._fresh.pop(snapshot, None) or self._last.pop(snapshot)
         self._bytes -= found.size_bytes
         of_one = self._of[found.feed, found.reader]
         of_one.remove(snapshot)
