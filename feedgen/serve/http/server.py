@@ -41,6 +41,7 @@ MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_REQUEST_BYTES: Final = 512 * 1024  # read from a connection while one request is being answered
 READ_BYTES: Final = 64 * 1024
 HEAD_TIMEOUT_S: Final = 10.0  # from the first byte of a request (or the connection's start) to the end of its head
+BODY_TIMEOUT_S: Final = 2.0  # for the rest of a body; a slower one goes the long way, where its end has a limit, too
 ANSWER_TIMEOUT_S: Final = 20.0  # from there to the last byte of the answer
 KEEP_ALIVE_S: Final = 150.0  # Caddy keeps upstream connections for 2 minutes: it must be the one to close
 STOP_TIMEOUT_S: Final = 8.0
@@ -282,7 +283,7 @@ class _Connection:
         self._loop = asyncio.get_running_loop()
         self._busy = False
         self._closed = False
-        self._http: _Http1 | None = None  # made for the first request that is not plain
+        self._http: _Http1 | None = None  # made for a request that is not plain
         self._received = 0
         self._reading: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -339,11 +340,24 @@ class _Connection:
                 if not self._busy and self._reason == "idle":
                     self._expect("head", HEAD_TIMEOUT_S)
                 request = fast_path.parse(data) if self._http is None else None
-                if request is None:
-                    self._http = self._http or self._hypercorn()  # from now on: it may have half of something
+                if request is not None and request.missing:
+                    data += await self._rest(request.missing)
+                    request = fast_path.parse(data)
+                if request is None or request.missing:
+                    self._http = self._http or self._hypercorn()  # until it has nothing of anything
                     await self._http.handle(RawData(data))
                 else:
                     await self._answer(request)
+
+    async def _rest(self, missing: int) -> bytes:
+        """Of a body, when it comes soon. What came of a late one stays in the reader's buffer."""
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                return await self._reader.readexactly(missing)
+        except TimeoutError:
+            return b""
+        except asyncio.IncompleteReadError as error:
+            return error.partial
 
     def _hypercorn(self) -> _Http1:
         wrapper: AppWrapper = ASGIWrapper(cast(ASGIFramework, self._app))
@@ -354,7 +368,7 @@ class _Connection:
         """What hypercorn does with a request, for an ordinary one."""
         self._busy, self._received = True, 0
         self._expect("answer", ANSWER_TIMEOUT_S)
-        answer, waited_s = fast_path.Answer(), time.monotonic() - self._reader.came_s
+        answer, waited_s = fast_path.Answer(request.body), time.monotonic() - self._reader.came_s
         scope = fast_path.scope_of(request, self._client, self._server, waited_s)
         await self._app(scope, answer.receive, answer.send)
         closing = self._context.terminated.is_set()
@@ -378,6 +392,8 @@ class _Connection:
             self._busy = not event.idle
             self._received = 0
             self._expect("idle", KEEP_ALIVE_S) if event.idle else self._expect("answer", ANSWER_TIMEOUT_S)
+            if event.idle and self._http is not None and self._http.connection.trailing_data == (b"", False):
+                self._http = None  # the next request may be an ordinary one again
         elif isinstance(event, Closed):
             self._close()
 

@@ -24,6 +24,26 @@ def test_an_ordinary_request() -> None:
     assert request.headers == [(b"host", b"feed.example.com"), (b"x-a", b"b"), (b"x-a", b"c:d")]
     scope = fast_path.scope_of(request, ("127.0.0.1", 5), None)
     assert (scope["path"], scope["raw_path"], scope["query_string"]) == ("/x/é", b"/x/%c3%a9", b"a=1&b=%20")
+    assert scope["method"] == "GET"
+
+
+POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
+
+
+def test_an_ordinary_post() -> None:
+    whole = fast_path.parse(POST + b"hello")
+    assert whole is not None and (whole.method, whole.target, whole.body, whole.missing) == (
+        b"POST",
+        b"/x",
+        b"hello",
+        0,
+    )
+    assert fast_path.scope_of(whole, None, None)["method"] == "POST"
+    half = fast_path.parse(POST + b"he")
+    assert half is not None and half.missing == 3
+    longest = POST.replace(b"5", b"%d" % fast_path.MAX_BODY_BYTES)
+    found = fast_path.parse(longest + b"x" * fast_path.MAX_BODY_BYTES)
+    assert found is not None and len(found.body) == fast_path.MAX_BODY_BYTES
 
 
 @pytest.mark.parametrize(
@@ -35,6 +55,13 @@ def test_an_ordinary_request() -> None:
         ORDINARY * 2,
         ORDINARY.replace(b"GET", b"POST"),
         ORDINARY.replace(b"GET", b"HEAD"),
+        POST + b"hello!",
+        POST.replace(b"5", b"+5") + b"hello",
+        POST.replace(b"5", b"5, 5") + b"hello",
+        POST.replace(b"5", b"%d" % (fast_path.MAX_BODY_BYTES + 1)),
+        POST.replace(b"Host", b"Content-Length: 5\r\nHost") + b"hello",
+        POST.replace(b"Host", b"Transfer-Encoding: chunked\r\nHost") + b"hello",
+        POST.replace(b"Host", b"Expect: 100-continue\r\nHost") + b"hello",
         ORDINARY.replace(b"/1.1", b"/1.0"),
         ORDINARY.replace(b"GET /x", b"GET  /x"),
         ORDINARY.replace(b"GET /x", b"GET http://y/x"),
@@ -65,18 +92,25 @@ WORDS += [b"\xff", b"Content-Length: 1", b"Transfer-Encoding: chunked", b"Connec
 PIECES = st.sampled_from(WORDS)
 
 
-@given(st.lists(PIECES, max_size=14).map(b"".join), st.booleans())
-def test_it_reads_nothing_that_h11_reads_otherwise(pieces: bytes, framed: bool) -> None:
-    data = b"GET /" + pieces + b" HTTP/1.1\r\nHost: x\r\n" + pieces + b"\r\n\r\n" if framed else pieces
+METHODS = st.sampled_from([b"GET", b"POST"])
+
+
+@given(st.lists(PIECES, max_size=14).map(b"".join), st.booleans(), METHODS, st.sampled_from([b"", b"x", b"xy"]))
+def test_it_reads_nothing_that_h11_reads_otherwise(pieces: bytes, framed: bool, method: bytes, body: bytes) -> None:
+    data = method + b" /" + pieces + b" HTTP/1.1\r\nHost: x\r\n" + pieces + b"\r\n\r\n" + body if framed else pieces
     request = fast_path.parse(data)
-    if request is None:
+    if request is None or request.missing:
         return
     other = h11.Connection(h11.SERVER)
     other.receive_data(data)
     event = other.next_event()
     assert isinstance(event, h11.Request)
-    assert (bytes(event.target), [(bytes(n), bytes(v)) for n, v in event.headers]) == request
-    assert isinstance(other.next_event(), h11.EndOfMessage)
+    headers = [(bytes(n), bytes(v)) for n, v in event.headers]
+    assert (bytes(event.method), bytes(event.target), headers) == request[:3]
+    got = b""
+    while isinstance(event := other.next_event(), h11.Data):
+        got += event.data
+    assert isinstance(event, h11.EndOfMessage) and got == request.body
     assert other.trailing_data == (b"", False)
 
 
@@ -88,7 +122,8 @@ def test_no_head_of_ours_is_split() -> None:
         answer.to_bytes(close=False)
 
 
-async def test_both_ways_answer_alike() -> None:
+@pytest.mark.parametrize("ordinary", [ORDINARY, POST + b"hello"])
+async def test_both_ways_answer_alike(ordinary: bytes) -> None:
     async def app(scope: object, receive: object, send: object) -> None:
         request = Request(scope, receive)  # type: ignore[arg-type]
         text = f"{request.method} {request.url} {request.headers.items()} {await request.body()!r}"
@@ -99,7 +134,7 @@ async def test_both_ways_answer_alike() -> None:
     await server.start()
     try:
         answers = []
-        for pieces in ([ORDINARY], [ORDINARY[:9], ORDINARY[9:]]):
+        for pieces in ([ordinary], [ordinary[:9], ordinary[9:]]):
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             for _ in range(2):
                 for piece in pieces:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -262,6 +263,56 @@ async def test_busy_connections_are_not_ended_for_others() -> None:
             assert await talk(server, b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\n\r\n") == b""
         feed.go_on.set()
         assert (await answer).status_code == 200
+
+
+async def test_a_connection_keeps_the_fast_path_whatever_was_asked_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caddy's connections carry everything; one POST moved them to the slow path for their lives."""
+    made = list[str]()
+    real = server_module._Connection._hypercorn
+    monkeypatch.setattr(server_module._Connection, "_hypercorn", lambda self: made.append(what) or real(self))
+    post = b"POST /xrpc/app.bsky.feed.sendInteractions HTTP/1.1\r\nhost: x\r\n%b\r\n\r\n%b"
+    body = b'{"interactions":[]}' + b" " * 9000
+    requests = {
+        "a page": [b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\n\r\n"],
+        "a body": [post % (b"content-length: %d" % len(body), body)],
+        "a body in pieces": [post % (b"content-length: %d" % len(body), body[:100]), body[100:5000], body[5000:]],
+        "chunks": [post % (b"transfer-encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n")],
+        "a head in pieces": [b"GET /xrpc/_health HT", b"TP/1.1\r\nhost: x\r\n\r\n"],
+        "a page again": [b"GET /xrpc/_health HTTP/1.1\r\nhost: x\r\n\r\n"],
+    }
+    async with listening() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for what, pieces in requests.items():  # noqa: B007, read by the lambda
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0.02)
+            head = await reader.readuntil(b"\r\n\r\n")
+            status = 200 if b"_health" in pieces[0] else 401
+            assert head.startswith(b"HTTP/1.1 %d" % status)
+            await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
+        writer.close()
+    assert made == ["chunks", "a head in pieces"]
+
+
+async def test_a_body_that_comes_late_is_waited_for_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "BODY_TIMEOUT_S", 0.01)
+    async with listening() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = b"POST /xrpc/app.bsky.feed.sendInteractions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer did:plc:a\r\n"
+        body = b'{"interactions":[]}'
+        writer.write(head + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body))
+        for at in range(0, len(body), 5):
+            await asyncio.sleep(0.02)
+            writer.write(body[at : at + 5])
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+        writer.close()
+    async with listening() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(head + b"content-length: 9\r\n\r\nx")
+        writer.write_eof()
+        async with asyncio.timeout(5):
+            await reader.read()
+        writer.close()
 
 
 def test_a_busy_loop_takes_all_who_knock() -> None:
