@@ -29,8 +29,9 @@ from feedgen.core.exposition import document
 from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.core.settings import Settings
 from feedgen.core.telemetry import all_metrics
-from feedgen.feeds.base import Feed, fallbacks
 from feedgen.feeds.catalog import Catalog
+from feedgen.feeds.contract import Feed
+from feedgen.feeds.list_feed import fallbacks
 from feedgen.feeds.recipes import Experiment, Recipe, Share
 from feedgen.graph.archive import Archive
 from feedgen.graph.days import Days

@@ -16,9 +16,10 @@ import numpy as np
 
 from feedgen.cli.why import Shared, Told, in_words
 from feedgen.core.ids import US_PER_DAY, US_PER_S
-from feedgen.feeds.base import Ask, FeedServices
+from feedgen.feeds.contract import Ask
 from feedgen.feeds.evaluation import Replayed
 from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.services import FeedServices
 from feedgen.rank import params
 from feedgen.rank.paging import Cursors
 from feedgen.rank.pool import RankPool

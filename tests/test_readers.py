@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from feedgen.core.ids import POST_NSID, PROFILE_NSID, parse_at_uri
-from feedgen.feeds.base import reader_key
+from feedgen.feeds.contract import reader_key
 from feedgen.simnet.records import SimEvent
 from feedgen.simnet.server import Simnet
 from feedgen.store.viewers import Viewers

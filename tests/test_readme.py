@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from feedgen.feeds.base import ListFeed
+from feedgen.feeds.list_feed import ListFeed
 from feedgen.feeds.registry import make_feeds
 from tests.feeds.town import Town, ask, make_services
 

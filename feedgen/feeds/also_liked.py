@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from feedgen.feeds.base import Ask, FeedServices, Known, ListFeed, Made, Page
+from feedgen.feeds.contract import Ask, Known, Made, Page
+from feedgen.feeds.list_feed import ListFeed
+from feedgen.feeds.services import FeedServices
 from feedgen.rank.kernel import rank
 from feedgen.rank.listing import PERSONAL, Source, make_list
 from feedgen.rank.paging import tag

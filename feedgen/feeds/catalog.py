@@ -16,11 +16,13 @@ from feedgen.core.clock import Clock
 from feedgen.core.ids import NO_POST, POST_NSID, parse_at_uri, rkey_to_int
 from feedgen.core.telemetry import Counter
 from feedgen.feeds.also_liked import also_liked
-from feedgen.feeds.base import Ask, Event, FeedServices, Library, ListFeed, Page, parse_req_id, reader_key
+from feedgen.feeds.contract import Ask, Event, Library, Page, parse_req_id, reader_key
 from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.list_feed import ListFeed
 from feedgen.feeds.preview import Preview
 from feedgen.feeds.recipes import Experiment, Recipe
 from feedgen.feeds.registry import make_feeds
+from feedgen.feeds.services import FeedServices
 from feedgen.feeds.shown import still_there
 from feedgen.rank.listing import ListRules
 from feedgen.rank.paging import Cursors

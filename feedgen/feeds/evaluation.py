@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 
 from feedgen.core.errors import FeedgenError
 from feedgen.core.ids import US_PER_DAY, US_PER_S
-from feedgen.feeds.base import Ask, FeedServices, Fetched, Known, ListFeed
+from feedgen.feeds.contract import Ask, Fetched, Known
 from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.list_feed import ListFeed
 from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.recipes import Recipe
+from feedgen.feeds.services import FeedServices
 from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.graph import Graph
 from feedgen.graph.truth import TruthDay

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from feedgen.core.errors import FeedgenError
 from feedgen.core.ids import US_PER_DAY
-from feedgen.feeds.base import NO_CODE
+from feedgen.feeds.contract import NO_CODE
 from feedgen.feeds.learning import path_of
 from feedgen.store.outcomes import I64, NO_LIST, Kind, Pages, Served, Told
 from feedgen.store.pages import EVENTS

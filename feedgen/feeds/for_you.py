@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from feedgen.core.ids import NO_PERSON
 from feedgen.core.jit import brief
 from feedgen.core.telemetry import Counter
-from feedgen.feeds.base import Ask, Fetched, Known, ListFeed, Made
+from feedgen.feeds.contract import Ask, Fetched, Known, Made
+from feedgen.feeds.list_feed import ListFeed
 from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.view import View
 from feedgen.rank.kernel import rank

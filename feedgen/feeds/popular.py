@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from feedgen.feeds.base import Ask, Known, ListFeed, Made
+from feedgen.feeds.contract import Ask, Known, Made
+from feedgen.feeds.list_feed import ListFeed
 
 
 class PopularFeed(ListFeed):

@@ -15,8 +15,9 @@ import numpy as np
 
 from feedgen.core.ids import NO_PERSON, NO_POST, POST_NSID, parse_at_uri, rkey_to_int
 from feedgen.feeds.also_liked import AlsoLiked
-from feedgen.feeds.base import Ask, FeedServices, Known, reader_key
+from feedgen.feeds.contract import Ask, Known, reader_key
 from feedgen.feeds.for_you import Drawn, ForYou, Seeds, either
+from feedgen.feeds.services import FeedServices
 from feedgen.feeds.shown import still_there
 from feedgen.graph.access import I64, U32
 from feedgen.graph.view import View

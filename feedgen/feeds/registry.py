@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from feedgen.core.errors import SettingsError
-from feedgen.feeds.base import Feed, FeedServices
+from feedgen.feeds.contract import Feed
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
+from feedgen.feeds.services import FeedServices
 from feedgen.feeds.videos import VideosForYou
 
 FEEDS: Final[tuple[Callable[[FeedServices], Feed], ...]] = (ForYou, VideosForYou, PopularFeed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from feedgen.feeds.base import VIDEO_FEED
+from feedgen.feeds.contract import VIDEO_FEED
 from feedgen.feeds.for_you import ForYou
 from feedgen.ingest.events import VIDEO
 from feedgen.rank.listing import ListRules

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from feedgen.core.ids import US_PER_S
-from feedgen.feeds.base import Feed
+from feedgen.feeds.contract import Feed
 from feedgen.feeds.preview import Placed
 from feedgen.serve.http.xrpc import XrpcError
 from feedgen.web.posts import APP, Shown, app_url

@@ -15,7 +15,7 @@ from pathlib import Path
 import uvloop
 
 from feedgen.core.clock import SystemClock
-from feedgen.feeds.base import Ask, Feed, Item, Page
+from feedgen.feeds.contract import Ask, Feed, Item, Page
 from feedgen.serve.http.also_liked import AlsoLikedRoute
 from feedgen.serve.http.documents import ServiceIdentity
 from feedgen.serve.http.limits import Limits

@@ -17,11 +17,12 @@ import numpy as np
 
 from feedgen.core.clock import ManualClock
 from feedgen.core.ids import US_PER_DAY, US_PER_S
-from feedgen.feeds.base import Ask, Event, FeedServices, parse_req_id, reader_key
+from feedgen.feeds.contract import Ask, Event, parse_req_id, reader_key
 from feedgen.feeds.evaluation import Replayed
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.learning import LIKED, Learned, learn
 from feedgen.feeds.recipes import Experiment, Recipe, Share
+from feedgen.feeds.services import FeedServices
 from feedgen.feeds.trials import compare
 from feedgen.graph.access import U32
 from feedgen.rank.paging import Cursors

@@ -15,11 +15,13 @@ from types import ModuleType
 import numpy as np
 
 from feedgen.core.ids import US_PER_DAY, US_PER_S
-from feedgen.feeds.base import Ask, FeedServices, Known, ListFeed
+from feedgen.feeds.contract import Ask, Known
 from feedgen.feeds.evaluation import Replayed
 from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.list_feed import ListFeed
 from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.recipes import Recipe
+from feedgen.feeds.services import FeedServices
 from feedgen.rank.pace import Pace
 from feedgen.rank.paging import Cursors
 from feedgen.rank.params import PRESETS

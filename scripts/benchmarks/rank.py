@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from feedgen.core.jit import njit
-from feedgen.feeds.base import Ask, FeedServices, Known
+from feedgen.feeds.contract import Ask, Known
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.recipes import Recipe
+from feedgen.feeds.services import FeedServices
 from feedgen.graph.access import I64, U32, Arrays, copy_likes, places_of
 from feedgen.graph.archive import Archive
 from feedgen.graph.view import View

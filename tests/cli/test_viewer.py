@@ -12,7 +12,7 @@ import pytest
 from feedgen.cli.viewer import forget
 from feedgen.core.errors import FeedgenError
 from feedgen.core.settings import Settings, Store
-from feedgen.feeds.base import reader_key
+from feedgen.feeds.contract import reader_key
 from feedgen.simnet.server import Simnet
 from feedgen.simnet.tokens import SEND_INTERACTIONS
 from feedgen.store.viewers import Viewers

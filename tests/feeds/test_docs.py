@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from feedgen.feeds.base import ListFeed
+from feedgen.feeds.list_feed import ListFeed
 from feedgen.feeds.registry import make_feeds
 from tests.feeds.town import NOW_US, READER, Town, ask, make_services, u32
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from feedgen.core.ids import US_PER_DAY, US_PER_S
-from feedgen.feeds.base import Ask, FeedServices, Fetched, Page, reader_key
+from feedgen.feeds.contract import Ask, Fetched, Page, reader_key
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
+from feedgen.feeds.services import FeedServices
 from feedgen.feeds.videos import VideosForYou
 from feedgen.graph.edit import mark_posts
 from feedgen.ingest.events import ADULT, DELETED, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, REPLY, VIDEO

@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from feedgen.feeds.also_liked import also_liked
-from feedgen.feeds.base import NOBODY, Event, Shown, fallbacks, reader_key
+from feedgen.feeds.contract import NOBODY, Event, Shown, reader_key
 from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.list_feed import fallbacks
 from feedgen.feeds.recipes import Recipe
 from feedgen.feeds.wishes import Wishes
 from feedgen.rank.params import preset

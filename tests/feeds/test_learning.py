@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from feedgen.core.errors import StoreError
-from feedgen.feeds.base import NOBODY
+from feedgen.feeds.contract import NOBODY
 from feedgen.feeds.learning import LIKED, SEEN, Row, learn, path_of
 from feedgen.feeds.trials import interval, sums_of
 from feedgen.serve.readers.viewer import tied as tied_one_by_one

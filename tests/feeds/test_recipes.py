@@ -10,10 +10,11 @@ import pytest
 from feedgen.app import experiment_of
 from feedgen.core.settings import Experiment as ExperimentSettings
 from feedgen.core.settings import Rank, Settings
-from feedgen.feeds.base import FeedServices, NoLog, Shown
+from feedgen.feeds.contract import NoLog, Shown
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.recipes import Experiment, Recipe, Share
+from feedgen.feeds.services import FeedServices
 from feedgen.rank.params import DEFAULT, FORYOU, preset
 from tests.feeds.town import Town, ask, did, make_services
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from feedgen.core.languages import number
-from feedgen.feeds.base import FeedServices, Known, reader_key
+from feedgen.feeds.contract import Known, reader_key
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.recipes import Recipe
+from feedgen.feeds.services import FeedServices
 from feedgen.feeds.videos import VideosForYou
 from feedgen.feeds.wishes import Wishes
 from feedgen.ingest.events import VIDEO

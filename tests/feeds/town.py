@@ -8,7 +8,8 @@ import numpy as np
 
 from feedgen.core.ids import US_PER_DAY, US_PER_S, make_tid
 from feedgen.core.languages import number
-from feedgen.feeds.base import Ask, FeedServices, Fetched
+from feedgen.feeds.contract import Ask, Fetched
+from feedgen.feeds.services import FeedServices
 from feedgen.graph.view import View
 from feedgen.graph.warm import warm as warm_graph
 from feedgen.ingest.events import KNOWN, VIDEO

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from feedgen.core.clock import Clock, SystemClock
-from feedgen.feeds.base import Ask, Feed, Item, Page
+from feedgen.feeds.contract import Ask, Feed, Item, Page
 from feedgen.serve.http.documents import ServiceIdentity
 from feedgen.serve.http.limits import Limits
 from feedgen.serve.http.routes import Health, Parts, make_app

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedgen.feeds.base import Item, Page
+from feedgen.feeds.contract import Item, Page
 from feedgen.serve.http.skeleton import encode_page
 from tests.serve import lexicons
 from tests.serve.parts import FEED_URI, INTERACTIONS, READER, SKELETON, CountingFeed, parts_with, serving

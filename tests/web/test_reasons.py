@@ -9,9 +9,10 @@ from random import Random
 import numpy as np
 import pytest
 
-from feedgen.feeds.base import FeedServices, reader_key
+from feedgen.feeds.contract import reader_key
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.preview import MOST_NAMED, Led, Preview, Subject, without_seed
+from feedgen.feeds.services import FeedServices
 from feedgen.ingest.events import GONE, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, PERSON_HIDDEN
 from feedgen.rank.left_out import RULES
 from feedgen.rank.params import PRESETS, RankParams

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from feedgen.core.errors import UpstreamError
 from feedgen.core.ids import POST_NSID, AtUri, is_did, is_rkey
-from feedgen.feeds.base import Page
+from feedgen.feeds.contract import Page
 from feedgen.rank.paging import BadCursor
 from feedgen.serve.http import xrpc
 from feedgen.serve.http.limits import Limits

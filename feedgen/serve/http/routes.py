@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from feedgen.core.clock import Clock
-from feedgen.feeds.base import Ask, Feed, Page
+from feedgen.feeds.contract import Ask, Feed, Page
 from feedgen.rank.paging import BadCursor
 from feedgen.serve.http import documents, xrpc
 from feedgen.serve.http.also_liked import AlsoLikedRoute

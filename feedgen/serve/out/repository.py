@@ -33,7 +33,7 @@ from feedgen.core.ids import (
     tid_us,
 )
 from feedgen.core.telemetry import Counter, Gauge
-from feedgen.feeds.base import Fetched, Library, reader_key
+from feedgen.feeds.contract import Fetched, Library, reader_key
 from feedgen.ingest.events import time_to_us
 from feedgen.serve.http.limits import Rate, RateLimit
 from feedgen.serve.out.addresses import RefusedHost

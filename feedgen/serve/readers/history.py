@@ -15,7 +15,7 @@ from feedgen.core.clock import Clock
 from feedgen.core.errors import StoreError
 from feedgen.core.ids import US_PER_DAY
 from feedgen.core.telemetry import Counter
-from feedgen.feeds.base import NOBODY, Event, Shown, reader_key
+from feedgen.feeds.contract import NOBODY, Event, Shown, reader_key
 from feedgen.store.pages import EVENT_NUMBERS, KEPT_US, NO_CODE, Outcome, ShownPage
 
 TICK_S: Final = 5.0

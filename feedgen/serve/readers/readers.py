@@ -15,7 +15,7 @@ from feedgen.core.clock import Clock
 from feedgen.core.errors import StoreError
 from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.core.telemetry import Counter, Gauge
-from feedgen.feeds.base import reader_key
+from feedgen.feeds.contract import reader_key
 from feedgen.rank.seen import Readers
 from feedgen.serve.out.repository import FRESH_S
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from feedgen.core.ids import US_PER_S
-from feedgen.feeds.base import reader_key
+from feedgen.feeds.contract import reader_key
 from feedgen.rank.seen import ReaderState
 from feedgen.serve.out.repository import unpack
 from feedgen.store.pages import EVENTS, NO_CODE, Outcome, ShownPage

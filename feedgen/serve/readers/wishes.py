@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from feedgen.feeds.base import reader_key
+from feedgen.feeds.contract import reader_key
 from feedgen.feeds.wishes import Wishes
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import pytest
 
 from feedgen.core.clock import ManualClock
 from feedgen.core.errors import UpstreamError
-from feedgen.feeds.base import Item, Page
+from feedgen.feeds.contract import Item, Page
 from feedgen.rank.paging import BadCursor
 from feedgen.serve.http.also_liked import AlsoLikedRoute, PostName, parse_post
 from feedgen.serve.http.limits import Limits

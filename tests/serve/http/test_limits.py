@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from feedgen.core.clock import ManualClock
-from feedgen.feeds.base import Ask, Page
+from feedgen.feeds.contract import Ask, Page
 from feedgen.serve.http.limits import ClientAddresses, Gate, Limits, Rate, RateLimit, refused, untrusted
 from feedgen.serve.http.xrpc import XrpcError
 from tests.serve.parts import FEED_URI, INTERACTIONS, READER, SKELETON, CountingFeed, parts_with, serving

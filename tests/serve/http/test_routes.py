@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from feedgen.feeds.base import Ask, Item, Page
+from feedgen.feeds.contract import Ask, Item, Page
 from feedgen.rank.paging import BadCursor
 from feedgen.serve.http.documents import ServiceIdentity
 from feedgen.serve.http.routes import Health, Parts

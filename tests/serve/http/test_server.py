@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from feedgen.core.errors import FeedgenError
-from feedgen.feeds.base import Ask, Page
+from feedgen.feeds.contract import Ask, Page
 from feedgen.serve.http import server as server_module
 from feedgen.serve.http.fast_path import waited_s_of
 from feedgen.serve.http.routes import make_app

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from feedgen.core.clock import ManualClock
 from feedgen.core.errors import StoreError, UpstreamError
 from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, NO_POST, US_PER_DAY, make_tid, tid_to_int
-from feedgen.feeds.base import Fetched, reader_key
+from feedgen.feeds.contract import Fetched, reader_key
 from feedgen.serve.out import repository
 from feedgen.serve.out.client import HostClient
 from feedgen.serve.out.repository import Repositories, pack, unpack

@@ -9,7 +9,7 @@ import pytest
 from feedgen.core.clock import ManualClock
 from feedgen.core.errors import StoreFull
 from feedgen.core.ids import US_PER_DAY
-from feedgen.feeds.base import NOBODY, Event, Shown, parse_req_id, reader_key, req_id_of
+from feedgen.feeds.contract import NOBODY, Event, Shown, parse_req_id, reader_key, req_id_of
 from feedgen.serve.readers import history as module
 from feedgen.serve.readers.history import History
 from feedgen.store.pages import EVENT_NUMBERS, NO_CODE, Outcome, ShownPage

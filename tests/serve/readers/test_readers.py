@@ -10,7 +10,7 @@ import pytest
 from feedgen.core.clock import ManualClock
 from feedgen.core.errors import StoreFull
 from feedgen.core.ids import US_PER_DAY
-from feedgen.feeds.base import reader_key
+from feedgen.feeds.contract import reader_key
 from feedgen.rank.seen import Opinion, Readers, ReaderState
 from feedgen.serve.readers import readers as readers_module
 from feedgen.serve.readers.readers import AT_ONCE, KeptReaders

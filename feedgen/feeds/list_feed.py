@@ -1,48 +1,45 @@
-"""What a feed is: somebody asks, a page is the answer. Nothing here knows of HTTP.
-
-`Feed` is the whole contract. Most feeds make a list and let others page through it: they extend `ListFeed` and write
-`make`. docs/feeds.md writes one in twenty lines.
-"""
+"""A feed that makes a list and lets others page through it: extend `ListFeed` and write `make`."""
 
 from __future__ import annotations
 
 import logging
-import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Final, NamedTuple, Protocol
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
 from feedgen.core.ids import US_PER_S
-from feedgen.core.languages import number
-from feedgen.core.telemetry import Counter, Histogram, Laps
-from feedgen.feeds.recipes import Experiment, Recipe
+from feedgen.core.telemetry import Counter
+from feedgen.feeds.contract import (
+    NO_CODE,
+    NO_FORMULA,
+    NO_WISHES,
+    NOBODY,
+    Ask,
+    Feed,
+    Item,
+    Known,
+    Made,
+    Page,
+    Shown,
+    reader_key,
+    req_id_of,
+)
+from feedgen.feeds.recipes import Recipe
+from feedgen.feeds.services import MAX_POPULAR_ROWS, FeedServices
 from feedgen.feeds.shown import IF_FOLLOWED, still_there
-from feedgen.feeds.wishes import Wishes
-from feedgen.graph.access import I64, U8, U32
+from feedgen.graph.access import I64, U32
 from feedgen.graph.view import View
 from feedgen.ingest.events import VIDEO
 from feedgen.rank.listing import POPULAR, ListRules, Source, make_list
-from feedgen.rank.pace import Pace
-from feedgen.rank.paging import Cursor, Cursors, Snapshot, Snapshots, tag
-from feedgen.rank.params import DEFAULT, Formula
-from feedgen.rank.pool import RankPool, TooLate
-from feedgen.rank.popular import Popular
-from feedgen.rank.seen import NO_TASTE, Readers, Taste
+from feedgen.rank.paging import Cursor, Snapshot, tag
+from feedgen.rank.pool import TooLate
+from feedgen.rank.seen import NO_TASTE
 
 FRESH_US: Final = 30 * US_PER_S  # a peek, and a shared list, may be this old
 LAST_PAGES: Final = 200  # posts before a cursor's place that its page, and the one before, may have shown
-NO_CODE: Final = 255  # no list's code
-NO_WISHES: Final = Wishes()
-NOBODY: Final = 0  # the reader of a page that was served to somebody who is logged out
-NO_FORMULA: Final = "popular"  # the preset of a list that was not ranked for anybody
-_REQ_ID: Final = re.compile(r"([0-9a-f]{1,4})-([0-9a-f]{1,14})")
-MAX_POPULAR_ROWS: Final = 200  # combinations of languages; each takes 80 kB
-VIDEO_FEED: Final = "app.bsky.feed.defs#contentModeVideo"
 
 log = logging.getLogger(__name__)
 
@@ -52,208 +49,6 @@ fallbacks = Counter(
     "to",
     "why",
 )
-stage_seconds = Histogram(
-    "feedgen_rank_stage_seconds", "What a personal list's stages take, by preset", "stage", "preset"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a reader wants. `person` is their number when they ever rated or wrote something that we heard."""
-
-    reader_did: str | None
-    person: int | None
-    limit: int
-    cursor: str | None
-    languages: tuple[str, ...]
-    now_us: int
-    peek: bool = False  # the app looks whether there is something new: neither served nor seen
-    arrived_s: float | None = None  # on the pool's clock, for the deadline
-    lag_s: float = 0.0  # how long it lay before anybody looked at it
-
-
-class Item(NamedTuple):
-    uri: str
-    context: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    items: list[Item]
-    cursor: str | None = None
-    req_id: str | None = None
-    languages: tuple[str, ...] = ()
-
-
-class Feed(ABC):
-    """One feed that we publish."""
-
-    name: str  # the record key of its generator record
-    title: str
-    description: str
-    content_mode: str | None = None
-    personal: bool = True  # what is known of the reader matters: a first page may wait for it a little
-
-    @abstractmethod
-    async def page(self, ask: Ask) -> Page:
-        """`BadCursor` is the only error that a reader may cause."""
-
-
-class Fetched(NamedTuple):
-    """What a reader's own repository told: ratings from before we listened, newest first, and whom they follow."""
-
-    posts: U32
-    times_us: I64
-    follows: U32
-    fetched_us: int = 0  # when the last of it came
-
-
-class Library(Protocol):
-    """What feeds may ask about the network. All of it is answered from memory, from any thread."""
-
-    def view(self) -> View: ...
-
-    def uri(self, post: int) -> str | None: ...
-
-    def uris(self, posts: U32) -> list[str | None]: ...
-
-    def person(self, did: str) -> int | None: ...
-
-    def did(self, person: int) -> str | None: ...
-
-    def fetched(self, did: str) -> Fetched | None: ...
-
-
-class Event(NamedTuple):
-    """What a reader's app told of a post that we know. `list_us` and `code` are what `reqId` and `feedContext` said."""
-
-    post: int
-    event: str
-    list_us: int | None
-    code: int | None
-
-
-class Shown(NamedTuple):
-    """A page as it was sent: what `store.pages.ShownPage` has, but for the time. `list_us` is what `reqId` says."""
-
-    reader: int
-    feed: str
-    preset: str
-    list_us: int
-    position: int  # of the first post in the list
-    posts: list[int]
-    codes: list[int]
-    arm: str
-
-
-class Log(Protocol):
-    """Who remembers which pages were served and what came of them. Never waits."""
-
-    def served(self, page: Shown) -> None: ...
-
-    def told(self, reader: int, events: Sequence[Event]) -> None: ...
-
-
-class NoLog:
-    def served(self, page: Shown) -> None:
-        """Nobody remembers."""
-
-    def told(self, reader: int, events: Sequence[Event]) -> None:
-        """Nobody remembers."""
-
-
-@dataclass(slots=True)
-class FeedServices:
-    """What feeds share: made once, given to every feed."""
-
-    library: Library
-    cursors: Cursors
-    pool: RankPool
-    popular: Popular = field(default_factory=Popular)
-    pace: Pace = field(default_factory=Pace)
-    readers: Readers = field(default_factory=Readers)
-    snapshots: Snapshots = field(default_factory=Snapshots)
-    recipe: Recipe = field(default_factory=lambda: Recipe(DEFAULT))  # of readers who are in no experiment
-    rules: ListRules = field(default_factory=ListRules)
-    log: Log = field(default_factory=NoLog)
-    experiment: Experiment | None = None
-    popular_lists: dict[tuple[str, tuple[str, ...], bool], Made] = field(init=False, default_factory=dict)
-    wishes: dict[int, Wishes] = field(default_factory=dict)  # by reader
-    _popular_rows: dict[tuple[tuple[str, ...], bool], I64] = field(init=False, default_factory=dict)
-
-    def recipe_of(self, reader_did: str | None) -> Recipe:
-        """How this reader's lists are made."""
-        dealt = None if self.experiment is None or reader_did is None else self.experiment.recipe(reader_did)
-        return self.wishes_of(reader_did).recipe(dealt or self.recipe)
-
-    def wishes_of(self, reader_did: str | None) -> Wishes:
-        if not self.wishes or reader_did is None:
-            return NO_WISHES
-        return self.wishes.get(reader_key(reader_did), NO_WISHES)
-
-    def formula(self, cheap: bool, recipe: Recipe | None = None) -> Formula:
-        return (recipe or self.recipe).formula(cheap, self.pace.pace_us)
-
-    def laps(self, cheap: bool, recipe: Recipe | None = None) -> Laps:
-        """A stopwatch for the stages of one list."""
-        return Laps(stage_seconds, "cheap" if cheap else (recipe or self.recipe).preset)
-
-    def refresh(self, now_us: int) -> None:
-        """Measure the pace and renew the popular lists. In a background thread, every minute or so."""
-        view = self.library.view()
-        now_us = view.moment_us(now_us)
-        self.pace.measure(view, now_us)
-        self.popular.refresh(view, now_us, self.pace.pace_us, self.rules.forbidden())
-        self._popular_rows, self.popular_lists = {}, {}
-
-    def popular_rows(self, languages: tuple[str, ...], video: bool) -> I64:
-        """What is popular in these languages: put together once a minute for all who speak the same. Not to be
-        changed."""
-        known = self._popular_rows
-        rows = known.get((languages, video))
-        if rows is None:
-            rows = self.popular.rows([number(code) for code in languages], video)
-            if len(known) < MAX_POPULAR_ROWS:
-                known[languages, video] = rows
-        return rows
-
-
-@lru_cache(maxsize=20_000)
-def reader_key(did: str) -> int:
-    """A reader as 64 bits: what snapshots, cursors and states are kept under."""
-    return tag(did, 64)
-
-
-def req_id_of(feed: int, list_us: int) -> str:
-    return f"{feed:x}-{list_us:x}"
-
-
-def parse_req_id(text: str | None) -> tuple[int, int] | None:
-    """(feed, list) of a reqId that could be ours."""
-    found = _REQ_ID.fullmatch(text) if text else None
-    return (int(found[1], 16), int(found[2], 16)) if found else None
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A list, best first. `codes` say in the feed's own words where each post came from; `preset` which formula ranked
-    it, when it is not the one that was asked for."""
-
-    posts: U32
-    codes: U8
-    languages: tuple[str, ...] = ()
-    preset: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What a list takes into account of its reader, as of one moment."""
-
-    taste: Taste
-    seen: U32 = field(default_factory=lambda: np.empty(0, np.uint32))  # ascending
-    skip: U32 = field(default_factory=lambda: np.empty(0, np.uint32))  # served a moment ago: not again
-    recipe: Recipe | None = None  # None: the operator's
-    wishes: Wishes = NO_WISHES
 
 
 class ListFeed(Feed):
@@ -465,18 +260,4 @@ class ListFeed(Feed):
             self.services.readers.edit(reader_key(ask.reader_did)).saw(array("I", posts.tobytes()), ask.now_us)
 
 
-__all__ = [
-    "Ask",
-    "Event",
-    "Feed",
-    "FeedServices",
-    "Fetched",
-    "Item",
-    "Known",
-    "Library",
-    "ListFeed",
-    "Made",
-    "Page",
-    "Shown",
-    "reader_key",
-]
+__all__ = ["Ask", "Known", "ListFeed", "Made", "Page"]
