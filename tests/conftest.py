@@ -12,7 +12,10 @@ import shutil
 import pytest
 
 # How much of what is drawn at random is tried; more takes longer.
-HOW_MUCH = {"FEEDGEN_STORMS", "FEEDGEN_RANDOM_KILLS", "FEEDGEN_MUTATIONS", "FEEDGEN_GRAPHS"}
+HOW_MUCH = {
+    "FEEDGEN_STORMS", "FEEDGEN_RANDOM_KILLS", "FEEDGEN_MUTATIONS", "FEEDGEN_GRAPHS", "FEEDGEN_POWER_CUTS",
+    "FEEDGEN_POWER_SEED", "FEEDGEN_FAILING_CALLS",
+}  # fmt: skip
 
 # Settings of the person who runs the tests are not the tests' settings.
 for _name in [name for name in os.environ if name.startswith("FEEDGEN_")]:

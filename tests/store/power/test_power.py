@@ -1,0 +1,136 @@
+"""The power fails at any instant; afterwards a normal start finds everything that it may not lose.
+
+A real process is recorded once for each scene; many disks are made from each recording (disk.py). FEEDGEN_POWER_CUTS
+says how many in all.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import pytest
+
+from feedgen.core.ids import day_of
+from feedgen.ingest.events import Event
+from tests.graph.network import Feeder, Model
+from tests.store.power.disk import Disk, Record, cuts, read_recording
+from tests.store.power.scenes import BATCH, STORIES
+
+CUTS: Final = int(os.environ.get("FEEDGEN_POWER_CUTS", "500"))
+SEED: Final = int(os.environ.get("FEEDGEN_POWER_SEED", "1"))
+SHARE: Final = {"power": 10, "killed": 50}  # each scene's share of the disks
+HERE: Final = Path(__file__).parent
+REPOSITORY: Final = HERE.parents[2]
+MEMORY: Final = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Recording:
+    base: Path  # before
+    data: Path  # after
+    records: list[Record]
+
+
+class Recordings:
+    """All scenes, played in one process when the first of them is asked for."""
+
+    def __init__(self, room: Path) -> None:
+        self.room = room
+        self._made: dict[str, Recording] = {}
+
+    def of(self, name: str) -> Recording:
+        if not self._made:
+            shim = self.room / "shim.so"
+            compiler = ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+            subprocess.run([*compiler, "-o", str(shim), str(HERE / "shim.c"), "-ldl"], check=True)
+            command = [sys.executable, "-m", "tests.store.power.scenes", str(self.room), *STORIES]
+            subprocess.run(command, env=os.environ | {"LD_PRELOAD": str(shim)}, cwd=REPOSITORY, check=True)
+            for scene in STORIES:
+                room = self.room / scene
+                self._made[scene] = Recording(room / "base", room / "data", read_recording(room / "log"))
+        return self._made[name]
+
+
+@pytest.fixture(scope="module")
+def recordings() -> Iterator[Recordings]:
+    """In memory where possible: what is tried here needs no real disk, and syncs of one take long."""
+    with TemporaryDirectory(prefix="feedgen-power-", dir=MEMORY if MEMORY.is_dir() else None) as room:
+        yield Recordings(Path(room).resolve())
+
+
+def model_of(events: list[Event]) -> Model:
+    model, day = Model(), 0
+    for event in events:
+        day = max(day, day_of(event.time_us))
+        model.apply(event, day)
+    return model
+
+
+class _Deaf:
+    def apply(self, event: Event, day: int) -> None:
+        pass
+
+
+def go_on(disk: Path, events: list[Event], model: Model, settle: bool) -> None:
+    """A normal start, the rest of the stream from the cursor that was found, and nothing is missing or too much."""
+    feeder = Feeder(disk)
+    try:
+        cursor = feeder.archive.recorder.cursor()
+        after = cursor.seq if cursor else 0
+        feeder.day = day_of(events[after - 1].time_us) if after else 0
+        feeder.model = _Deaf()  # type: ignore[assignment]
+        rest = [event for event in events if event.seq > after]
+        for at in range(0, len(rest), 10 * BATCH):
+            feeder.tell(*rest[at : at + 10 * BATCH])
+        feeder.model = model
+        if settle:
+            feeder.settle()
+        feeder.check()
+    finally:
+        feeder.close()
+
+
+@pytest.mark.needs("cc")
+@pytest.mark.parametrize("name", STORIES)
+def test_the_recording_leads_to_what_is_on_the_disk(name: str, recordings: Recordings, tmp_path: Path) -> None:
+    """Otherwise the disks that are made of it would show nothing."""
+    recording = recordings.of(name)
+    disk = Disk(recording.base)
+    for one in recording.records:
+        disk.happen(one)
+    disk.sync_all()
+    disk.cut(random.Random(0), tmp_path)
+    assert contents(tmp_path) == contents(recording.data)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {str(each.relative_to(path)): each.read_bytes() for each in path.rglob("*") if each.is_file()}
+
+
+@pytest.mark.needs("cc")
+@pytest.mark.parametrize("death", ["killed"])
+@pytest.mark.parametrize("name", STORIES)
+def test_nothing_is_lost_or_falsified(name: str, death: str, recordings: Recordings) -> None:
+    rng = random.Random(f"{SEED} {name}")
+    recording = recordings.of(name)
+    events, wrong, number = STORIES[name][1], list[str](), 0
+    model = model_of(events)
+    wanted = max(2, CUTS // SHARE[death])
+    for number, (at, disk) in enumerate(cuts(recording.records, recording.base, wanted, rng), 1):
+        target = recordings.room / "disk"
+        disk.cut(rng if death == "power" else None, target)
+        try:
+            go_on(target, events, model, settle=number % 4 == 0)
+        except Exception as error:
+            wrong.append(f"cut {number} before record {at}: {type(error).__name__}: {str(error)[:300]}")
+        shutil.rmtree(target)
+    assert not wrong, f"{len(wrong)} of {number} disks are wrong:\n" + "\n".join(wrong[:10])
