@@ -29,12 +29,12 @@ from feedgen.core.exposition import document
 from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.core.settings import Settings
 from feedgen.core.telemetry import all_metrics
+from feedgen.core.watch import Watch
 from feedgen.feeds.catalog import Catalog
 from feedgen.feeds.contract import Feed
 from feedgen.feeds.list_feed import fallbacks
 from feedgen.feeds.recipes import Experiment, Recipe, Share
 from feedgen.graph.archive import Archive
-from feedgen.graph.days import Days
 from feedgen.host import figures, measures
 from feedgen.host.fallback import Pusher
 from feedgen.host.life import Life
@@ -373,7 +373,7 @@ class App:
             "ingest": _ingest(archive, self.catalog, self.pipeline),
             "jetstream": self.client.run(),
             "progress": reporter.run(),
-            "days": _watch(archive.days),
+            "background": _watch(archive.graph.watch),
             "popular": self.catalog.run(),
             "spam": _watch_for_spam(archive, self.clock),
             "readers": self.readers.run(),
@@ -593,15 +593,20 @@ async def _ingest(archive: Archive, catalog: Catalog, pipeline: Pipeline) -> Non
     await pipeline.run()
 
 
-async def _watch(days: Days) -> None:
-    """Raises what the background thread dies of."""
+async def _watch(watch: Watch) -> None:
+    """Raises what background work dies of."""
     loop = asyncio.get_running_loop()
     died: asyncio.Future[None] = loop.create_future()
 
-    def on_failure(failure: BaseException) -> None:
-        loop.call_soon_threadsafe(died.set_exception, failure)
+    def die(failure: BaseException) -> None:
+        if not died.done():
+            died.set_exception(failure)
 
-    days.on_failure = on_failure
+    def tell(failure: BaseException) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            loop.call_soon_threadsafe(die, failure)
+
+    watch.listen(tell)
     await died
 
 

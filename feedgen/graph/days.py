@@ -33,7 +33,7 @@ KEPT = Gauge("feedgen_days_kept", "Days in the store.")
 
 
 class Days:
-    """`tend` after each batch; `close` at the end. `on_failure` is told of a bug in the background thread."""
+    """`tend` after each batch; `close` at the end. A bug in the background thread goes to the graph's watch."""
 
     def __init__(
         self,
@@ -52,8 +52,6 @@ class Days:
         self._busy_with: int | None = None
         self._not_before_us = 0
         self._thread = threading.Thread(target=self._run, name="days", daemon=True)
-        self.failure: BaseException | None = None
-        self.on_failure: Callable[[BaseException], None] = lambda error: None
 
     def start(self) -> None:
         self._thread.start()
@@ -149,8 +147,7 @@ class Days:
             while (work := self._work.get()) is not None:
                 work()
         except BaseException as failure:
-            self.failure = failure
-            self.on_failure(failure)
+            self._graph.watch.failed(failure)
 
 
 def _say_unsealed(day: int, full: StoreFull) -> None:

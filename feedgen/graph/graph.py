@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from feedgen.core.errors import StoreError
 from feedgen.core.telemetry import Counter
+from feedgen.core.watch import Watch
 from feedgen.graph import edit
 from feedgen.graph.access import BELOW, FIELDS, I64, U8, U16, U32, US_PER_DAY, Arrays
 from feedgen.graph.ahead import Ahead
@@ -96,6 +97,7 @@ class Graph:
         self._closing = threading.Event()
         self._builder = ThreadPoolExecutor(1, "graph-build")
         self._minder = ThreadPoolExecutor(1, "graph-mind")
+        self.watch = Watch()
         self._janitor: threading.Thread | None = None
         self._view = self._make_view()
 
@@ -314,7 +316,9 @@ class Graph:
 
         An error (a full disk) leaves the day as it is, and is the Future's: seal it again later.
         """
-        return self._builder.submit(self._seal, day, source)
+        sealing = self._builder.submit(self._seal, day, source)
+        self.watch.over(sealing, expected=(OSError, StoreError))
+        return sealing
 
     def drop(self, day: int) -> None:
         """The day and its sidecar go."""
@@ -356,10 +360,10 @@ class Graph:
             self._publish()
         if open_source is not None:
             self.replay(open_source)
-        self._minder.submit(self._mind, by_day)
+        self.watch.over(self._minder.submit(self._mind, by_day))
         for day in report.doubtful:
             self._report(day, "we stopped while changes were on their way to it")
-            self._builder.submit(self._rebuild, day, by_day[day])
+            self._rebuild_later(day, by_day[day])
         return report
 
     def put_off(self, day: int) -> None:
@@ -448,6 +452,8 @@ class Graph:
         """Until what is under way in the background is done. For tests and tools."""
         self._minder.submit(lambda: None).result()
         self._builder.submit(lambda: None).result()
+        if self.watch.failure is not None:
+            raise self.watch.failure
 
     def path_of(self, day: int) -> Path:
         return self.folder / f"{datetime.date(1970, 1, 1) + datetime.timedelta(days=day)}{SUFFIX}"
@@ -516,17 +522,17 @@ class Graph:
     def _begin_layer(self, day: LiveDay) -> None:
         day.begin_layer()
         self._publish()
-        self._builder.submit(self._make_compact, day)
+        self.watch.over(self._builder.submit(self._make_compact, day))
 
     def _make_compact(self, day: LiveDay) -> None:
-        """Runs in the building thread, so never while a sidecar of the day is made. When it fails, the day goes on as
-        it is, on as many lists as it may take.
+        """Runs in the building thread, so never while a sidecar of the day is made. Without the memory for it the day
+        goes on as it is, on as many lists as it may take.
         """
         try:
             while not self._closing.is_set() and not self._merge_layers(day):
                 pass
             give_back()
-        except Exception:
+        except MemoryError:
             log.exception("today's arrays could not be made compact")
 
     def _merge_layers(self, day: LiveDay) -> bool:
@@ -642,7 +648,7 @@ class Graph:
                 wrong = sealed.verify(VERIFY_PAUSE)
                 if wrong and self._days.get(day) is sealed:
                     self._report(day, f"wrong checksum: {', '.join(wrong)}")
-                    self._builder.submit(self._rebuild, day, by_day[day])
+                    self._rebuild_later(day, by_day[day])
 
     def _count(self, day: int) -> None:
         with self._lock:
@@ -652,6 +658,9 @@ class Graph:
                 sealed.counted = True
                 if isinstance(sealed, SealedDay):
                     sealed.let_go()
+
+    def _rebuild_later(self, day: int, source: DaySource) -> None:
+        self.watch.over(self._builder.submit(self._rebuild, day, source))
 
     def _rebuild(self, day: int, source: DaySource) -> None:
         """A mapped day can't be trusted: build it again, and count everything again, since it was counted with its
@@ -664,7 +673,7 @@ class Graph:
                 recount(self._arrays, [each.posts for each in days], self._people.top)
                 for each in days:
                     each.counted = True
-        except Exception:
+        except (OSError, StoreError):  # a full disk: the day goes on as it is, and the next start tries again
             log.exception("a day's arrays could not be built anew", extra={"day": self.path_of(day).stem})
 
     def _retire_day(self, day: Day) -> None:
@@ -682,6 +691,12 @@ class Graph:
             self._janitor.start()
 
     def _free(self) -> None:
+        try:
+            self._free_as_long_as_needed()
+        except BaseException as failure:
+            self.watch.failed(failure)
+
+    def _free_as_long_as_needed(self) -> None:
         while True:
             with self._lock:
                 seen = {id(part) for view in self._views for part in view.parts()}

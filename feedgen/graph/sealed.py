@@ -87,6 +87,7 @@ class SealedDay:
         self.edits = 0
         self._map, self._fd = _open(path)
         self._whole = np.frombuffer(self._map, np.uint8)
+        self._at = self._whole.ctypes.data
         header = _header(self._whole, path, day, identity)
         self._places: dict[str, tuple[int, int]] = header["sections"]
         self._shifts: dict[str, int] = header["shifts"]
@@ -201,17 +202,20 @@ class SealedDay:
 
     def verify(self, pause: float = 0.0) -> list[str]:
         """Read all sections; the names of those whose checksum is wrong. `pause` is idle time per busy time, to leave
-        the disk to others.
+        the disk to others. The day may be dropped and closed meanwhile.
         """
+        whole, sums = self._whole, self._sums  # while these are held, the file stays mapped
+        if not whole.size:
+            return []
         return [
             name
             for i, (name, dtype) in enumerate(SECTIONS)
             if not self._section_is_right(
-                i, section_words(self._whole, *self._places[name], np.dtype(dtype).itemsize), pause
+                section_words(whole, *self._places[name], np.dtype(dtype).itemsize), sums[i : i + 1], pause
             )
         ]
 
-    def _section_is_right(self, i: int, words: I64, pause: float) -> bool:
+    def _section_is_right(self, words: I64, told: I64, pause: float) -> bool:
         for _ in range(VERIFY_TRIES):
             edits, total = self.edits, 0
             for at in range(0, words.size, VERIFY_WORDS):
@@ -221,7 +225,7 @@ class SealedDay:
                 self._let_go_of(part)
                 if pause:
                     time.sleep(pause * (time.monotonic() - began))
-            if (total - int(self._sums[i])) % (1 << 64) == 0:
+            if (total - int(told[0])) % (1 << 64) == 0:
                 return True
             if edits == self.edits and edits % 2 == 0:
                 return False
@@ -235,8 +239,9 @@ class SealedDay:
 
     def _let_go_of(self, part: I64) -> None:
         """The same for the pages that were just read, and not for those that somebody else needs meanwhile."""
-        start = (part.ctypes.data - self._whole.ctypes.data) // PAGE * PAGE
-        self._map.madvise(mmap.MADV_DONTNEED, start, part.nbytes)
+        first = part.ctypes.data - self._at
+        start = first // mmap.PAGESIZE * mmap.PAGESIZE  # the machine's, which may be 16 kB; PAGE is the file's
+        self._map.madvise(mmap.MADV_DONTNEED, start, first + part.nbytes - start)
 
     def close(self) -> None:
         """Let go of the file. Only when no row of it is in use."""

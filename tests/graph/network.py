@@ -218,7 +218,7 @@ class Feeder:
         archive.writer.sweep()
         for _ in range(2_000):
             archive.days.tend(self.day, (self.day + 1) * DAY_US)
-            assert archive.days.failure is None
+            assert archive.graph.watch.failure is None
             if all(archive.writer.is_sealed(day) for day in archive.writer.days() if day < self.day):
                 break
             archive.graph.wait()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import mmap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -380,3 +382,84 @@ def resident_bytes(path: Path) -> int:
         elif ours and name == "Rss:":
             total += int(line.split()[1]) * 1024
     return total
+
+
+class _LargePages:
+    """A map on a machine with 16 kB pages: its kernel refuses what does not begin at one."""
+
+    def __init__(self, area: mmap.mmap) -> None:
+        self._area, self.let_go = area, 0
+
+    def madvise(self, option: int, start: int = 0, length: int = 0) -> None:
+        assert option == mmap.MADV_DONTNEED
+        if start % 16384:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        self.let_go += length
+
+    def close(self) -> None:
+        self._area.close()
+
+
+def test_a_machine_with_large_pages_verifies_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mmap, "PAGESIZE", 16384)
+    day = SealedDay(sidecar(folder), DAY, IDENTITY)
+    area = day._map = _LargePages(day._map)  # type: ignore[assignment]
+    assert day.verify() == []
+    assert area.let_go >= day.file_bytes - HEADER_BYTES - len(SECTIONS) * 64
+    day.close()
+
+
+def test_a_day_that_is_dropped_while_it_is_verified_harms_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = Graph(folder, IDENTITY)
+    graph.load([truth()], None)
+    graph.wait()
+    day = graph._days[DAY]
+    assert isinstance(day, SealedDay)
+    sums = sealed.sum_words
+
+    def drop_meanwhile(words: object, first: int) -> int:
+        if graph.days:
+            graph.drop(DAY)
+            day.close()  # as the janitor does when the last View is gone
+        return int(sums(words, first))
+
+    monkeypatch.setattr(sealed, "sum_words", drop_meanwhile)
+    graph._mind({DAY: truth()})
+    assert graph.days == []
+    graph._mind({DAY: truth()})  # and afterwards
+    graph.close()
+
+
+def test_background_work_that_dies_is_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one who listens from the start, and by one who comes late."""
+    graph = Graph(folder, IDENTITY)
+    heard: list[BaseException] = []
+    graph.watch.listen(heard.append)
+
+    def die(*_: object) -> None:
+        raise ZeroDivisionError("a mistake in the program")
+
+    monkeypatch.setattr(SealedDay, "verify", die)
+    graph.load([truth()], None)
+    with pytest.raises(ZeroDivisionError):
+        graph.wait()
+    graph.watch.listen(heard.append)
+    assert [str(one) for one in heard] == ["a mistake in the program"] * 2
+    graph.close()
+
+
+@pytest.mark.parametrize(("error", "noticed"), [(OSError(28, "full"), False), (ZeroDivisionError(), True)])
+def test_a_full_disk_is_no_mistake_of_the_program(
+    error: Exception, noticed: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Path:
+        raise error
+
+    graph, _ = load(folder)
+    monkeypatch.setattr("feedgen.graph.graph.build", refuse)
+    with pytest.raises(type(error)):
+        graph.seal(DAY, truth()).result()
+    assert (graph.watch.failure is error) == noticed
+    graph.close()
