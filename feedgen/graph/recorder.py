@@ -170,10 +170,9 @@ class Recorder:
             draft.later(lambda: self._graph.mark_posts([post], DELETED, True))
 
     def _delete_follow(self, draft: _Draft, person: int, key: int, replaced: bool) -> None:
-        found = self._writer.remove_follow(person, key, bury=not replaced)
-        if found is not None:
+        for day, subject in self._writer.remove_follow(person, key, bury=not replaced):
             REMOVED.add(1, "follow")
-            draft.later(partial(self._take_follow_back, *found, person))
+            draft.later(partial(self._take_follow_back, day, subject, person))
 
     def _take_follow_back(self, day: int, subject: int, person: int) -> None:
         left = self._graph.take_double_follow(day, person, subject)

@@ -8,7 +8,7 @@ the whole day.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -150,22 +150,24 @@ class OpenDay:
     def remove_post(self, post: int, author: int) -> None:
         self._pending.removed_posts.append((post, author))
 
-    def remove_rating(self, n: int, actor: int, kind: int, key: int, near: bool) -> int | None:
-        """The post whose rating this was. `near`: the key may be in its own time, not only among the wide ones."""
-        found = self.find_rating(n, actor, kind, key, near)
-        if found is None:
-            return None
-        self._removed.setdefault(found.n, array("I")).append(found.at)
-        self._pending.removed.append((found.n, found.at, actor, found.post))
-        return found.post
+    def remove_rating(self, n: int, actor: int, kind: int, key: int, near: bool) -> list[int]:
+        """The posts whose ratings these were: more than one if a repository used a key again with another subject.
+        `near`: the key may be in its own time, not only among the wide ones.
+        """
+        posts = []
+        while (found := self.find_rating(n, actor, kind, key, near)) is not None:
+            self._removed.setdefault(found.n, array("I")).append(found.at)
+            self._pending.removed.append((found.n, found.at, actor, found.post))
+            posts.append(found.post)
+        return posts
 
-    def remove_follow(self, n: int, actor: int, key: int) -> int | None:
-        found = self._find_follow(n, actor, key)
-        if found is None:
-            return None
-        self._pending.removed_follows.append((actor, key))
-        self._gone_follows[actor, key] = n
-        return found
+    def remove_follow(self, n: int, actor: int, key: int) -> list[int]:
+        """The people who are no longer followed."""
+        subjects = list(self._find_follows(n, actor, key))
+        if subjects:
+            self._pending.removed_follows.append((actor, key))
+            self._gone_follows[actor, key] = n
+        return subjects
 
     def rollback(self) -> None:
         for n, at, _, _ in self._pending.removed:
@@ -264,7 +266,7 @@ class OpenDay:
         held.append(identities(far["actor"], 0, far["key"]))
         maybe = np.isin(wanted, np.concatenate(held)) | self._directory.may_have_follows(actor, key)
         for i in np.flatnonzero(maybe & ~out).tolist():
-            out[i] = self._find_follow(n, int(actor[i]), int(key[i])) is not None
+            out[i] = any(True for _ in self._find_follows(n, int(actor[i]), int(key[i])))
 
     def has_other_rating(self, n: int, actor: int, post: int) -> bool:
         """Whether the person has (still) rated the post on this day. Looks through the whole log: ask the live arrays
@@ -371,17 +373,15 @@ class OpenDay:
             start += len(wide)
         return None
 
-    def _find_follow(self, n: int, actor: int, key: int) -> int | None:
+    def _find_follows(self, n: int, actor: int, key: int) -> Iterator[int]:
+        """Whom the records of this name follow, those that were removed left out."""
         gone = self._gone_follows.get((actor, key), 0)
-        for part in reversed(self._pending.follows):
-            for i in np.flatnonzero((part["actor"] == actor) & (part["key"] == key)).tolist():
-                if gone < n:
-                    return int(part["subject"][i])
+        for part in reversed(self._pending.follows) if gone < n else ():
+            yield from part["subject"][(part["actor"] == actor) & (part["key"] == key)].tolist()
         self._ensure_index()
         for row, subject in chain(self._directory.follows(actor, key), self._far_follows.get((actor, key), ())):
             if gone < row:
-                return subject
-        return None
+                yield subject
 
     def _read_commits(self, first: int, last: int) -> list[Any]:
         with spoken(self.path):

@@ -87,24 +87,25 @@ class SealedDay:
         if mine.any():
             self._put(author, "posts", held[~mine])
 
-    def remove_rating(self, n: int, actor: int, kind: int, key: int, near: bool) -> int | None:
+    def remove_rating(self, n: int, actor: int, kind: int, key: int, near: bool) -> list[int]:
+        """The posts whose ratings these were: more than one if a repository used a key again with another subject."""
+        posts: list[int] = []
         for name in ("ratings", "wide") if near else ("wide",):
             held = self._part(actor, name)
             mine = self._matches(held, name, kind, key)
             if mine.any():
-                post = int(held["post"][mine][0])
+                posts += held["post"][mine].tolist()
                 self._put(actor, name, held[~mine])
-                return post
-        return None
+        return posts
 
-    def remove_follow(self, n: int, actor: int, key: int) -> int | None:
+    def remove_follow(self, n: int, actor: int, key: int) -> list[int]:
+        """The people who are no longer followed."""
         held = self._part(actor, "follows")
         mine = held["key"] == key
-        if not mine.any():
-            return None
-        subject = int(held["subject"][mine][0])
-        self._put(actor, "follows", held[~mine])
-        return subject
+        if mine.any():
+            self._put(actor, "follows", held[~mine])
+        subjects: list[int] = held["subject"][mine].tolist()
+        return subjects
 
     def erase(self, people: Iterable[int]) -> None:
         """Delete the rows of these people, in one transaction of its own. What was changed before is committed with it

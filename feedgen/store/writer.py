@@ -174,15 +174,15 @@ class Writer:
         return out
 
     def remove_rating(self, actor: int, kind: int, key: int, bury: bool = True) -> list[tuple[int, int]]:
-        """(day, post) of the record that this was. It stays known as deleted for an hour (`bury`), because its create
-        may come later, or again."""
+        """(day, post) of all records of this name: a key that was used for two subjects has two. The name stays known
+        as deleted for an hour (`bury`), because its create may come later, or again.
+        """
         found: list[tuple[int, int]] = []
         for day, near in self._days_of(actor, key):
-            post = self._day(day).remove_rating(self._next_n, actor, kind, key, near)
-            if post is not None:
+            posts = self._day(day).remove_rating(self._next_n, actor, kind, key, near)
+            if posts:
                 self._touched.add(day)
-                found = [(day, post)]
-                break
+                found += [(day, post) for post in posts]
         found = found or self._again.get((actor, kind, key), [])
         if found:
             self._removed_now[actor, kind, key] = found
@@ -201,20 +201,18 @@ class Writer:
         if day is not None:
             self._changed(day).remove_post(post, author)
 
-    def remove_follow(self, actor: int, key: int, bury: bool = True) -> tuple[int, int] | None:
-        """(day, person who is no longer followed). The rest as for ratings."""
-        found: tuple[int, int] | None = None
+    def remove_follow(self, actor: int, key: int, bury: bool = True) -> list[tuple[int, int]]:
+        """(day, person who is no longer followed) of all records of this name. The rest as for ratings."""
+        found: list[tuple[int, int]] = []
         for day, _ in self._days_of(actor, key):
-            subject = self._day(day).remove_follow(self._next_n, actor, key)
-            if subject is not None:
+            subjects = self._day(day).remove_follow(self._next_n, actor, key)
+            if subjects:
                 self._touched.add(day)
-                found = (day, subject)
-                break
-        if found is None and (actor, FOLLOW, key) in self._again:
-            found = self._again[actor, FOLLOW, key][0]
-        if found is not None:
-            self._removed_now[actor, FOLLOW, key] = [found]
-        if bury and (found is None or key >= 0):
+                found += [(day, subject) for subject in subjects]
+        found = found or self._again.get((actor, FOLLOW, key), [])
+        if found:
+            self._removed_now[actor, FOLLOW, key] = found
+        if bury and (not found or key >= 0):
             self.bury(actor, FOLLOW, key)
         return found
 

@@ -83,8 +83,8 @@ def test_each_record_is_found(day: OpenDay) -> None:
             found = day.find_rating(n, actor, kind, key)
             assert found is not None and found.post == post
         follows = follows_of(rows)
-        assert day.remove_follow(n, int(follows.actor[3]), int(follows.key[3])) == follows.subject[3]
-        assert day.remove_follow(n, int(follows.actor[3]), int(follows.key[3])) is None
+        assert day.remove_follow(n, int(follows.actor[3]), int(follows.key[3])) == [follows.subject[3]]
+        assert day.remove_follow(n, int(follows.actor[3]), int(follows.key[3])) == []
 
 
 def test_what_nobody_recorded_is_nearly_never_looked_for(day: OpenDay) -> None:
@@ -98,7 +98,7 @@ def test_what_nobody_recorded_is_nearly_never_looked_for(day: OpenDay) -> None:
 def look_for_nobodys(day: OpenDay, rows: RatingRows) -> None:
     for actor, kind, key in zip(rows.actor.tolist(), rows.kind.tolist(), rows.key.tolist(), strict=True):
         assert day.find_rating(COMMITS + 1, actor, kind, key | UNKNOWN_KEY) is None
-        assert day.remove_follow(COMMITS + 1, actor, key | UNKNOWN_KEY) is None
+        assert day.remove_follow(COMMITS + 1, actor, key | UNKNOWN_KEY) == []
 
 
 def test_a_filter_grown_old_is_as_if_made_then(day: OpenDay) -> None:
@@ -172,7 +172,7 @@ def test_a_key_of_another_day_leads_to_its_day(ninety: tuple[Store, list[int]]) 
     store, asked = ninety
     people = store.people(30)
     assert [day for day, _ in store.writer.remove_rating(people[13], 0, FAR)] == [FIRST_DAY + 3]
-    assert store.writer.remove_follow(people[24], FAR) == (FIRST_DAY + 4, people[0])
+    assert store.writer.remove_follow(people[24], FAR) == [(FIRST_DAY + 4, people[0])]
     assert asked == [FIRST_DAY + 3, FIRST_DAY + 4]
 
 
@@ -180,7 +180,7 @@ def test_what_nobody_recorded_is_looked_for_on_the_days_it_can_be_on(ninety: tup
     store, asked = ninety
     people = store.people(30)
     assert store.writer.remove_rating(people[3], 0, FAR) == []
-    assert store.writer.remove_follow(people[3], FAR) is None
+    assert store.writer.remove_follow(people[3], FAR) == []
     assert asked == []
     assert store.writer.remove_rating(people[3], 0, key_at((FIRST_DAY + 5) * US_PER_DAY)) == []
     assert asked == [FIRST_DAY + 4, FIRST_DAY + 5]  # at midnight, it can be on two

@@ -153,7 +153,7 @@ def test_both_forms_say_the_same(sealed: bool, store: Store) -> None:
         and not writer.has_rating(b, 0, keys[2])
     )
     assert writer.has_other_rating(FIRST_DAY, a, SLOT | 2) and not writer.has_other_rating(FIRST_DAY, b, SLOT | 2)
-    assert writer.remove_follow(b, keys[2]) == (FIRST_DAY, a) and writer.remove_follow(b, keys[2]) is None
+    assert writer.remove_follow(b, keys[2]) == [(FIRST_DAY, a)] and writer.remove_follow(b, keys[2]) == []
     for kind, key, n in ((0, keys[2], 2), (1, -7, 3), (0, keys[4], 4)):
         assert writer.remove_rating(a, kind, key) == [(FIRST_DAY, SLOT | n)]
         assert not writer.has_rating(a, kind, key)
