@@ -90,18 +90,21 @@ install_project() {
     stamp project "$sum"
 }
 
-# Numba compiles a kernel anew when its file has changed; better now than during the first page.
+# warm_kernels [--demo]: numba compiles a kernel again when its sources have changed; better now than during the first
+# page. The made-up network's kernels are for the demo and the tests: a changed service does not wait for them.
 warm_kernels() {
-    local files sum
-    mapfile -t files < <(grep -rlE --include='*.py' 'core\.jit|WARMERS' feedgen | LC_ALL=C sort)
-    # Numba goes by a file's time: another branch and back is enough to make it compile again.
-    sum=$({ cat "${files[@]}"; stat -c %Y "${files[@]}"; } | sha256sum | cut -d' ' -f1)
-    is_stamped warm "$sum" && return 0
-    "$python" -m feedgen warm >&2 || die "feedgen could not compile its kernels (see above)."
-    stamp warm "$sum"
+    local files sum without=--exclude-dir=simnet
+    [ -z "${1-}" ] || without=
+    mapfile -t files < <(grep -rlE --include='*.py' $without 'core\.jit|WARMERS' feedgen | LC_ALL=C sort)
+    sum=$(digest "${files[@]}")
+    is_stamped "warm${1-}" "$sum" && return 0
+    # shellcheck disable=SC2086
+    "$python" -m feedgen warm ${1-} >&2 || die "feedgen could not compile its kernels (see above)."
+    stamp "warm${1-}" "$sum"
 }
 
-# setup run|dev [unwarmed]: all of the above, by one process at a time. Whoever runs no kernel need not wait for them.
+# setup run|dev [unwarmed|demo]: all of the above, by one process at a time. A script that runs no kernel does not wait
+# for them; `demo` adds the made-up network's.
 setup() {
     if command -v flock >/dev/null; then
         exec 9>"$root/.venv.lock"
@@ -111,5 +114,6 @@ setup() {
     install_lock "$1"
     install_project
     [ "${2-}" = unwarmed ] || warm_kernels
+    [ "${2-}" != demo ] || warm_kernels --demo
     exec 9>&-
 }

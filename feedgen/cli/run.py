@@ -144,7 +144,8 @@ def version() -> None:
 
 
 @cli.command()
-def warm() -> None:
+@click.option("--demo", is_flag=True, help="Also those of the made-up network.")
+def warm(demo: bool) -> None:
     """Compile the ranking kernels now, instead of at the first start.
 
     scripts/run does this by itself after an installation or an update; `pip install` users may want to. The machine
@@ -153,7 +154,7 @@ def warm() -> None:
     from feedgen.core.jit import tidy
     from feedgen.core.warm import warm as warm_all
 
-    warm_all(lambda name, seconds: click.echo(f"compiled {name} in {seconds:.1f} s"))
+    warm_all(lambda name, seconds: click.echo(f"compiled {name} in {seconds:.1f} s"), demo)
     tidy()
 
 

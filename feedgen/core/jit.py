@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 PACKAGE: Final = Path(__file__).parent.parent
 MARKS: Final = (b"feedgen.core.jit", b"import numba", b"from numba")
 IMPORT: Final = re.compile(
-    rb"^ *(?:from (feedgen[\w.]*) import (\([^)]*\)|[^\n#]*)|import (feedgen[\w.]*))", re.MULTILINE
+    rb"^ *(?:from ((?:feedgen|scripts|tests)\b[\w.]*) import (\([^)]*\)|[^\n#]*)|import (feedgen[\w.]*))", re.MULTILINE
 )
 KEPT_VERSIONS: Final = 3  # of each module's code: somebody may switch between branches
 
@@ -37,11 +37,12 @@ def _text(path: Path) -> bytes:
 
 
 def _imported(path: Path, package: Path) -> Iterator[Path]:
-    """The files of the package that one file imports."""
+    """The files that one file imports, of the package and of what stands beside it."""
     for origin, names, plain in IMPORT.findall(_text(path)):
-        module = (origin or plain).decode().split(".")[1:]
+        top, *module = (origin or plain).decode().split(".")
+        folder = package if top == PACKAGE.name else package.parent / top
         for name in ("", *re.findall(r"\w+", names.decode())):
-            file = package.joinpath(*module, name).with_suffix(".py") if name or module else package
+            file = folder.joinpath(*module, name).with_suffix(".py") if name or module else folder
             if file.is_file():
                 yield file
 

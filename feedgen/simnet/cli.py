@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from feedgen.simnet.jetstream import HostOptions
     from feedgen.simnet.server import Simnet, SimnetOptions
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
@@ -38,12 +39,6 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
 @click.option("--port", default=0, help="First port: pds, then appview, plc, web, control, the hosts. 0: free ones.")
 @click.option("--wait/--no-wait", default=False, help="Say ready only when the whole past was told.")
 @click.option("--now", "now_us", type=int, help="Unix microseconds at which the past ends; time stands still there.")
-@click.option("--flood", is_flag=True, help="Ready-made events at full speed instead of a world; see below.")
-@click.option("--ratings", default=26_000_000, help="Of the flood: likes and reposts.")
-@click.option("--flood-people", default=1_000_000, help="Of the flood: people.")
-@click.option("--ready", default=0, help="Of the flood: events made before a subscriber gets the first one.")
-@click.option("--span-h", default=24.0, help="Of the flood: hours that it stands for; it ends now.")
-@click.option("--flood-plan", default="", help="Of the flood: all of it as JSON, every field of FloodPlan, instead.")
 @click.pass_context
 def main(context: click.Context, /, **options: Any) -> None:
     """A made-up Bluesky that speaks the real wires, for trying out anything that listens to Bluesky.
@@ -79,14 +74,11 @@ def main(context: click.Context, /, **options: Any) -> None:
       corrupt  a frame or answer is broken: "how" is cut, bytes, type or zstd
       drop     an event is not sent             repeat   the last "events" events come again
       reorder  a second's events are mixed up   jump     the sequence goes on "by" so many higher
-
-    A flood is the whole network's volume, made as it is sent and kept nowhere: every reader gets all of it from
-    its cursor (else from the beginning), filters do not apply, and of the rest only plc and tokens are there.
     """
     if context.invoked_subcommand is not None:
         return
     with contextlib.suppress(KeyboardInterrupt):
-        _runner()(_serve(_options(options)))
+        runner()(serve(_options(options)))
 
 
 @main.command(context_settings=_CONTEXT)
@@ -116,16 +108,15 @@ def token(
     )  # fmt: skip
 
 
-def _options(given: dict[str, Any]) -> SimnetOptions:
-    from feedgen.simnet.flood import FloodPlan
+def hosts_of(given: dict[str, Any], seq_step: int = 7_000_000) -> tuple[HostOptions, ...]:
+    """The hosts that the command line asks for; the numbering of each begins `seq_step` after the last one's."""
     from feedgen.simnet.jetstream import HostOptions
-    from feedgen.simnet.server import SimnetOptions
 
     flavours = [name.strip() for name in given["hosts"].split(",") if name.strip()]
     if not flavours or set(flavours) - {"v2", "legacy"}:
         raise click.BadParameter(f"v2 or legacy, and commas between them, not {given['hosts']!r}", param_hint="--hosts")
     lookback_h = given["lookback_h"]
-    hosts = tuple(
+    return tuple(
         HostOptions(
             flavour,
             lookback_s=None if lookback_h is None else math.inf if lookback_h < 0 else lookback_h * 3600,
@@ -133,27 +124,15 @@ def _options(given: dict[str, Any]) -> SimnetOptions:
             outbox_events=given["outbox"],
             max_rate=given["max_rate"],
             segment_s=given["segment_s"],
-            first_seq=1 if given["flood"] or given["flood_plan"] else 1 + 7_000_000 * number,
+            first_seq=1 + seq_step * number,
         )
         for number, flavour in enumerate(flavours)
     )
-    flood = None
-    if given["flood_plan"]:
-        flood = FloodPlan(**json.loads(given["flood_plan"]))
-    elif given["flood"]:
-        span_us = round(given["span_h"] * 3.6e9)
-        factor = given["ratings"] / FloodPlan.ratings
-        flood = FloodPlan(
-            seed=given["seed"],
-            people=given["flood_people"],
-            ratings=given["ratings"],
-            posts=max(1, round(FloodPlan.posts * factor)),
-            follows=round(FloodPlan.follows * factor),
-            deletes=round(FloodPlan.deletes * factor),
-            others=round(FloodPlan.others * factor),
-            start_us=(given["now_us"] or time.time_ns() // 1000) - span_us,
-            span_us=span_us,
-        )
+
+
+def _options(given: dict[str, Any]) -> SimnetOptions:
+    from feedgen.simnet.server import SimnetOptions
+
     return SimnetOptions(
         seed=given["seed"],
         people=given["people"],
@@ -162,16 +141,14 @@ def _options(given: dict[str, Any]) -> SimnetOptions:
         live_rate=given["rate"],
         odd_share=given["odd"],
         now_us=given["now_us"],
-        hosts=hosts,
+        hosts=hosts_of(given),
         listen=given["listen"],
         port=given["port"],
         wait=given["wait"],
-        flood=flood,
-        flood_ready=given["ready"],
     )
 
 
-def _runner() -> Any:
+def runner() -> Any:
     try:
         import uvloop
     except ImportError:
@@ -179,7 +156,8 @@ def _runner() -> Any:
     return uvloop.run
 
 
-async def _serve(options: SimnetOptions) -> None:
+async def serve(options: SimnetOptions) -> None:
+    """Until SIGTERM or Ctrl-C."""
     from feedgen.simnet.server import Simnet
 
     simnet = Simnet(options)

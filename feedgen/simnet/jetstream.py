@@ -21,6 +21,7 @@ from feedgen.simnet.faults import Faults
 from feedgen.simnet.filters import BadRequest, read_filter
 from feedgen.simnet.history import History
 from feedgen.simnet.httpd import Request, Response, Upgrade, failure
+from feedgen.simnet.plc import Population
 from feedgen.simnet.records import SimEvent
 from feedgen.simnet.subscriber import Subscriber
 
@@ -94,7 +95,18 @@ def _enough(frames: list[bytes]) -> list[bytes]:
 
 
 class Flood(Protocol):
-    """A source of ready-made frames that is not in any history: what benchmarks drink from. Filters do not apply."""
+    """A source of ready-made frames that is not in any history, and its people: what benchmarks drink from. Filters
+    do not apply."""
+
+    @property
+    def people(self) -> Population: ...
+
+    @property
+    def dictionary(self) -> Dictionary: ...
+
+    async def warm_up(self) -> None:
+        """Done before anybody may subscribe."""
+        ...
 
     def chunks(
         self, *, v2: bool, cursor_frames: bool, zstd: bool, cursor: int | None

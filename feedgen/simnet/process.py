@@ -18,16 +18,16 @@ STOP_S: Final = 10.0
 
 
 class SimnetProcess:
-    """`with SimnetProcess("--people", "500") as sim:` takes the words of `feedgen simnet`."""
+    """`with SimnetProcess("--people", "500") as sim:` takes the words of `feedgen simnet`, or of another `module`."""
 
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "feedgen.simnet.cli", *arguments]
+    def __init__(self, *arguments: str, module: str = "feedgen.simnet.cli") -> None:
+        command = [sys.executable, "-m", module, *arguments]
         # A session of its own: Ctrl-C is for whoever started us, and they stop this one when they are done.
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"feedgen simnet ended with {self.stop()} before it was ready")
+            raise RuntimeError(f"{module} ended with {self.stop()} before it was ready")
         ready = json.loads(line)
         self.people: int = ready["people"]
         self.seed: int = ready["seed"]

@@ -21,16 +21,14 @@ from feedgen.simnet import text, tokens
 from feedgen.simnet.appview import AppView
 from feedgen.simnet.control import Control
 from feedgen.simnet.faults import Faults
-from feedgen.simnet.flood import FloodPlan
 from feedgen.simnet.history import MAX_EVENTS, History
 from feedgen.simnet.httpd import Handler, HttpServer, Request
-from feedgen.simnet.jetstream import Dictionary, HostOptions, JetstreamHost, first_frames
+from feedgen.simnet.jetstream import Dictionary, Flood, HostOptions, JetstreamHost, first_frames
 from feedgen.simnet.labels import LabelStream
 from feedgen.simnet.lively import LivelyWorld, aligned_start_us
 from feedgen.simnet.pds import Repositories
 from feedgen.simnet.plc import Directory, Keyring, Population, WebHosts
 from feedgen.simnet.records import SimEvent
-from feedgen.simnet.torrent import FloodPeople, Torrent
 from feedgen.simnet.world import WARM_UP_US, World
 
 TELL_EVENTS: Final = 500  # between two looks at the sockets while the past is told
@@ -56,8 +54,7 @@ class SimnetOptions:
     port: int = 0  # of the first server, the others follow; 0: whatever is free
     max_events: int = MAX_EVENTS  # kept for replays
     wait: bool = True  # `start` returns only when the past was told
-    flood: FloodPlan | None = None  # a flood instead of a world: Jetstream, the directory and tokens only
-    flood_ready: int = 0  # how many of its events are made before the first is sent
+    flood: Flood | None = None  # instead of a world: Jetstream, the directory and tokens only
 
 
 @dataclass(slots=True)
@@ -88,16 +85,13 @@ class Simnet:
         self._servers: list[HttpServer] = []
         self._telling: asyncio.Task[None] | None = None
         self._world: LivelyWorld | None = None
-        self._torrent: Torrent | None = None
         if options.flood is None:
             self._world = self._made_world(options)
             self.people: Population = self._world
             self.dictionary = Dictionary(first_frames(self.history))
         else:
-            paced = any(host.max_rate for host in options.hosts)
-            self._torrent = Torrent(options.flood, paced=paced, ready=options.flood_ready)
-            self.people = FloodPeople(options.flood)
-            self.dictionary = self._torrent.dictionary
+            self.people = options.flood.people
+            self.dictionary = options.flood.dictionary
         self.keys = Keyring(self.people)
 
     @classmethod
@@ -120,8 +114,8 @@ class Simnet:
     async def open(self) -> None:
         """Listen; then tell the past, and go on in the present."""
         try:
-            if self._torrent is not None:
-                await self._torrent.warm_up()
+            if self.options.flood is not None:
+                await self.options.flood.warm_up()
             await self._listen()
         except BaseException:
             await self.close()
@@ -263,7 +257,7 @@ class Simnet:
         for number, host in enumerate(options.hosts):
             name = f"jetstream/{number}"
             made = JetstreamHost(
-                name, self.history, self.faults, self.clock.now_us, host, self.dictionary, self._torrent
+                name, self.history, self.faults, self.clock.now_us, host, self.dictionary, options.flood
             )
             self.hosts.append(made)
             url = await self._serve(name, made.handle)

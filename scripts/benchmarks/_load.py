@@ -25,7 +25,7 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from feedgen.simnet import tokens
-from feedgen.simnet.flood import FloodPlan
+from scripts.benchmarks.flood.plan import FloodPlan
 
 TIMEOUT_S = 5.0  # the AppView's
 MAX_CONNECTIONS = 950  # the service takes 1,000; who finds none free waits, as at a proxy

@@ -22,6 +22,7 @@ from typing import Any
 
 from feedgen.simnet.process import SimnetProcess
 from scripts.benchmarks import Figure, Params
+from scripts.benchmarks.flood import FloodProcess
 from scripts.benchmarks.loading import filled
 
 PARAMETERS = {"ratings": 10_000_000, "readers": 200, "folder": ""}
@@ -37,8 +38,8 @@ def run(params: Params) -> Iterable[Figure]:
     folder = Path(given or tempfile.mkdtemp(prefix="feedgen-boot-"))
     try:
         kept, people = filled(folder, int(params["ratings"]))
-        words = ("--flood", "--ratings", "1000", "--flood-people", str(people), "--hosts", "v2", "--max-rate", "1")
-        with SimnetProcess(*words) as sim:
+        words = ("--ratings", "1000", "--people", str(people), "--hosts", "v2", "--max-rate", "1")
+        with FloodProcess(*words) as sim:
             yield from _measure(folder, sim, kept, int(params["readers"]))
     finally:
         if not given:

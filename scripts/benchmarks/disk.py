@@ -14,10 +14,10 @@ from pathlib import Path
 
 from feedgen.core.ids import US_PER_DAY
 from feedgen.graph.archive import Archive
-from feedgen.simnet.flood import FloodPlan
 from feedgen.store.folder import day_name
 from scripts.benchmarks import Figure, Params
 from scripts.benchmarks.filling import batches, files_of, seal_all, written_bytes
+from scripts.benchmarks.flood.plan import FloodPlan
 
 PARAMETERS = {"ratings": 1_000_000, "days": 3, "folder": ""}
 MIDNIGHT_US = 20_700 * US_PER_DAY

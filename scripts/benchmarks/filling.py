@@ -10,7 +10,7 @@ from feedgen.core.ids import day_of
 from feedgen.graph.archive import Archive
 from feedgen.ingest.batch import Batch, BatchBuilder
 from feedgen.ingest.events import Event, decode
-from feedgen.simnet.flood import V1, Encoder, FloodPlan, flood
+from scripts.benchmarks.flood.plan import V1, Encoder, FloodPlan, flood
 
 HOST = "flood.example"
 

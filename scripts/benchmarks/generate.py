@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 from feedgen.core.ids import US_PER_DAY
 from feedgen.simnet import wire
-from feedgen.simnet.flood import V1, V2, Encoder, FloodPlan, flood, flood_columns
 from feedgen.simnet.world import World
 from scripts.benchmarks import Figure, Params
+from scripts.benchmarks.flood.plan import V1, V2, Encoder, FloodPlan, flood, flood_columns
 
 PARAMETERS = {"people": 2_000, "days": 7.0, "flood_events": 400_000}
 START_US = 1_790_000_000_000_000

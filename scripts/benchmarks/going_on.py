@@ -18,9 +18,9 @@ from pathlib import Path
 
 from feedgen.core.clock import SystemClock
 from feedgen.graph.archive import Archive
-from feedgen.simnet.flood import FloodPlan
-from feedgen.simnet.process import SimnetProcess
 from scripts.benchmarks import Figure, Params
+from scripts.benchmarks.flood import FloodProcess
+from scripts.benchmarks.flood.plan import FloodPlan
 from scripts.benchmarks.ingest import Listening, Spent
 from scripts.benchmarks.loading import filled, plan_of
 
@@ -70,7 +70,7 @@ def _go_on(
     left = plan.events - plan.event_at(at_us)
     if left < warm_up + events:
         raise RuntimeError(f"the flood of this folder has only {left:,} events left; fill another one")
-    with SimnetProcess("--flood-plan", json.dumps(asdict(plan)), "--hosts", "v2", "--outbox", "0", *words) as sim:
+    with FloodProcess("--plan", json.dumps(asdict(plan)), "--hosts", "v2", "--outbox", "0", *words) as sim:
         listening = Listening(archive, sim.urls.jetstream[0], "v2", ClockAt(at_us + behind_us))
         return asyncio.run(listening.measure(warm_up, events))
 

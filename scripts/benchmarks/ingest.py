@@ -18,8 +18,8 @@ from feedgen.graph.archive import Archive
 from feedgen.ingest.frames import Inlet
 from feedgen.ingest.jetstream import Client
 from feedgen.ingest.pipeline import Pipeline
-from feedgen.simnet.process import SimnetProcess
 from scripts.benchmarks import Figure, Params
+from scripts.benchmarks.flood import FloodProcess
 
 PARAMETERS = {"events": 1_500_000, "warm_up": 300_000, "steady_s": 30.0, "steady_rate": 500.0}
 A_36_H_OF_EVENTS = 45_000_000
@@ -44,10 +44,10 @@ class Spent:
 
 def run(params: Params) -> Iterable[Figure]:
     events, warm_up = int(params["events"]), int(params["warm_up"])
-    flood = ("--flood", "--ratings", "26000000", "--hosts", "v2,legacy", "--outbox", "0")
+    flood = ("--ratings", "26000000", "--hosts", "v2,legacy", "--outbox", "0")
     wires: tuple[Wire, ...] = ("v2", "v1")
     for wire in wires:
-        with SimnetProcess(*flood) as sim:
+        with FloodProcess(*flood) as sim:
             url = sim.urls.jetstream[0 if wire == "v2" else 1]
             spent = asyncio.run(_listen(url, wire, warm_up, events))
         per_core = spent.events / spent.cpu_s
@@ -58,7 +58,7 @@ def run(params: Params) -> Iterable[Figure]:
             minutes = A_36_H_OF_EVENTS / spent.rate / 60
             yield Figure("ingest.catch_up_36h_minutes", minutes, "min", "45M events, at the rate just measured")
     rate, seconds = float(params["steady_rate"]), float(params["steady_s"])
-    with SimnetProcess(*flood, "--max-rate", str(rate)) as sim:
+    with FloodProcess(*flood, "--max-rate", str(rate)) as sim:
         spent = asyncio.run(_listen(sim.urls.jetstream[0], "v2", round(5 * rate), round(seconds * rate)))
     yield Figure("ingest.steady_cpu_us_per_event", spent.us_per_event, "us", f"{spent.rate:,.0f}/s")
 

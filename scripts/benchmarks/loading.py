@@ -15,9 +15,9 @@ import numpy as np
 from feedgen.core.ids import NO_POST, US_PER_DAY, day_of
 from feedgen.graph.archive import Archive
 from feedgen.ingest.batch import Cursor
-from feedgen.simnet.flood import Columns, FloodPlan, flood_columns
-from feedgen.simnet.floodframes import FOLLOW, LIKE, POST, REPOST
 from feedgen.store.rows import FollowRows, PostRows, RatingRows, Rows
+from scripts.benchmarks.flood.frames import FOLLOW, LIKE, POST, REPOST
+from scripts.benchmarks.flood.plan import Columns, FloodPlan, flood_columns
 
 DAY_RATINGS = 26_000_000
 HOST = "flood.example"

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from feedgen.simnet.process import SimnetProcess
 from scripts.benchmarks import Figure, Params
 from scripts.benchmarks.boot import SERVICE, Service
+from scripts.benchmarks.flood import FloodProcess
 from scripts.benchmarks.loading import load, plan_for
 
 PARAMETERS = {"ratings": 2_000_000, "pages": 500, "ready": 1_500_000, "folder": ""}
@@ -30,12 +30,12 @@ def run(params: Params) -> Iterable[Figure]:
     folder = Path(tempfile.mkdtemp(prefix="feedgen-pages-", dir=str(params["folder"]) or None))
     ratings, pages = int(params["ratings"]), int(params["pages"])
     plan, days = plan_for(ratings, int(time.time() * 1e6) - AGO_US)
-    words = ("--flood-plan", json.dumps(asdict(plan)), "--hosts", "v2", "--outbox", "0")
+    words = ("--plan", json.dumps(asdict(plan)), "--hosts", "v2", "--outbox", "0")
     try:
         load(folder / "data", plan, days, ratings)
-        with SimnetProcess(*words, "--max-rate", "1") as quiet:
+        with FloodProcess(*words, "--max-rate", "1") as quiet:
             yield from _measure(Service(folder, quiet), "idle", pages, plan.people)
-            with SimnetProcess(*words, "--ready", str(params["ready"])) as flood:
+            with FloodProcess(*words, "--ready", str(params["ready"])) as flood:
                 yield from _measure(Service(folder, quiet, flood), "catching_up", pages, plan.people)
     finally:
         shutil.rmtree(folder)

@@ -28,6 +28,7 @@ import numpy as np
 
 from feedgen.simnet.process import SimnetProcess
 from scripts.benchmarks import Figure, Params
+from scripts.benchmarks.flood import FloodProcess
 
 PARAMETERS = {
     "ratings": 2_000_000,  # what the service knows
@@ -240,9 +241,9 @@ def errors_of(found: dict[str, Any]) -> int:
     return int(sum(found["errors"].values()) + found["sent"] - found["answered"])
 
 
-def flood(params: Params, *more: str) -> SimnetProcess:
-    words = ["--flood", "--seed", str(SEED), "--flood-people", str(params["people"]), "--hosts", "v2", *more]
-    return SimnetProcess(*words, "--lookback-h", "-1")
+def flood(params: Params, *more: str) -> FloodProcess:
+    words = ["--seed", str(SEED), "--people", str(params["people"]), "--hosts", "v2", *more]
+    return FloodProcess(*words, "--lookback-h", "-1")
 
 
 def under_load(params: Params, folder: Path) -> Iterable[Figure]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from feedgen.core.jit import njit
 from feedgen.simnet.process import SimnetProcess
 from scripts.benchmarks import Figure, Params
+from scripts.benchmarks.flood import FloodProcess
 
 PARAMETERS = {"events": 3_000_000, "people": 1_000, "days": 2.0}
 V2 = "/xrpc/network.bsky.jetstream.subscribeEvents"
@@ -77,7 +78,7 @@ def _measure(connection: socket.socket, events: int) -> tuple[float, float]:
 
 def run(params: Params) -> Iterable[Figure]:
     events = int(params["events"])
-    with SimnetProcess("--flood", "--ratings", str(events * 2), "--hosts", "v2,legacy") as sim:
+    with FloodProcess("--ratings", str(events * 2), "--hosts", "v2,legacy") as sim:
         v2, legacy = sim.urls.jetstream
         for name, url in (
             ("v1", f"{legacy}/subscribe"),

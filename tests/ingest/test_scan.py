@@ -14,7 +14,7 @@ from feedgen.ingest import scan as s
 from feedgen.ingest.batch import Piece, add_create
 from feedgen.ingest.events import Dropped, Event, Follow, Post, Rating, decode
 from feedgen.ingest.gather import gather
-from feedgen.simnet.flood import V1, V1_CURSOR, V2, Encoder, FloodPlan, flood
+from scripts.benchmarks.flood.plan import V1, V1_CURSOR, V2, Encoder, FloodPlan, flood
 from tests.ingest import fuzzing, wires
 from tests.ingest.wires import NOW_US, WIRES, commit, dump, ref
 

@@ -113,6 +113,19 @@ def test_what_changed_is_done_again_and_nothing_else(checkout: Checkout, changed
     assert again.startswith(step)
 
 
+def test_the_made_up_networks_kernels_wait_for_the_demo(checkout: Checkout) -> None:
+    assert checkout.call("run").returncode == 0
+    made_up = checkout.folder / "feedgen" / "simnet"
+    made_up.mkdir()
+    (made_up / "kernels.py").write_text("from feedgen.core.jit import njit\n")
+    assert checkout.call("run").returncode == 0
+    assert checkout.asked == ["-m feedgen run"]
+    assert checkout.call("run", "--demo").returncode == 0
+    assert checkout.asked == ["-m feedgen warm --demo", "-m feedgen demo"]
+    assert checkout.call("run", "--demo").returncode == 0
+    assert checkout.asked == ["-m feedgen demo"]
+
+
 def test_whoever_has_the_development_lock_has_the_other(checkout: Checkout) -> None:
     assert checkout.call("test", "-x").returncode == 0
     assert any("requirements/dev.txt" in line for line in checkout.asked)

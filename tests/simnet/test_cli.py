@@ -89,25 +89,6 @@ def test_ports_in_order() -> None:
     assert [int(url.rpartition(":")[2]) - first for url in urls] == list(range(7))
 
 
-def test_a_flood() -> None:
-    words = ("--flood", "--ratings", "20000", "--flood-people", "1000", "--hosts", "v2,legacy", "--span-h", "1")
-    with SimnetProcess(*words) as sim:
-        first = asyncio.run(read(f"{sim.urls.jetstream[0]}{V2}", 9_000))
-        again = asyncio.run(read(f"{sim.urls.jetstream[0]}{V2}?cursor=8000", 10))
-        old = asyncio.run(read(f"{sim.urls.jetstream[1]}/subscribe", 100))
-        by_time = asyncio.run(read(f"{sim.urls.jetstream[1]}/subscribe?cursor={old[50]['time_us']}", 1))
-        did = first[0]["payload"]["did"]
-        assert httpx.get(f"{sim.urls.plc}/{did}").json()["id"] == did
-        claims = json.loads(unpack(sim.control(f"token?person={did}&aud={AUD}")["token"].split(".")[1]))
-        answer = httpx.post(f"{sim.urls.control}/_ctl/chances", json={"person": 0, "posts": []})
-        assert (answer.status_code, answer.json()["error"]) == (409, "NotNow")
-    assert [e["payload"]["seq"] for e in first] == list(range(1, 9_001))
-    assert again == first[7_999:8_009]
-    assert [(e["did"], e["time_us"]) for e in by_time] == [(old[50]["did"], old[50]["time_us"])]
-    assert [e["did"] for e in old] == [e["payload"]["did"] for e in first[:100]]
-    assert claims["iss"] == did
-
-
 def test_a_token_without_a_network() -> None:
     done = CliRunner().invoke(main, ["token", "--person", "3", "--people", "50", "--seed", "9", "--aud", AUD])
     claims = json.loads(unpack(done.output.strip().split(".")[1]))

@@ -1,7 +1,7 @@
 """The frames of a flood as templates: text with `<fields>`, taken apart once, so that a compiled loop only copies and
 fills in.
 
-One template for each wire, kind of event, and shape of post. The loop that fills them in is `floodkernels.write`.
+One template for each wire, kind of event, and shape of post. The loop that fills them in is `kernels.write`.
 """
 
 from __future__ import annotations

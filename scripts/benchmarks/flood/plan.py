@@ -23,11 +23,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from numpy.typing import NDArray
 
 from feedgen.core.ids import US_PER_DAY
-from feedgen.simnet import floodkernels as fk
 from feedgen.simnet import people as people_module
-from feedgen.simnet.floodframes import FIELDS, V1, V1_CURSOR, V2, program
-from feedgen.simnet.floodkernels import NONE
 from feedgen.simnet.text import mix1
+from scripts.benchmarks.flood import kernels as fk
+from scripts.benchmarks.flood.frames import FIELDS, V1, V1_CURSOR, V2, program
+from scripts.benchmarks.flood.kernels import NONE
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
@@ -139,7 +139,7 @@ class FloodPlan:
 
 
 class Columns(NamedTuple):
-    """A stretch of events as arrays; see `floodframes` for kinds and flags. Nothing to say is -1, or NONE for posts."""
+    """A stretch of events as arrays; see `frames` for kinds and flags. Nothing to say is -1, or NONE for posts."""
 
     seq: I64
     time_us: I64

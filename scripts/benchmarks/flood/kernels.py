@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from feedgen.core.jit import inline, njit
 from feedgen.simnet import words
-from feedgen.simnet.floodframes import (
+from feedgen.simnet.kernels import B32_CHARS, mix, put_cid, put_digits, put_tid, put_time, unit
+from scripts.benchmarks.flood.frames import (
     ACCOUNT,
     ADULT,
     BLOCK,
@@ -41,7 +42,6 @@ from feedgen.simnet.floodframes import (
     VIDEO,
     Program,
 )  # fmt: skip
-from feedgen.simnet.kernels import B32_CHARS, mix, put_cid, put_digits, put_tid, put_time, unit
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]

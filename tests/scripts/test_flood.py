@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import zstandard
@@ -13,10 +15,15 @@ from hypothesis import strategies as st
 
 from feedgen.core.ids import int_to_tid, is_plc, parse_at_uri
 from feedgen.ingest import events as bits
-from feedgen.simnet import flood as fl
-from feedgen.simnet import floodframes as ff
 from feedgen.simnet import wire
-from feedgen.simnet.torrent import Torrent
+from scripts.benchmarks.flood import FloodProcess
+from scripts.benchmarks.flood import frames as ff
+from scripts.benchmarks.flood import plan as fl
+from scripts.benchmarks.flood.source import Torrent
+from tests.simnet.test_cli import AUD
+from tests.simnet.test_tokens import unpack
+from tests.simnet.wiretap import V2 as V2_PATH
+from tests.simnet.wiretap import read
 
 PLAN = fl.FloodPlan(seed=3).scaled(0.002)  # 2,000 people, 63,000 events
 COMMIT_KINDS = set(range(ff.POST + 1)) - {ff.IDENTITY, ff.ACCOUNT}
@@ -248,3 +255,22 @@ async def test_a_torrent_that_was_made_before_is_the_same_torrent() -> None:
         for ready in (0, 3_000, 1 << 30)
     ]
     assert sent[0] == sent[1] == sent[2] and len(sent[0]) > 100 * plan.events
+
+
+def test_a_process_with_all_its_services() -> None:
+    words = ("--ratings", "20000", "--people", "1000", "--hosts", "v2,legacy", "--span-h", "1")
+    with FloodProcess(*words) as sim:
+        first = asyncio.run(read(f"{sim.urls.jetstream[0]}{V2_PATH}", 9_000))
+        again = asyncio.run(read(f"{sim.urls.jetstream[0]}{V2_PATH}?cursor=8000", 10))
+        old = asyncio.run(read(f"{sim.urls.jetstream[1]}/subscribe", 100))
+        by_time = asyncio.run(read(f"{sim.urls.jetstream[1]}/subscribe?cursor={old[50]['time_us']}", 1))
+        did = first[0]["payload"]["did"]
+        assert httpx.get(f"{sim.urls.plc}/{did}").json()["id"] == did
+        claims = json.loads(unpack(sim.control(f"token?person={did}&aud={AUD}")["token"].split(".")[1]))
+        answer = httpx.post(f"{sim.urls.control}/_ctl/chances", json={"person": 0, "posts": []})
+        assert (answer.status_code, answer.json()["error"]) == (409, "NotNow")
+    assert [e["payload"]["seq"] for e in first] == list(range(1, 9_001))
+    assert again == first[7_999:8_009]
+    assert [(e["did"], e["time_us"]) for e in by_time] == [(old[50]["did"], old[50]["time_us"])]
+    assert [e["did"] for e in old] == [e["payload"]["did"] for e in first[:100]]
+    assert claims["iss"] == did

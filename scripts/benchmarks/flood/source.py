@@ -9,8 +9,8 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from feedgen.simnet.flood import V1, V1_CURSOR, V2, Chunk, Encoder, FloodPlan, flood
 from feedgen.simnet.jetstream import DICTIONARY_SAMPLES, SEQ_LIMIT, Dictionary
+from scripts.benchmarks.flood.plan import V1, V1_CURSOR, V2, Chunk, Encoder, FloodPlan, flood
 
 PACED_CHUNK_EVENTS: Final = 256  # small, so that a paced flood comes evenly
 
@@ -23,7 +23,7 @@ class Torrent:
     """
 
     def __init__(self, plan: FloodPlan, *, paced: bool = False, ready: int = 0) -> None:
-        self.plan, self.ready = plan, ready
+        self.plan, self.ready, self.people = plan, ready, FloodPeople(plan)
         self.dictionary = Dictionary(self._samples)
         self._chunk = {"chunk_events": PACED_CHUNK_EVENTS} if paced else {}
 
