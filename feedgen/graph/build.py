@@ -8,6 +8,7 @@ file, which appears under its name only when it is whole.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import mmap
@@ -21,6 +22,7 @@ import numpy.typing as npt
 from feedgen.core.ids import NO_PERSON, NO_POST
 from feedgen.core.jit import inline, njit
 from feedgen.graph.access import I64, U8, U16, U32, US_PER_DAY, mix32, mix_key
+from feedgen.graph.faults import Area
 from feedgen.graph.layout import (
     ALIGN,
     FORMAT,
@@ -419,6 +421,7 @@ class _File:
             raise
         whole = np.frombuffer(self._map, np.uint8)
         self._whole = whole
+        self._area = Area(whole.ctypes.data, whole.size, self._fd, self._break)
         self.sections: dict[str, npt.NDArray[Any]] = {}
         for name, dtype in SECTIONS:
             start, length = self._places[name]
@@ -426,6 +429,9 @@ class _File:
 
     def __enter__(self) -> _File:
         return self
+
+    def _break(self) -> None:
+        """`finish` says so."""
 
     def finish(self, version: int) -> None:
         """Checksums, header, and all of it on the disk."""
@@ -435,8 +441,11 @@ class _File:
             sums[i] = sum_words(section_words(self._whole, *self._places[name], np.dtype(dtype).itemsize), 0)
         self._whole[: len(self._line)] = np.frombuffer(self._line, np.uint8)
         os.fsync(self._fd)  # writes mapped pages too, and lets other threads run meanwhile
+        if self._area.broken:
+            raise OSError(errno.ENOSPC, "a page of a new file could not be written")
 
     def __exit__(self, *_: object) -> None:
+        self._area.close()
         self.sections.clear()
         del self._whole
         with contextlib.suppress(

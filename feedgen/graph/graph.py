@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Final
@@ -350,7 +351,7 @@ class Graph:
             self._report(day, reason)
             put_in_place(build(self.path_of(day), by_day[day], self.identity), self.path_of(day))
             with self._lock:
-                self._days[day] = SealedDay(self.path_of(day), day, self.identity)
+                self._days[day] = self._open_sealed(by_day[day])
                 self._publish()
         with self._lock:
             for sealed in self._days.values():
@@ -575,7 +576,7 @@ class Graph:
                 self._missed[day] = Missed(edges_only=False)
                 self._versions.pop(day, None)
             try:
-                if self._swap(day, build(self.path_of(day), source, self.identity)):
+                if self._swap(source, build(self.path_of(day), source, self.identity)):
                     give_back()
                     return
             except BaseException:
@@ -583,10 +584,11 @@ class Graph:
                     self._missed.pop(day, None)
                 raise
 
-    def _swap(self, day: int, draft: Path) -> bool:
+    def _swap(self, source: DaySource, draft: Path) -> bool:
         """The new sidecar takes over, after what changed meanwhile was done to it. False when too much changed: build
         again.
         """
+        day = source.day
         with self._lock:
             missed = self._missed.pop(day)
             before = self._days.get(day)
@@ -594,7 +596,7 @@ class Graph:
                 draft.unlink()
                 return before is None
             put_in_place(draft, self.path_of(day))
-            sealed = SealedDay(self.path_of(day), day, self.identity, before.counts)
+            sealed = self._open_sealed(source, before.counts)
             sealed.counted = before.counted
             arrays = self._make_view(sealed).arrays
             for change in missed.changes:
@@ -619,7 +621,7 @@ class Graph:
     def _map(self, source: DaySource, report: LoadReport) -> None:
         day = source.day
         try:
-            sealed = SealedDay(self.path_of(day), day, self.identity)
+            sealed = self._open_sealed(source)
         except Damaged as e:
             report.rebuilt[day] = e.message
             return
@@ -627,6 +629,24 @@ class Graph:
         report.mapped.append(day)
         if sealed.stamped_before() or sealed.version != source.version():
             report.doubtful.append(day)
+
+    def _open_sealed(self, source: DaySource, counts: U16 | None = None) -> SealedDay:
+        sealed = SealedDay(self.path_of(source.day), source.day, self.identity, counts)
+        sealed.on_fault = partial(self._broke, weakref.ref(sealed), source)
+        return sealed
+
+    def _broke(self, broken: weakref.ref[SealedDay], source: DaySource) -> None:
+        """In whatever thread met a bad page, while it waits for that page: the least that can be done."""
+        sealed = broken()
+        if sealed is not None:
+            sealed.distrust()
+        with suppress(RuntimeError):  # closing
+            self.watch.over(self._builder.submit(self._mend, broken, source))
+
+    def _mend(self, broken: weakref.ref[SealedDay], source: DaySource) -> None:
+        if self._days.get(source.day) is broken():
+            self._report(source.day, "pages of its file could not be read or written")
+            self._rebuild(source.day, source)
 
     def _report(self, day: int, reason: str) -> None:
         _rebuilt.add()

@@ -14,6 +14,7 @@ import json
 import mmap
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,6 +61,7 @@ from feedgen.graph.access import (
     VALUES,
 )
 from feedgen.graph.build import section_words, sum_words
+from feedgen.graph.faults import Area
 from feedgen.graph.layout import FORMAT, HEADER_BYTES, PAGE, SECTIONS, STAMP_AT, STAMP_BYTES, VERSION_AT
 from feedgen.graph.memory import address
 
@@ -85,13 +87,25 @@ class SealedDay:
         self.path, self.day, self.slot = path, day, day % 256
         self.counted = False
         self.edits = 0
+        self._sections: dict[str, npt.NDArray[Any]] = {}
         self._map, self._fd = _open(path)
         self._whole = np.frombuffer(self._map, np.uint8)
         self._at = self._whole.ctypes.data
+        self.on_fault: Callable[[], object] = lambda: None
+        self._area = Area(self._at, self._whole.size, self._fd, self._break)
+        try:
+            self._open(identity, counts)
+            if self.broken:
+                raise Damaged(f"{path.name} can't be read from the disk")
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, identity: int, counts: U16 | None) -> None:
+        path, day = self.path, self.day
         header = _header(self._whole, path, day, identity)
         self._places: dict[str, tuple[int, int]] = header["sections"]
         self._shifts: dict[str, int] = header["shifts"]
-        self._sections: dict[str, npt.NDArray[Any]] = {}
         for name, dtype in SECTIONS:
             start, length = self._places[name]
             self._sections[name] = self._whole[start : start + length * np.dtype(dtype).itemsize].view(dtype)
@@ -103,6 +117,20 @@ class SealedDay:
         self.counts: U16 = np.zeros(max(self.posts, 1), np.uint16) if counts is None else counts
         self._stamped = False
         self._row = self._make_row()
+
+    @property
+    def broken(self) -> bool:
+        """Whether pages of the file could not be read or written. What is answered from then on may lack some lists."""
+        return self._area.broken
+
+    def _break(self) -> None:
+        self.on_fault()
+
+    def distrust(self) -> None:
+        """The next start builds the day's file again, whatever happens until then."""
+        with contextlib.suppress(OSError):
+            if os.stat(self.path).st_ino == os.fstat(self._fd).st_ino:  # no newer one has its name
+                self.path.unlink()
 
     @property
     def posts(self) -> int:
@@ -194,7 +222,7 @@ class SealedDay:
 
     def flush(self) -> None:
         """Changes go to the disk, and then the stamp goes too. Nothing may change the day meanwhile."""
-        if self.stamped:
+        if self.stamped and not self.broken:
             os.fsync(self._fd)
             self._whole[STAMP_AT : STAMP_AT + STAMP_BYTES] = 0
             os.fsync(self._fd)
@@ -250,7 +278,9 @@ class SealedDay:
         self._whole = np.zeros(0, np.uint8)
         with contextlib.suppress(BufferError):
             self._map.close()
+            self._area.close()
         if self._fd >= 0:
+            self._area.fd = -1
             os.close(self._fd)
             self._fd = -1
 
