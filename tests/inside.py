@@ -84,7 +84,12 @@ async def until(look: Any) -> None:
 async def running(sim: Simnet, folder: Path, pds: bool = True, start: str = "oldest") -> AsyncIterator[Inside]:
     """Caught up with what the network told so far."""
     settings = Settings(
-        service=Service(hostname=SERVICE.removeprefix("did:web:"), publisher_did=PUBLISHER, bind="127.0.0.1:0"),
+        service=Service(
+            hostname=SERVICE.removeprefix("did:web:"),
+            publisher_did=PUBLISHER,
+            bind="127.0.0.1:0",
+            private_bind="127.0.0.1:0",
+        ),
         store=Store(dir=str(folder / "data")),
         jetstream=Jetstream(urls=tuple(sim.urls.jetstream), start=start),
         labels=Labels(urls=(sim.urls.labeler,)),

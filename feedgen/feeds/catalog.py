@@ -90,8 +90,11 @@ class Catalog:
         await asyncio.to_thread(self.services.refresh, self._clock.now_us())
 
     async def rehearse(self) -> None:
-        """Every feed once, so that compiled code is loaded before anybody waits for it."""
+        """Every feed once, and what readers say, so that compiled code is loaded before anybody waits for it."""
         await self.refresh()
+        view = self._library.view()
+        view.find_posts([0], [0])
+        view.post(0)
         ask = Ask("did:plc:rehearsal", 0, 1, None, (), self._clock.now_us(), peek=True)
         for feed in self.feeds.values():
             await feed.page(ask)
@@ -128,8 +131,7 @@ class Catalog:
     def heard(self, reader_did: str, told: Sequence[Told], now_us: int) -> bool:
         """What a reader saw, and wants more or less of, counts from the next list on. Whether there was an opinion."""
         seen, judged, events = list[int](), list[tuple[int, bool]](), list[Event]()
-        for one in told:
-            post = self._post(one.item)
+        for one, post in zip(told, self._posts([one.item for one in told]), strict=True):
             if post == NO_POST:
                 heard_total.add(1, "unknown post")
                 continue
@@ -157,8 +159,8 @@ class Catalog:
         view, state = self._library.view(), self.services.readers.edit(reader_key(reader_did))
         if seen:
             state.saw(seen, now_us)
-        for post, less in judged:
-            state.judge(view, post, less, now_us)
+        if judged:
+            state.judge(view, judged, now_us)
 
     async def forget(self, reader_did: str) -> None:
         """An account that is gone."""
@@ -167,11 +169,21 @@ class Catalog:
         self.services.readers.forget(reader)
 
     def _post(self, uri: str) -> int:
-        parsed = parse_at_uri(uri)
-        author = self._library.person(parsed.did) if parsed and parsed.collection == POST_NSID else None
-        if parsed is None or author is None:
-            return NO_POST
-        return int(self._library.view().find_posts([author], [rkey_to_int(parsed.rkey)])[0])
+        return self._posts([uri])[0]
+
+    def _posts(self, uris: Sequence[str]) -> list[int]:
+        """Their numbers; NO_POST for those that are unknown."""
+        found, rows, authors, keys = [NO_POST] * len(uris), list[int](), list[int](), list[int]()
+        for row, uri in enumerate(uris):
+            parsed = parse_at_uri(uri)
+            author = self._library.person(parsed.did) if parsed and parsed.collection == POST_NSID else None
+            if parsed is not None and author is not None:
+                rows.append(row)
+                authors.append(author)
+                keys.append(rkey_to_int(parsed.rkey))
+        for row, post in zip(rows, self._library.view().find_posts(authors, keys).tolist(), strict=True):
+            found[row] = post
+        return found
 
 
 def _rank_threads() -> int:

@@ -150,16 +150,26 @@ class ReaderState:
         """What a list that is made anew in the middle of paging leaves out. Ascending."""
         return np.union1d(self.served.ascending(now_us), self.seen.ascending(now_us))
 
-    def judge(self, view: View, post: int, less: bool, now_us: int) -> bool:
-        """ "Show less" or "show more" on a post; the newest word on a post counts. False when the post is unknown."""
-        facts = view.post(post)
-        if facts is None:
-            return False
-        self.opinions = [o for o in self.opinions if o.post != post and o.weight(now_us) >= FORGET_BELOW]
-        self.opinions.append(Opinion(post, facts.author, facts.about, now_us // US_PER_S, less))
-        del self.opinions[:-MAX_OPINIONS]
-        self.seen.add([post], now_us)
-        return True
+    def judge(self, view: View, said: Iterable[tuple[int, bool]], now_us: int) -> bool:
+        """Posts with "show less" (True) or "show more"; the newest word on a post counts. Posts that are unknown are
+        left out; False when all are.
+        """
+        newest = dict[int, bool]()
+        for post, less in said:
+            newest.pop(post, None)
+            newest[post] = less
+        judged = [(view.post(post), post, newest[post]) for post in list(newest)[-MAX_OPINIONS:]]
+        added = [
+            Opinion(post, facts.author, facts.about, now_us // US_PER_S, less)
+            for facts, post, less in judged
+            if facts is not None
+        ]
+        if added:
+            self.opinions = [o for o in self.opinions if o.post not in newest and o.weight(now_us) >= FORGET_BELOW]
+            self.opinions += added
+            del self.opinions[:-MAX_OPINIONS]
+            self.seen.add([o.post for o in added], now_us)
+        return bool(added)
 
     def taste(self, now_us: int) -> Taste:
         return Taste(self.opinions, now_us) if self.opinions else NO_TASTE

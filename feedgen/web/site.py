@@ -6,6 +6,7 @@ A page is a function from a request to a response, and a line here that says whe
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -124,28 +125,23 @@ class Site:
             try:
                 if not page.early and (reason := self._unready()):
                     raise Sorry(503, "Not yet", f"The service is starting: {reason}.", {"retry-after": "5"})
-                return await page.answer(request)
-            except Sorry as sorry:
-                return self.sorry(request, sorry)
+                return await _whole(await page.answer(request))
+            except Sorry as said:
+                sorry = said
             except XrpcError as error:
-                return self.sorry(request, Sorry(error.status, *_in_words(error), error.headers))
+                sorry = Sorry(error.status, *_in_words(error), error.headers)
             except Exception:
                 log.exception("unexpected error on the page %s", page.label)
-                return self.sorry(request, Sorry(500, "Something broke", "It was noted. Try again in a moment."))
+                sorry = Sorry(500, "Something broke", "It was noted. Try again in a moment.")
+            return await _whole(self.sorry(request, sorry))
 
         return answer
 
     def html(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
         """A page from its template. What a template is given is escaped there."""
-        page = self._templates.get_template(template)
-        text = page.render(
-            values,
-            path=request.scope["path"],
-            links=request.state.links,
-            private=request.state.private,
-            request=request,
-        )
-        return Response(text, status, self._headers, "text/html")
+        state = request.state
+        values |= {"path": request.scope["path"], "links": state.links, "private": state.private, "request": request}
+        return _Html(status, self._headers, lambda: self._templates.get_template(template).render(values))
 
     def json(self, value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
         """What our own scripts ask."""
@@ -158,6 +154,21 @@ class Site:
         answer = self.html(request, "sorry.html", sorry.status, sorry=sorry)
         answer.headers.update(sorry.headers)
         return answer
+
+
+class _Html(Response):
+    """A page whose text is not made yet: a long one takes 20 ms, for which the event loop has no time."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], text: Callable[[], str]) -> None:
+        super().__init__(b"", status, headers, "text/html")
+        self.text = text
+
+
+async def _whole(answer: Response) -> Response:
+    if isinstance(answer, _Html):
+        answer.body = (await asyncio.to_thread(answer.text)).encode()
+        answer.headers["content-length"] = str(len(answer.body))
+    return answer
 
 
 def content_policy(appview_url: str, pictures: Iterable[str]) -> str:

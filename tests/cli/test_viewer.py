@@ -6,15 +6,20 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from feedgen.cli.viewer import forget
 from feedgen.core.errors import FeedgenError
 from feedgen.core.settings import Settings, Store
 from feedgen.feeds.contract import reader_key
+from feedgen.serve.readers.viewer import Shown
 from feedgen.simnet.server import Simnet
 from feedgen.simnet.tokens import SEND_INTERACTIONS
+from feedgen.store.pages import Outcome, ShownPage
 from feedgen.store.viewers import Viewers
 from tests.inside import EVENTS, running
 
@@ -88,3 +93,15 @@ async def test_forgetting_waits_for_the_next_start_where_nothing_runs(tmp_path: 
         await asyncio.to_thread(forget, settings, did, 0.0)
         assert await viewers.reader(reader_key(did)) is None
         assert await viewers.pages.to_forget() == [did]
+
+
+pages = st.tuples(st.integers(0, 9), st.integers(0, 3), st.lists(st.integers(0, 3), max_size=3))
+
+
+@given(st.lists(pages, max_size=8), st.integers(0, 9), st.none() | st.integers(0, 3), st.integers(0, 3))
+def test_the_page_that_showed_a_post(made: list[Any], at_us: int, list_us: int | None, post: int) -> None:
+    shown = [ShownPage(at, 1, "f", "p", of, 0, posts, posts, "") for at, of, posts in sorted(made, key=lambda m: m[0])]
+    before = [page for page in shown if page.at_us <= at_us and post in page.posts]
+    named = [page for page in before if page.list_us == list_us]
+    expected = (named or before or [None])[-1]
+    assert Shown(shown).page(Outcome(at_us, 1, list_us, [post], [0], [0]), post) is expected

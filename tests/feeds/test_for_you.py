@@ -157,11 +157,11 @@ async def test_show_less_acts_on_the_next_page(services: FeedServices, shared_to
     post = shared_town.posts[shared_town.index(first[0])]
     author = shared_town.view().author(post)
     state = services.readers.edit(reader_key(did(READER)))
-    assert state.judge(shared_town.view(), post, less=True, now_us=NOW_US)
+    assert state.judge(shared_town.view(), [(post, True)], NOW_US)
     second = uris(await feed.page(ask(limit=30)))
     assert first[0] not in second
     other = next(p for p in shared_town.posts if p != post and shared_town.view().author(p) == author)
-    state.judge(shared_town.view(), other, less=True, now_us=NOW_US)
+    state.judge(shared_town.view(), [(other, True)], NOW_US)
     everything = await read_all(feed, ask(limit=50))
     assert did(author or 0) not in {uri.split("/")[2] for uri in everything}
 

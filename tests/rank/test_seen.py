@@ -76,14 +76,26 @@ def test_the_newest_word_on_a_post_counts() -> None:
     world = World(20_400, 1)
     post = world.post(3, NOW_US)
     state = ReaderState()
-    assert state.judge(world.view, post, True, NOW_US)
-    assert state.judge(world.view, post, False, NOW_US)
+    assert state.judge(world.view, [(post, True)], NOW_US)
+    assert state.judge(world.view, [(post, False)], NOW_US)
     assert [(o.post, o.author, o.less) for o in state.opinions] == [(post, 3, False)]
-    assert not state.judge(world.view, 12345 << 8, True, NOW_US)
+    assert not state.judge(world.view, [(12345 << 8, True)], NOW_US)
     for at_us in (NOW_US + US_PER_DAY, NOW_US + 90 * US_PER_DAY):
         other = ReaderState.unpack(state.pack())
-        other.judge(world.view, world.post(4, NOW_US), True, at_us)
+        other.judge(world.view, [(world.post(4, NOW_US), True)], at_us)
         assert len(other.opinions) == (2 if at_us < NOW_US + 2 * US_PER_DAY else 1)
+
+
+def test_many_opinions_at_once_are_as_if_told_one_by_one() -> None:
+    world = World(20_400, 1)
+    a, b, c = (world.post(author, NOW_US) for author in (3, 4, 5))
+    said = [(a, True), (b, True), (c, False), (b, False), (a, True)]
+    together, one_by_one = ReaderState(), ReaderState()
+    assert together.judge(world.view, [*said, (12345 << 8, True)], NOW_US)
+    for one in said:
+        one_by_one.judge(world.view, [one], NOW_US)
+    assert together.opinions == one_by_one.opinions and len(together.opinions) == 3
+    assert together.seen.buckets == one_by_one.seen.buckets
 
 
 @given(

@@ -31,7 +31,7 @@ from feedgen.serve.http.not_found import not_found
 from feedgen.serve.http.routing import Endpoint, Row, application
 from feedgen.serve.http.skeleton import MAX_CURSOR, encode_page
 from feedgen.serve.http.xrpc import XrpcError, error_answer, json_answer
-from feedgen.serve.readers.interactions import MAX_BODY_BYTES, InteractionSink, decode_interactions
+from feedgen.serve.readers.interactions import AT_ONCE, MAX_BODY_BYTES, InteractionSink, decode_interactions
 from feedgen.serve.who.auth import INTERACTION_METHODS, SKELETON_METHODS, Door, Verifier
 
 MAX_LIMIT: Final = 100
@@ -171,10 +171,13 @@ class Routes:
                 body = await xrpc.body_of(request, MAX_BODY_BYTES)
         except TimeoutError:
             raise XrpcError(408, "InvalidRequest", "The body took too long to arrive") from None
-        uri, interactions = decode_interactions(body)
-        feed = self._feed({"feed": uri}).name if uri is not None else None
-        if interactions:
-            await parts.sink(reader, feed, interactions, parts.clock.now_us())
+        told = decode_interactions(body)
+        feed = self._feed({"feed": told.feed}).name if told.feed is not None else None
+        for interactions in told.pieces():
+            if interactions:
+                await parts.sink(reader, feed, interactions, parts.clock.now_us())
+            if len(told.raw) > AT_ONCE:
+                await asyncio.sleep(0)  # a long call must not hold up everybody's pages
         return json_answer(b"{}")
 
     def _feed(self, query: Mapping[str, str]) -> Feed:

@@ -6,7 +6,8 @@ is counted and left out.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from collections.abc import Iterator
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -16,6 +17,7 @@ from feedgen.serve.http.xrpc import XrpcError, invalid_request
 
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_INTERACTIONS: Final = 1000
+AT_ONCE: Final = 25  # decoded and remembered between two turns of the event loop
 
 _PREFIX: Final = "app.bsky.feed.defs#"
 EVENTS: Final = frozenset(
@@ -75,16 +77,27 @@ _body = msgspec.json.Decoder(_Body)
 _wire = msgspec.json.Decoder(_Wire)
 
 
-def decode_interactions(body: bytes) -> tuple[str | None, list[Interaction]]:
-    """The feed's at-uri, if given, and the events that make sense."""
+class Told(NamedTuple):
+    """A call's body: the feed's at-uri, if given, and what happened, not yet looked at."""
+
+    feed: str | None
+    raw: list[msgspec.Raw]
+
+    def pieces(self) -> Iterator[list[Interaction]]:
+        """The events that make sense, a few at a time."""
+        for start in range(0, len(self.raw), AT_ONCE):
+            events = map(_interaction, self.raw[start : start + AT_ONCE])
+            yield [event for event in events if event is not None]
+
+
+def decode_interactions(body: bytes) -> Told:
     try:
         decoded = _body.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise invalid_request("The body is not a list of interactions") from None
     if len(decoded.interactions) > MAX_INTERACTIONS:
         raise XrpcError(413, "PayloadTooLarge", f"At most {MAX_INTERACTIONS} interactions a call")
-    events = (_interaction(raw) for raw in decoded.interactions)
-    return decoded.feed, [event for event in events if event is not None]
+    return Told(decoded.feed, decoded.interactions)
 
 
 def _interaction(raw: msgspec.Raw) -> Interaction | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_right
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,8 @@ async def told_of(folder: Path, did: str) -> dict[str, Any]:
     named = [*seen, *liked, *(o.post for o in state.opinions), *(p for page in pages for p in page.posts)]
     uris = await asyncio.to_thread(uris_of, folder, [*named, *(p for one in outcomes for p in one.posts)])
 
+    shown = Shown(pages)
+
     def name(post: int) -> str | int:
         return uris.get(post, post)
 
@@ -54,7 +57,7 @@ async def told_of(folder: Path, did: str) -> dict[str, Any]:
             for o in state.opinions
         ],
         "pages": [_page(page, name) for page in pages],
-        "outcomes": [row for one in outcomes for row in _outcome(one, pages, name)],
+        "outcomes": [row for one in outcomes for row in _outcome(one, shown, name)],
     }
 
 
@@ -71,10 +74,10 @@ def _page(page: ShownPage, name: Any) -> dict[str, Any]:
     }
 
 
-def _outcome(one: Outcome, pages: list[ShownPage], name: Any) -> list[dict[str, Any]]:
+def _outcome(one: Outcome, shown: Shown, name: Any) -> list[dict[str, Any]]:
     rows = []
     for post, event, code in zip(one.posts, one.events, one.codes, strict=True):
-        page = tied(one, post, pages)
+        page = shown.page(one, post)
         rows.append(
             {
                 "at": _time(one.at_us),
@@ -87,12 +90,24 @@ def _outcome(one: Outcome, pages: list[ShownPage], name: Any) -> list[dict[str, 
     return rows
 
 
-def tied(one: Outcome, post: int, pages: list[ShownPage]) -> ShownPage | None:
-    """The page that showed the post: of the list that the app named, or else the newest one before."""
-    before = [page for page in pages if page.at_us <= one.at_us and post in page.posts]
-    named = [page for page in before if page.list_us == one.list_us]
-    found = named or before
-    return found[-1] if found else None
+class Shown:
+    """Pages by what they showed. A reader has thousands of pages and can tell a million things of them."""
+
+    def __init__(self, pages: list[ShownPage]) -> None:
+        """Oldest first."""
+        self._of_post: dict[tuple[int, int | None], list[ShownPage]] = {}  # by post, and by post and list
+        for page in pages:
+            for post in dict.fromkeys(page.posts):
+                self._of_post.setdefault((post, None), []).append(page)
+                self._of_post.setdefault((post, page.list_us), []).append(page)
+
+    def page(self, one: Outcome, post: int) -> ShownPage | None:
+        """The page that showed the post: of the list that the app named, or else the newest one before."""
+        for list_us in dict.fromkeys((one.list_us, None)):
+            found = self._of_post.get((post, list_us), [])
+            if at := bisect_right(found, one.at_us, key=lambda page: page.at_us):
+                return found[at - 1]
+        return None
 
 
 async def erase(folder: Path, did: str, wait_s: float = WAIT_S) -> bool:
