@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from feedgen.app import App, build
-from feedgen.core.settings import Identity, Jetstream, Labels, Service, Settings, Store
+from feedgen.core.settings import Appview, Identity, Jetstream, Labels, Service, Settings, Store, Web
 from feedgen.simnet.server import Simnet
 from feedgen.simnet.tokens import SEND_INTERACTIONS
 from tests.process import METHOD, PUBLISHER, SERVICE
@@ -57,6 +57,11 @@ class Inside:
         answer = await self.client.post(f"/xrpc/{SEND_INTERACTIONS}", json=body, headers=headers)
         assert answer.status_code == 200, answer.text
 
+    async def private(self, path: str, **query: str) -> httpx.Response:
+        """A page on the operator's address."""
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            return await client.get(f"http://{self.app.private_address}{path}", params=query)
+
     async def all_posts(self, person: int | None, **query: Any) -> list[str]:
         """Page after page to the end."""
         found: list[str] = []
@@ -81,8 +86,10 @@ async def until(look: Any) -> None:
 
 
 @asynccontextmanager
-async def running(sim: Simnet, folder: Path, pds: bool = True, start: str = "oldest") -> AsyncIterator[Inside]:
-    """Caught up with what the network told so far."""
+async def running(
+    sim: Simnet, folder: Path, pds: bool = True, start: str = "oldest", public: bool = False
+) -> AsyncIterator[Inside]:
+    """Caught up with what the network told so far. `public`: strangers may see the pages about lists."""
     settings = Settings(
         service=Service(
             hostname=SERVICE.removeprefix("did:web:"),
@@ -93,6 +100,8 @@ async def running(sim: Simnet, folder: Path, pds: bool = True, start: str = "old
         store=Store(dir=str(folder / "data")),
         jetstream=Jetstream(urls=tuple(sim.urls.jetstream), start=start),
         labels=Labels(urls=(sim.urls.labeler,)),
+        appview=Appview(url=sim.urls.appview),
+        web=Web(public=public),
         identity=Identity(plc_url=sim.urls.plc, trusted_pds=(sim.urls.pds,) if pds else ()),
     )
     app = build(settings)

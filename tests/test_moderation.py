@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import html
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 import pytest_asyncio
@@ -33,7 +36,7 @@ async def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def it(sim: Simnet, folder: Path) -> AsyncIterator[Inside]:
-    async with running(sim, folder) as inside:
+    async with running(sim, folder, public=True) as inside:
         yield inside
 
 
@@ -210,3 +213,107 @@ async def test_an_account_that_is_away_is_gone_from_the_next_page(it: Inside, si
     for state, shown in ((status, False), ("", True)):
         await it.heard(sim.set_account(person, state))
         assert (author in {uri.split("/")[2] for uri in await it.all_posts(None, limit=100)}) == shown
+
+
+async def set_aside(it: Inside, uri: str, on: bool = True) -> None:
+    """Until the service heeds a label or a block of this post, or no longer does."""
+    assert it.app.catalog is not None and it.app.archive is not None
+    post, aside = it.app.catalog.preview().post(uri), it.app.archive.graph.aside
+    await until(lambda: (post in aside.hidden or post in aside.adult) == on)
+
+
+async def seen_by_strangers(it: Inside, path: str, **query: str) -> str:
+    """The page as somebody without an account gets it, without JavaScript: all that the server would say."""
+    answer = await it.client.get(path, params=query | {"plain": "1"}, timeout=30)
+    assert answer.status_code in (200, 403, 404), answer.text
+    return answer.text
+
+
+async def words_of(sim: Simnet, uri: str) -> str:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        posts = (await client.get(f"{sim.urls.appview}/xrpc/app.bsky.feed.getPosts", params={"uris": uri})).json()
+    return str(posts["posts"][0]["record"]["text"])
+
+
+@pytest.mark.parametrize("val", ["porn", "!hide"])
+async def test_labelled_posts_show_neither_text_nor_pictures_to_strangers(it: Inside, sim: Simnet, val: str) -> None:
+    reader = sim.people.did(sim.readers(1)[0])
+    listed = await seen_by_strangers(it, "/playground", who=reader)
+    uri = re.findall(r'data-uri="([^"]+)"', listed)[2]
+    words = html.escape(await words_of(sim, uri))
+    assert words in listed and words in await seen_by_strangers(it, "/why", who=reader, post=uri)
+    assert len((await it.client.get("/posts", params={"uris": uri})).json()["posts"]) == 1
+    sim.labels.put(uri, val)
+    await set_aside(it, uri)
+    try:
+        assert words not in await seen_by_strangers(it, "/playground", who=reader)
+        left_out = await seen_by_strangers(it, "/left-out", who=reader)
+        why = await seen_by_strangers(it, "/why", who=reader, post=uri)
+        assert words not in left_out + why
+        card = re.search(rf'data-uri="{re.escape(uri)}"([^>]*)>', left_out)
+        if val == "porn":  # named, for those who want to see it in the app
+            assert card is not None and "labelled as adult" in card[1] and "labelled as adult" in why
+        else:
+            assert card is None and uri not in left_out and "operator of this service hides it" in left_out + why
+        assert (await it.client.get("/posts", params={"uris": uri})).json() == {"posts": []}
+        taste = await it.client.get("/playground", params={"who": uri})
+        assert taste.status_code == 403 and "This list is not shown" in taste.text
+    finally:
+        sim.labels.put(uri, val, neg=True)
+        await set_aside(it, uri, on=False)
+
+
+async def test_a_blocked_post_is_on_no_page_of_ours(it: Inside, sim: Simnet, folder: Path) -> None:
+    reader = sim.people.did(sim.readers(1)[0])
+    uri = re.findall(r'data-uri="([^"]+)"', await seen_by_strangers(it, "/playground", who=reader))[1]
+    async with await Moderation.open(folder / "data") as store:
+        await store.block(uri, 1)
+        await set_aside(it, uri)
+        for path in ("/", "/playground", "/left-out"):
+            assert uri not in await seen_by_strangers(it, path, who=reader)
+        assert "Not in the ranking" in await seen_by_strangers(it, "/why", who=reader, post=uri)
+        assert (await it.client.get("/also-liked", params={"post": uri})).status_code == 404
+        await store.unblock(uri)
+    await set_aside(it, uri, on=False)
+
+
+LABELLED = {"$type": "com.atproto.label.defs#selfLabels", "values": [{"val": "!no-unauthenticated"}]}
+
+
+@pytest.mark.parametrize("why_not", ["signed-in viewers only", "deactivated", "blocked"])
+async def test_whose_likes_strangers_may_not_see(it: Inside, sim: Simnet, folder: Path, why_not: str) -> None:
+    person = sim.readers(3)[1]
+    reader = sim.people.did(person)
+    post = re.findall(r'data-uri="([^"]+)"', await seen_by_strangers(it, "/playground", who=reader))[0]
+
+    async def profile(record: dict[str, object]) -> None:
+        told = msgspec.json.encode({"$type": PROFILE_NSID, **record})
+        await it.heard(sim.emit(SimEvent(0, 0, reader, "commit", "update", PROFILE_NSID, "self", record=told)))
+
+    async def statuses() -> set[int]:
+        asked = [("/playground", {}), ("/playground/lists", {}), ("/why", {"post": post}), ("/left-out", {})]
+        answers = [await it.client.get(path, params={"who": reader, **more}, timeout=30) for path, more in asked]
+        assert all("data-uri" not in answer.text or answer.status_code == 200 for answer in answers)
+        return {answer.status_code for answer in answers}
+
+    async with await Moderation.open(folder / "data") as store:
+        assert await statuses() == {200}
+        if why_not == "blocked":
+            await store.block(reader, 1)
+        else:
+            await (
+                profile({"labels": LABELLED})
+                if why_not.startswith("signed")
+                else it.heard(sim.set_account(person, why_not))
+            )
+        async with asyncio.timeout(20):
+            while await statuses() != {403}:
+                await asyncio.sleep(0.1)
+        private = await it.private("/playground", who=reader)
+        assert private.status_code == 200 and "data-uri" in private.text  # the operator may
+        await store.unblock(reader)
+        await profile({})
+        await it.heard(sim.set_account(person))
+        async with asyncio.timeout(20):
+            while await statuses() != {200}:
+                await asyncio.sleep(0.1)

@@ -23,10 +23,10 @@ from feedgen.feeds.preview import Preview
 from feedgen.feeds.recipes import Experiment, Recipe
 from feedgen.feeds.registry import make_feeds
 from feedgen.feeds.services import FeedServices
-from feedgen.feeds.shown import still_there
 from feedgen.rank.listing import ListRules
 from feedgen.rank.paging import Cursors
 from feedgen.rank.params import DEFAULT, RankParams
+from feedgen.rank.policy import MAY, page_policy, verdicts
 from feedgen.rank.pool import RankPool
 
 REFRESH_S: Final = 60.0
@@ -104,8 +104,8 @@ class Catalog:
 
     async def also_liked(self, uri: str, limit: int, cursor: str | None) -> Page | None:
         """None when the post is unknown."""
-        post, now_us = self._post(uri), self._clock.now_us()
-        if post == NO_POST or not all(still_there(self._library.view(), np.array([post], np.uint32), logged_out=True)):
+        post, now_us, view = self._post(uri), self._clock.now_us(), self._library.view()
+        if post == NO_POST or verdicts(view, np.array([post], np.uint32), page_policy(view))[0] != MAY:
             return None
         return await also_liked(self.services, post, limit, cursor, now_us)
 

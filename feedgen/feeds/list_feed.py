@@ -29,12 +29,12 @@ from feedgen.feeds.contract import (
 )
 from feedgen.feeds.recipes import Recipe
 from feedgen.feeds.services import MAX_POPULAR_ROWS, FeedServices
-from feedgen.feeds.shown import IF_FOLLOWED, still_there
 from feedgen.graph.access import I64, U32
 from feedgen.graph.view import View
 from feedgen.ingest.events import VIDEO
 from feedgen.rank.listing import POPULAR, ListRules, Source, make_list
 from feedgen.rank.paging import Cursor, Snapshot, tag
+from feedgen.rank.policy import MAY, NOT_FOLLOWED, Policy, verdicts
 from feedgen.rank.pool import TooLate
 from feedgen.rank.seen import NO_TASTE
 
@@ -209,11 +209,11 @@ class ListFeed(Feed):
     def _answer(self, ask: Ask, snapshot: Snapshot, position: int) -> Page:
         """The next posts that still may be shown, and where to go on."""
         view, items, shown, codes = self.services.library.view(), list[Item](), list[int](), list[int]()
-        start, contexts = position, self._contexts_by_code()
+        start, contexts, policy = position, self._contexts_by_code(), self._page_policy(ask, view)
         while position < snapshot.posts.size and len(items) < ask.limit:
             rows = slice(position, position + ask.limit - len(items))
             posts = snapshot.posts[rows]
-            allowed = self._allowed(ask, view, posts)
+            allowed = self._allowed(ask, view, posts, policy)
             found = zip(
                 posts.tolist(), snapshot.codes[rows].tolist(), self.services.library.uris(posts), allowed, strict=True
             )
@@ -233,14 +233,25 @@ class ListFeed(Feed):
             cursor = self.services.cursors.write(at)
         return Page(items, cursor, req_id_of(self.tag, snapshot.id), snapshot.languages)
 
-    def _allowed(self, ask: Ask, view: View, posts: U32) -> list[int]:
+    def _page_policy(self, ask: Ask, view: View) -> Policy:
+        """What this reader may see now: the list may be older than their last "show less"."""
+        state = None if ask.reader_did is None else self.services.readers.get(reader_key(ask.reader_did))
+        taste = NO_TASTE if state is None else state.taste(ask.now_us)
+        wishes = NO_WISHES if self.shared(ask) else self.services.wishes_of(ask.reader_did)
+        return wishes.rules(self.rules).policy(
+            view,
+            hidden_posts=taste.hidden_posts,
+            hidden_authors=taste.hidden_authors,
+            logged_out=ask.reader_did is None,
+        )
+
+    def _allowed(self, ask: Ask, view: View, posts: U32, policy: Policy) -> list[bool]:
         """Which posts may be shown to this reader now."""
-        allowed = still_there(view, posts, ask.reader_did is None, self.rules.adult)
-        if IF_FOLLOWED in allowed:
-            follows = self._follows(ask, view)
-            for row, post in enumerate(posts.tolist()):
-                if allowed[row] == IF_FOLLOWED:
-                    allowed[row] = view.author(post) in follows
+        found = verdicts(view, posts, policy)
+        if (found == NOT_FOLLOWED).any():  # few authors ask for it: seldom are follows needed
+            follows = np.array(sorted(self._follows(ask, view)), np.uint32)
+            found = verdicts(view, posts, policy._replace(follows=follows))
+        allowed: list[bool] = (found == MAY).tolist()
         return allowed
 
     def _follows(self, ask: Ask, view: View) -> set[int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,14 +17,25 @@ from feedgen.feeds.also_liked import AlsoLiked
 from feedgen.feeds.contract import Ask, Known, reader_key
 from feedgen.feeds.for_you import Drawn, ForYou, Seeds, either
 from feedgen.feeds.services import FeedServices
-from feedgen.feeds.shown import still_there
 from feedgen.graph.access import I64, U32
 from feedgen.graph.view import View
-from feedgen.ingest.events import GONE, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, PERSON_ADULT, PERSON_HIDDEN
 from feedgen.rank.kernel import rank
 from feedgen.rank.left_out import walk
+from feedgen.rank.listing import ListRules
 from feedgen.rank.params import Formula, RankParams
-from feedgen.rank.request import R_AUTHOR, R_COUNT, R_PATHS, R_POST, R_TIME, RESULT_INTS, Request
+from feedgen.rank.policy import (
+    AWAY,
+    IS_ADULT,
+    IS_HIDDEN,
+    MAY,
+    REASONS,
+    SIGNED_IN_ONLY,
+    may_be_named,
+    page_policy,
+    person_verdict,
+    verdicts,
+)
+from feedgen.rank.request import R_COUNT, R_PATHS, R_POST, R_TIME, RESULT_INTS, Request
 from feedgen.rank.seen import Taste
 from feedgen.rank.why import Why, absent, explain, led
 
@@ -37,8 +47,13 @@ ALIKE: Final = 0.15  # share of likers in common from which on two posts are one
 TASTES_AMONG: Final = 200  # popular posts
 CHANGED_LIKES: Final = 3  # each costs a ranking
 MOST_NAMED: Final = 25  # what one question to the AppView takes
-# Those who want signed-in viewers only, too: the reader is signed in to us, and whom they blocked is Bluesky's to know.
-NEVER_NAMED: Final = INACTIVE | GONE | PERSON_HIDDEN | PERSON_ADULT | OPTED_OUT | NO_UNAUTHENTICATED
+VEILED: Final = frozenset({IS_ADULT, SIGNED_IN_ONLY})  # named on pages, but without text and pictures
+
+ABOUT_PEOPLE: Final = {
+    SIGNED_IN_ONLY: "This person asked to be shown to signed-in people only.",
+    AWAY: "This account is deactivated, suspended or deleted.",
+    IS_HIDDEN: "A label or the operator of this service hides this account.",
+}
 
 _NONE: Final = np.empty(0, np.uint32)
 
@@ -55,7 +70,9 @@ class Subject:
 
 
 class Placed(NamedTuple):
-    """A post in a list, with what is known here of it. `context` says where it came from."""
+    """A post in a list, with what is known here of it. `context` says where it came from; `verdict` whether anybody may
+    see it (rank/policy.py).
+    """
 
     post: int
     uri: str
@@ -63,11 +80,24 @@ class Placed(NamedTuple):
     people: int  # who led to it
     likes: int
     time_us: int
-    members_only: bool  # its author asked to be shown to signed-in people only
+    verdict: int
+
+    @property
+    def veil(self) -> str:
+        """What stands in place of its text and pictures; empty: nothing does."""
+        return "" if self.verdict == MAY else REASONS[self.verdict].text
+
+
+class Seed(NamedTuple):
+    """What the reader likes, and how many of those who led to the post like it."""
+
+    uri: str
+    people: int
+    veil: str
 
 
 class Dropped(NamedTuple):
-    placed: Placed
+    placed: Placed | None  # None: no page may name it
     rule: str
     place: int
 
@@ -82,7 +112,7 @@ class Changed(NamedTuple):
 class Reasons(NamedTuple):
     placed: Placed
     why: Why
-    seeds: list[tuple[str, int]]  # (at-uri of what the reader likes, how many of these people like it)
+    seeds: list[Seed]  # most people first
     changes: list[Changed]
     listed: int | None  # its place in the list, after the list's own rules
 
@@ -120,24 +150,31 @@ class Preview:
             return NO_POST
         return int(self.services.library.view().find_posts([author], [rkey_to_int(parsed.rkey)])[0])
 
-    def is_known(self, uri: str) -> bool:
-        return self.post(uri) != NO_POST
+    def may_be_shown(self, uri: str) -> bool:
+        """Whether we know the post and anybody may see it."""
+        return self._verdict(self.services.library.view(), self.post(uri)) == MAY
+
+    def why_not(self, subject: Subject) -> str:
+        """Why a list made of these likes is not shown to everybody; empty: it is."""
+        view = self.services.library.view()
+        if subject.post != NO_POST:
+            verdict = self._verdict(view, subject.post)
+            return "" if verdict == MAY else REASONS[verdict].text
+        return ABOUT_PEOPLE.get(person_verdict(view, subject.person, logged_out=True), "")
 
     # --- what is asked; in any thread
 
     def listing(self, subject: Subject, params: RankParams, limit: int, now_us: int) -> list[Placed]:
         """The first posts of the list."""
         drawn = self._draw(subject, params, now_us)
-        view, rows = drawn.view, self._rows(drawn)
-        posts, codes = drawn.listed.posts, drawn.codes()
-        placed = list[Placed]()
-        for i in np.flatnonzero(still_there(view, posts, logged_out=False, adult=self._feed.rules.adult)).tolist():
-            one = self._placed(view, rows[i], self._feed.context(int(codes[i])) or "")
-            if one is not None:
-                placed.append(one)
-                if len(placed) == limit:
-                    break
-        return placed
+        rows, codes, placed = self._rows(drawn), drawn.codes(), list[Placed]()
+        for start in range(0, len(rows), limit):
+            some = rows[start : start + limit]
+            contexts = [self._feed.context(code) or "" for code in codes[start : start + limit].tolist()]
+            placed += self._placed(drawn.view, some, contexts)
+            if len(placed) >= limit:
+                break
+        return placed[:limit]
 
     def question(self, view: View, f: Formula, subject: Subject, now_us: int) -> tuple[Request, Seeds, U32]:
         """(what ranking is asked for them, all that they like, whom they follow)."""
@@ -157,18 +194,27 @@ class Preview:
     def why(self, subject: Subject, params: RankParams, post: int, now_us: int) -> Reasons | str:
         """Everything that is known of a post's place; or in words why it has none."""
         view, f, query = self._asked(subject, params, now_us)
+        verdict = self._verdict(view, post)
+        if verdict not in (MAY, *VEILED):
+            return REASONS[verdict].clause
         why = explain(view, f, query, post)
         if why is None:
             return absent(view, query, post)
-        facts = view.post(post)
-        uri = self.services.library.uri(post)
+        facts, uri = view.post(post), self.services.library.uri(post)
         if facts is None or uri is None:
             return "the post is gone"
-        placed = Placed(post, uri, "", why.people, why.likes, facts.time_us, self._members_only(view, facts.author))
-        seeds = [(name, people) for seed, people in why.seeds if (name := self.services.library.uri(seed))]
+        placed = Placed(post, uri, "", why.people, why.likes, facts.time_us, verdict)
+        seeds = self._seeds(view, why.seeds)
         listed = np.flatnonzero(self._draw(subject, params, now_us).listed.posts == post)
-        changes = self._without_likes(view, f, query, post, [seed for seed, _ in why.seeds[:CHANGED_LIKES]])
+        changes = self._without_likes(view, f, query, post, [self.post(seed.uri) for seed in seeds[:CHANGED_LIKES]])
         return Reasons(placed, why, seeds, changes, int(listed[0]) + 1 if listed.size else None)
+
+    def _seeds(self, view: View, shared: list[tuple[int, int]]) -> list[Seed]:
+        """Those that may be shown, or named at least."""
+        found = verdicts(view, np.array([post for post, _ in shared], np.uint32), page_policy(view)).tolist()
+        may = [(*one, verdict) for one, verdict in zip(shared, found, strict=True) if verdict in (MAY, *VEILED)]
+        named = [(self.services.library.uri(post), people, verdict) for post, people, verdict in may]
+        return [Seed(uri, people, REASONS[v].text if v in REASONS else "") for uri, people, v in named if uri]
 
     def led(self, subject: Subject, params: RankParams, post: int, now_us: int) -> Led | str:
         """Who led to a post, for the reader whose list it is; or in words why it has no place."""
@@ -177,8 +223,7 @@ class Preview:
         if found is None:
             return absent(view, query, post)
         people, counted = found
-        flags = view.arrays.person_flags
-        may = [one for one in people if not flags[one] & NEVER_NAMED]
+        may = [one for one in people if may_be_named(view, one)]
         named = [did for one in may[:MOST_NAMED] if (did := self.services.library.did(one)) is not None]
         return Led(named, len(people) - len(named), counted)
 
@@ -193,19 +238,20 @@ class Preview:
         walked = walk(
             view,
             ints,
-            self._feed.rules,
+            self._feed.rules_for(known),
             size,
             reader=query.reader,
-            liked=liked.posts,
+            liked=np.sort(liked.posts),
             seen=known.seen,
-            follows=follows,
+            follows=np.sort(follows),
             hidden_posts=either(known.taste.hidden_posts, known.skip),
             hidden_authors=known.taste.hidden_authors,
         )
+        rows = ints[[one.row for one in walked.dropped]]
+        placed = {one.post: one for one in self._placed(view, rows, [""] * len(rows))}
+        posts = rows[:, R_POST].tolist()
         dropped = [
-            Dropped(placed, one.rule, one.place)
-            for one in walked.dropped
-            if (placed := self._placed(view, ints[one.row], "")) is not None
+            Dropped(placed.get(post), one.rule, one.place) for post, one in zip(posts, walked.dropped, strict=True)
         ]
         return len(walked.kept), dropped
 
@@ -213,9 +259,8 @@ class Preview:
         """What everybody may see of what is liked just now."""
         view = self.services.library.view()
         rows = self.services.popular_rows((), video=False)[: 4 * limit]
-        allowed = still_there(view, rows[:, R_POST].astype(np.uint32), logged_out=True)
-        placed = (self._placed(view, row, "popular") for row, may in zip(rows, allowed, strict=True) if may)
-        return list(islice((one for one in placed if one is not None), limit))
+        may = verdicts(view, rows[:, R_POST].astype(np.uint32), ListRules().policy(view, logged_out=True)) == MAY
+        return self._placed(view, rows[may][:limit], ["popular"] * limit)
 
     def tastes(self) -> list[Placed]:
         """Popular posts that different people like: each stands for a taste."""
@@ -256,18 +301,19 @@ class Preview:
             rows[of_kind] = source.ints[drawn.listed.rows[of_kind]]
         return rows
 
-    def _placed(self, view: View, row: I64, context: str) -> Placed | None:
-        uri = self.services.library.uri(int(row[R_POST]))
-        if uri is None:
-            return None
-        members_only = self._members_only(view, int(row[R_AUTHOR]))
-        return Placed(
-            int(row[R_POST]), uri, context, int(row[R_PATHS]), int(row[R_COUNT]), int(row[R_TIME]), members_only
-        )
+    def _placed(self, view: View, rows: I64, contexts: Sequence[str]) -> list[Placed]:
+        """Those that a page may name."""
+        posts = rows[:, R_POST].astype(np.uint32)
+        uris, found = self.services.library.uris(posts), verdicts(view, posts, page_policy(view)).tolist()
+        return [
+            Placed(row[R_POST], uri, context, row[R_PATHS], row[R_COUNT], row[R_TIME], verdict)
+            for row, uri, context, verdict in zip(rows.tolist(), uris, contexts, found, strict=False)
+            if uri is not None and verdict in (MAY, *VEILED)
+        ]
 
-    def _members_only(self, view: View, author: int) -> bool:
-        flags = view.arrays.person_flags
-        return bool(author < flags.size and flags[author] & NO_UNAUTHENTICATED)
+    def _verdict(self, view: View, post: int) -> int:
+        """Whether anybody may see a post that they name."""
+        return int(verdicts(view, np.array([post], np.uint32), page_policy(view))[0])
 
     def _without_likes(self, view: View, f: Formula, query: Request, post: int, seeds: Sequence[int]) -> list[Changed]:
         """The place if the reader had not liked one of these."""

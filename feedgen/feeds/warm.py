@@ -5,10 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from feedgen.feeds.for_you import codes_of
-from feedgen.feeds.shown import still_there
 from feedgen.graph.graph import Graph
 from feedgen.rank.kernel import rank
 from feedgen.rank.listing import PERSONAL, ListRules, Source, make_list
@@ -19,7 +16,6 @@ from feedgen.rank.request import request
 def warm() -> None:
     with tempfile.TemporaryDirectory() as folder:
         graph = Graph(Path(folder))
-        still_there(graph.view(), np.zeros(1, np.uint32), logged_out=True)
         ranked = rank(graph.view(), CHEAP.formula(), request(0))
         codes_of(make_list(graph.view(), [Source(PERSONAL, ranked.ints)], ListRules()), ranked, no_likes=True)
         graph.close()

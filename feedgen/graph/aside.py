@@ -11,10 +11,10 @@ from __future__ import annotations
 from array import array
 
 import numpy as np
-import numpy.typing as npt
 from pyroaring import BitMap
 
-from feedgen.graph.access import U32
+from feedgen.graph.access import U16, U32
+from feedgen.ingest.events import ADULT, HIDDEN
 
 
 class Aside:
@@ -35,18 +35,17 @@ class Aside:
     def empty(self) -> bool:
         return not (self.hidden or self.adult)
 
-    def rows(self, posts: U32, adult: bool) -> npt.NDArray[np.bool_]:
-        """Which of these may not be shown; with `adult`, those for adults may."""
-        out = np.zeros(posts.size, np.bool_)
-        if posts.size and (self.hidden or (self.adult and not adult)):
-            asked = BitMap(array("I", posts.tobytes()))  # three times as fast as from the array of numpy's
-            found = asked & self.hidden
-            if not adult:
-                found |= asked & self.adult
-            if found:
+    def flags(self, posts: U32) -> U16:
+        """HIDDEN and ADULT for each of these posts."""
+        out = np.zeros(posts.size, np.uint16)
+        if not posts.size:
+            return out
+        asked = BitMap(array("I", posts.tobytes()))  # three times as fast as from the array of numpy's
+        for bitmap, flag in ((self.hidden, HIDDEN), (self.adult, ADULT)):
+            if found := asked & bitmap:
                 ascending = np.frombuffer(found.to_array(), np.uint32)
                 at = np.minimum(np.searchsorted(ascending, posts), ascending.size - 1)
-                out = ascending[at] == posts
+                out[ascending[at] == posts] |= flag
         return out
 
     def keep_days(self, slots: set[int]) -> None:

@@ -260,11 +260,12 @@ _EMBED_FLAGS: Final = {
     "app.bsky.embed.video": VIDEO,
     "app.bsky.embed.external": LINK,
 }
-_ADULT_LABELS: Final = {"porn", "sexual", "nudity", "graphic-media"}
-_POST_LABELS: Final = dict.fromkeys(_ADULT_LABELS, ADULT) | {"!hide": HIDDEN}
-_PERSON_LABELS: Final = dict.fromkeys(_ADULT_LABELS, PERSON_ADULT) | {
+SIGNED_IN_LABEL: Final = "!no-unauthenticated"
+ADULT_LABELS: Final = {"porn", "sexual", "nudity", "graphic-media"}
+_POST_LABELS: Final = dict.fromkeys(ADULT_LABELS, ADULT) | {"!hide": HIDDEN}
+_PERSON_LABELS: Final = dict.fromkeys(ADULT_LABELS, PERSON_ADULT) | {
     "!hide": PERSON_HIDDEN,
-    "!no-unauthenticated": NO_UNAUTHENTICATED,
+    SIGNED_IN_LABEL: NO_UNAUTHENTICATED,
 }
 
 

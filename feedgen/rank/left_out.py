@@ -1,51 +1,22 @@
-"""What nearly made a list, and the rule that kept each post out: `listing.py` again, slow and obvious, with a reason
-for whatever it drops.
+"""What nearly made a list, and the rule that kept each post out: `listing.py` again, slow and obvious, with the reason
+for each post that it drops.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final, NamedTuple
-
-import numpy as np
+from typing import Final, NamedTuple, Unpack
 
 from feedgen.core.ids import NO_POST
 from feedgen.graph.access import I64, U32
 from feedgen.graph.view import View
-from feedgen.ingest.events import (
-    ADULT,
-    DELETED,
-    GONE,
-    HIDDEN,
-    INACTIVE,
-    KNOWN,
-    LATE,
-    NO_UNAUTHENTICATED,
-    OPTED_OUT,
-    PERSON_ADULT,
-    PERSON_HIDDEN,
-    QUOTE,
-    REPLY,
-    VIDEO,
-)
 from feedgen.rank.listing import ListRules
-from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_FLAGS, R_POST
+from feedgen.rank.policy import MAY, NO_NUMBERS, REASONS, Reader, row_verdicts
+from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_POST
 
-# Every rule with what it says of a post, in the order in which they are asked.
+# Every rule with its sentence: the policy's, then those of the list itself.
 RULES: Final = {
-    "own": "It is the reader's own post.",
-    "liked": "The reader likes it already.",
-    "deleted": "It was deleted.",
-    "unknown": "Its record never came, so nothing is known of it.",
-    "too old": "It says to be written long before it came, and is nothing new.",
-    "reply": "It is a reply, out of a conversation that the reader would not see.",
-    "quote": "It is a quote, and quotes are switched off here.",
-    "no video": "It has no video, in a feed of videos.",
-    "label": "A label, its author's own or a labeler's, or the operator keeps it from lists.",
-    "away": "Its author's account is closed or suspended.",
-    "opted out": "Its author asked to be shown to followers only.",
-    "signed in": "Its author asked to be shown to signed-in people only.",
-    "less": "The reader asked for less of this.",
+    **{reason.name: reason.text for reason in REASONS.values()},
     "seen": "The reader saw it in the last two days; it comes after all that is new.",
     "pile-on": "Enough posts about the same post stand in the list.",
     "author cap": "Enough posts of its author stand in the list.",
@@ -65,23 +36,13 @@ class Walked(NamedTuple):
 
 
 def walk(
-    view: View,
-    ints: I64,
-    rules: ListRules,
-    size: int,
-    *,
-    reader: int,
-    liked: U32,
-    seen: U32,
-    follows: U32,
-    hidden_posts: U32,
-    hidden_authors: U32,
-    logged_out: bool = False,
+    view: View, ints: I64, rules: ListRules, size: int, *, seen: U32 = NO_NUMBERS, **who: Unpack[Reader]
 ) -> Walked:
     """The list's first `size` posts out of candidates, best first, that no rule was asked of yet. What stands below the
     last of them did not nearly make it, and is not looked at.
     """
-    facts = _Facts(view, ints, rules, reader, liked, seen, follows, hidden_posts, hidden_authors, logged_out)
+    verdicts = row_verdicts(view, ints, rules.policy(view, **who)).tolist()
+    facts = _Facts(ints, verdicts, set(seen.tolist()))
     kept, waiting = list[int](), list[int]()
     dropped = list[Dropped]()
     authors, abouts, posts = Counter[int](), Counter[int](), set[int]()
@@ -118,24 +79,8 @@ def walk(
 class _Facts:
     """What the rules ask of a row."""
 
-    def __init__(
-        self,
-        view: View,
-        ints: I64,
-        rules: ListRules,
-        reader: int,
-        liked: U32,
-        seen: U32,
-        follows: U32,
-        hidden_posts: U32,
-        hidden_authors: U32,
-        logged_out: bool,
-    ) -> None:
-        self._rows, self._rules, self._reader, self._logged_out = ints, rules, reader, logged_out
-        self._person_flags = view.arrays.person_flags
-        self._liked, self._seen, self._follows = set(liked.tolist()), set(seen.tolist()), set(follows.tolist())
-        self._hidden_posts, self._hidden_authors = set(hidden_posts.tolist()), set(hidden_authors.tolist())
-        self._aside = np.asarray(view.aside.rows(ints[:, R_POST].astype(np.uint32), rules.adult))
+    def __init__(self, ints: I64, verdicts: list[int], seen: set[int]) -> None:
+        self._rows, self._verdicts, self._seen = ints, verdicts, seen
 
     def post(self, row: int) -> int:
         return int(self._rows[row, R_POST])
@@ -150,40 +95,6 @@ class _Facts:
 
     def forbids(self, row: int) -> str:
         """The rule that keeps this post out, whatever else stands in the list; empty: none."""
-        if self.author(row) == self._reader:
-            return "own"
-        if self.post(row) in self._liked:
-            return "liked"
-        return self._kind(int(self._rows[row, R_FLAGS])) or self._account(row) or self._wish(row)
-
-    def _kind(self, flags: int) -> str:
-        rules = self._rules
-        for rule, holds in (
-            ("deleted", flags & DELETED),
-            ("unknown", not flags & KNOWN),
-            ("too old", flags & LATE),
-            ("reply", flags & REPLY and not rules.replies),
-            ("quote", flags & QUOTE and not rules.quotes),
-            ("no video", rules.require & VIDEO and not flags & VIDEO),
-            ("label", flags & HIDDEN or (flags & ADULT and not rules.adult)),
-        ):
-            if holds:
-                return rule
-        return ""
-
-    def _account(self, row: int) -> str:
-        author = self.author(row)
-        flags = int(self._person_flags[author]) if author < self._person_flags.size else GONE
-        if flags & (INACTIVE | GONE):
-            return "away"
-        if flags & PERSON_HIDDEN or (flags & PERSON_ADULT and not self._rules.adult) or self._aside[row]:
-            return "label"
-        if flags & OPTED_OUT and author not in self._follows:
-            return "opted out"
-        return "signed in" if self._logged_out and flags & NO_UNAUTHENTICATED else ""
-
-    def _wish(self, row: int) -> str:
-        about = int(self._rows[row, R_ABOUT])
-        if {self.post(row), about} & self._hidden_posts or self.author(row) in self._hidden_authors:
-            return "less"
+        if self._verdicts[row] != MAY:
+            return REASONS[self._verdicts[row]].name
         return "seen" if self.post(row) in self._seen else ""

@@ -10,34 +10,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from feedgen.core.ids import NO_PERSON, NO_POST
+from feedgen.core.ids import NO_POST
 from feedgen.core.jit import inline, njit
-from feedgen.graph.access import I64, U8, U32
+from feedgen.graph.access import I64, U8, U16, U32
 from feedgen.graph.view import View
-from feedgen.graph.words import load_i64, load_u8, load_u32, store_i64
-from feedgen.ingest.events import (
-    ADULT,
-    DELETED,
-    GONE,
-    HIDDEN,
-    INACTIVE,
-    KNOWN,
-    LATE,
-    NO_UNAUTHENTICATED,
-    OPTED_OUT,
-    PERSON_ADULT,
-    PERSON_HIDDEN,
-    QUOTE,
-    REPLY,
-    VIDEO,
-)
+from feedgen.graph.words import load_i64, store_i64
+from feedgen.ingest.events import ADULT, DELETED, HIDDEN, KNOWN, LATE, QUOTE, REPLY, VIDEO
 from feedgen.rank.numeric import I32, wide
 from feedgen.rank.params import MAX_LIST
+from feedgen.rank.policy import (
+    MAY,
+    NO_NUMBERS,
+    Policy,
+    Reader,
+    flags_by_others,
+    holds,
+    list_policy,
+    plain_policy,
+    set_of,
+    verdict,
+)
 from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_FLAGS, R_POST, RESULT_INTS
 
 MAX_WAITING: Final = 64  # posts put off because their author came just before
@@ -47,8 +44,6 @@ PERSONAL: Final = 0
 POPULAR: Final = 1
 
 BOOL = NDArray[np.bool_]
-_NONE: Final = np.empty(0, np.uint32)
-_NOTHING_ASIDE: Final = np.empty(0, np.bool_)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +70,9 @@ class ListRules:
             flags |= VIDEO
         return flags if self.adult else flags | ADULT
 
-    def forbidden_people(self, logged_out: bool) -> int:
-        """Flags of which an author must have none, OPTED_OUT aside."""
-        flags = INACTIVE | GONE | PERSON_HIDDEN
-        if logged_out:
-            flags |= NO_UNAUTHENTICATED
-        return flags if self.adult else flags | PERSON_ADULT
+    def policy(self, view: View, **who: Unpack[Reader]) -> Policy:
+        """What may be recommended to one reader."""
+        return list_policy(view, self.require, self.forbidden(), self.adult, **who)
 
 
 class Source(NamedTuple):
@@ -99,33 +91,9 @@ class Listed(NamedTuple):
     rows: I32  # of its source
 
 
-class _Rules(NamedTuple):
-    """The same for compiled code. Arrays are ascending."""
-
-    person_flags: U8
-    forbid_people: int
-    require: int
-    forbid: int
-    author_max: int
-    about_max: int
-    reader: int
-    liked: U32
-    seen: U32
-    follows: U32
-    hidden_posts: U32
-    hidden_authors: U32
-
-
 # What runs for each row gets plain numbers only, addresses among them: see `Places` in graph/access.py.
 
 _ROW_BYTES: Final = 8 * RESULT_INTS
-
-
-class _Set(NamedTuple):
-    """Numbers, ascending."""
-
-    address: int
-    size: int
 
 
 class _Row(NamedTuple):
@@ -133,54 +101,6 @@ class _Row(NamedTuple):
     author: int
     flags: int
     about: int
-
-
-class _Who(NamedTuple):
-    """Who may be shown, and what; to whom."""
-
-    person_flags: int
-    people: int
-    forbid_people: int
-    require: int
-    forbid: int
-    reader: int
-    liked: _Set
-    follows: _Set
-    hidden_posts: _Set
-    hidden_authors: _Set
-
-
-@inline
-def _set_of(ascending: U32) -> _Set:
-    return _Set(ascending.ctypes.data, ascending.size)
-
-
-@inline
-def _holds(s: _Set, value: int) -> bool:
-    low, high = 0, s.size
-    while low < high:
-        middle = (low + high) >> 1
-        if load_u32(s.address, middle) < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low < s.size and load_u32(s.address, low) == value
-
-
-@inline
-def _who(rule: _Rules) -> _Who:
-    return _Who(
-        rule.person_flags.ctypes.data,
-        rule.person_flags.size,
-        rule.forbid_people,
-        rule.require,
-        rule.forbid,
-        rule.reader,
-        _set_of(rule.liked),
-        _set_of(rule.follows),
-        _set_of(rule.hidden_posts),
-        _set_of(rule.hidden_authors),
-    )
 
 
 class _Rows(NamedTuple):
@@ -205,20 +125,6 @@ def _author(rows: _Rows, i: int) -> int:
 def _row(rows: _Rows, i: int) -> _Row:
     at = _address(rows, i)
     return _Row(load_i64(at, R_POST), load_i64(at, R_AUTHOR), load_i64(at, R_FLAGS), load_i64(at, R_ABOUT))
-
-
-@inline
-def _allowed(who: _Who, row: _Row) -> bool:
-    """Whether the post may be shown to this reader at all."""
-    if row.flags & who.require != who.require or row.flags & who.forbid != 0:
-        return False
-    if row.author >= who.people or row.author == who.reader or _holds(who.liked, row.post):
-        return False
-    of_author = load_u8(who.person_flags, row.author)
-    if of_author & who.forbid_people != 0 or (of_author & OPTED_OUT != 0 and not _holds(who.follows, row.author)):
-        return False
-    hidden = _holds(who.hidden_posts, row.post) or _holds(who.hidden_posts, row.about)
-    return not hidden and not _holds(who.hidden_authors, row.author)
 
 
 class _Counts(NamedTuple):
@@ -317,11 +223,11 @@ def _fit_in(
 
 
 @inline
-def _choose(rows: _Rows, end: int, aside: BOOL, rule: _Rules, c: _Counts, out: I64) -> int:
+def _choose(rows: _Rows, end: int, others: U16, policy: Policy, seen_by: U32, c: _Counts, out: I64) -> int:
     """Walks the candidates, unseen ones first, and takes what the rules allow, until `out` is full. Returns how many
     rows it took.
     """
-    who, seen_posts = _who(rule), _set_of(rule.seen)
+    who, seen_posts = plain_policy(policy), set_of(seen_by)
     waiting, waits_unseen = np.empty(MAX_WAITING, np.int64), np.empty(MAX_WAITING, np.bool_)
     seen = np.empty(end if seen_posts.size else 0, np.int64)  # put off until nothing unseen is left
     kept, held, i, last, first_seen, seen_before, seen_again = 0, 0, 0, -1, -1, 0, 0
@@ -336,9 +242,10 @@ def _choose(rows: _Rows, end: int, aside: BOOL, rule: _Rules, c: _Counts, out: I
             at, is_unseen = i, True
             i += 1
             row = _row(rows, at)
-            if (aside.size and aside[at]) or not _allowed(who, row):
+            flags = row.flags | others[at] if others.size else row.flags
+            if verdict(who, row.post, row.author, flags, row.about) != MAY:
                 continue
-            if _holds(seen_posts, row.post):
+            if holds(seen_posts, row.post):
                 seen[seen_before] = at
                 seen_before += 1
                 continue
@@ -366,17 +273,26 @@ def _choose(rows: _Rows, end: int, aside: BOOL, rule: _Rules, c: _Counts, out: I
 
 @njit
 def _list(
-    first: I64, second: I64, aside: BOOL, rule: _Rules, kinds: tuple[int, int], counting: I64, out: Listed
+    first: I64,
+    second: I64,
+    others: U16,
+    policy: Policy,
+    seen: U32,
+    room: tuple[int, int],
+    kinds: tuple[int, int],
+    counting: I64,
+    out: Listed,
 ) -> int:
-    """Fills `out` from one source and then the other, as far as it goes. Returns how many are listed. `counting` is
-    room to count in: two powers of two, each more than three for each that can be listed.
+    """Fills `out` from one source and then the other, as far as it goes. Returns how many are listed. `room` is for
+    posts by one author and about one post; `counting` is memory to count in: two powers of two, each more than three
+    for each that can be listed.
     """
-    room = counting.size // 2
-    counting[:room] = -1
-    keys, counts = counting.ctypes.data, counting[room:].ctypes.data
-    c = _Counts(keys, counts, room - 1, rule.author_max, rule.about_max)
+    half = counting.size // 2
+    counting[:half] = -1
+    keys, counts = counting.ctypes.data, counting[half:].ctypes.data
+    c = _Counts(keys, counts, half - 1, room[0], room[1])
     rows, chosen = _Rows(first.ctypes.data, len(first), second.ctypes.data), np.empty(out.posts.size, np.int64)
-    kept = _choose(rows, len(first) + len(second), aside, rule, c, chosen)
+    kept = _choose(rows, len(first) + len(second), others, policy, seen, c, chosen)
     for k in range(kept):
         row = chosen[k]
         which = wide(row >= rows.n)
@@ -385,46 +301,23 @@ def _list(
 
 
 def make_list(
-    view: View,
-    sources: Sequence[Source],
-    rules: ListRules,
-    *,
-    reader: int = NO_PERSON,
-    liked: U32 = _NONE,
-    seen: U32 = _NONE,
-    follows: U32 = _NONE,
-    hidden_posts: U32 = _NONE,
-    hidden_authors: U32 = _NONE,
-    logged_out: bool = False,
+    view: View, sources: Sequence[Source], rules: ListRules, *, seen: U32 = NO_NUMBERS, **who: Unpack[Reader]
 ) -> Listed:
-    """At most `rules.size` posts out of one source or two. All that is said of the reader is ascending."""
+    """At most `rules.size` posts out of one source or two. `seen` is ascending."""
     first, second = chain(sources, repeat(_EMPTY, 2 - len(sources)))
-    rule = _Rules(
-        person_flags=view.arrays.person_flags,
-        forbid_people=rules.forbidden_people(logged_out),
-        require=rules.require,
-        forbid=rules.forbidden(),
-        author_max=rules.author_max,
-        about_max=rules.about_max,
-        reader=reader,
-        liked=liked,
-        seen=seen,
-        follows=follows,
-        hidden_posts=hidden_posts,
-        hidden_authors=hidden_authors,
-    )
     size = min(rules.size, MAX_LIST)
     out = Listed(np.empty(size, np.uint32), np.empty(size, np.uint8), np.empty(size, np.int32))
     counting = np.empty(2 << (6 * size).bit_length(), np.int64)
-    kinds = first.kind, second.kind
     rows = np.ascontiguousarray(first.ints), np.ascontiguousarray(second.ints)
-    kept = _list(*rows, _aside(view, first, second, rules), rule, kinds, counting, out)
+    posts = np.concatenate([first.ints[:, R_POST], second.ints[:, R_POST]]).astype(np.uint32)
+    kept = _list(
+        *rows,
+        flags_by_others(view, posts),
+        rules.policy(view, **who),
+        seen,
+        (rules.author_max, rules.about_max),
+        (first.kind, second.kind),
+        counting,
+        out,
+    )
     return Listed(out.posts[:kept], out.kinds[:kept], out.rows[:kept])
-
-
-def _aside(view: View, first: Source, second: Source, rules: ListRules) -> BOOL:
-    """Which rows labels and blocks keep from the list; an empty array where there are neither."""
-    if view.aside.empty:
-        return _NOTHING_ASIDE
-    posts = np.concatenate([first.ints[:, R_POST], second.ints[:, R_POST]])
-    return view.aside.rows(posts.astype(np.uint32), rules.adult)

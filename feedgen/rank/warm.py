@@ -14,6 +14,7 @@ from feedgen.rank.kernel import rank
 from feedgen.rank.listing import PERSONAL, ListRules, Source, make_list
 from feedgen.rank.pace import Pace
 from feedgen.rank.params import CHEAP
+from feedgen.rank.policy import page_policy, row_verdicts, verdicts
 from feedgen.rank.popular import Popular
 from feedgen.rank.request import request
 from feedgen.rank.spam import find_spammers
@@ -31,6 +32,8 @@ def warm() -> None:
     view = empty_view()
     ranked = rank(view, CHEAP.formula(), request(0, seeds=np.zeros(1, np.uint32)))
     make_list(view, [Source(PERSONAL, ranked.ints)], ListRules())
+    verdicts(view, np.zeros(1, np.uint32), page_policy(view))
+    row_verdicts(view, ranked.ints, page_policy(view))
     Pace().measure(view, 0)
     Popular().refresh(view, 0, 1_000_000)
     _warm_spam()

@@ -13,10 +13,11 @@ import numpy as np
 
 from feedgen.graph.access import U32
 from feedgen.graph.view import View
-from feedgen.ingest.events import KNOWN
+from feedgen.ingest.events import ADULT
 from feedgen.rank.kernel import rank, scratch_for
 from feedgen.rank.numeric import F64
 from feedgen.rank.params import Formula
+from feedgen.rank.policy import IS_UNKNOWN, MAY, REASONS, list_policy, verdicts
 from feedgen.rank.request import (
     R_AGE,
     R_AUTHOR_FACTOR,
@@ -115,17 +116,17 @@ def _place_without(name: str, terms: dict[str, F64], ranked: Ranked, i: int) -> 
 
 def absent(view: View, q: Request, post: int) -> str:
     """Why the ranking did not come to a post, or would not list it; in words for people."""
-    facts = view.post(post)
-    if facts is None or not facts.flags & KNOWN:
+    if view.post(post) is None:
         return "the post is not known here"
-    if facts.author == q.reader:
-        return "it is the reader's own post"
-    if post in q.excluded:
+    if post in q.excluded and view.author(post) != q.reader:
         return "the reader liked it already, or wants less of it"
-    if facts.flags & q.require != q.require or facts.flags & q.forbid:
-        return "posts of its kind are not listed: it is deleted, labelled, a reply, or no video in a feed of videos"
-    if facts.author in q.authors[q.author_factors <= 0]:
-        return "the reader asked not to see its author"
+    policy = list_policy(view, q.require, q.forbid, adult=not q.forbid & ADULT, reader=q.reader)
+    policy = policy._replace(if_followed=0, hidden_authors=np.sort(q.authors[q.author_factors <= 0]))
+    found = int(verdicts(view, np.array([post], np.uint32), policy)[0])
+    if found == IS_UNKNOWN:
+        return "the post is not known here"
+    if found != MAY:
+        return REASONS[found].clause
     return "nobody who likes what the reader likes has liked it lately, or too few to come among the best"
 
 

@@ -49,7 +49,7 @@ class People:
     async def _led(self, request: Request, session: Session, setting: Setting, text: str) -> Led:
         shop = self._workshop()
         post = post_of(shop, text)
-        who = await self._guests.who(request, shop, session.did)
+        who = await self._guests.who(request, shop, session.did, own=True)
         ask = partial(shop.preview.led, who.subject, setting.params, post, self._guests.clock.now_us())
         found = await shop.share.run(ask)
         if isinstance(found, str):

@@ -106,11 +106,12 @@ class Playground:
         return self._site.html(request, "_lists.html", columns=columns, who=who)
 
     async def posts(self, request: Request) -> Response:
-        """What posts look like, for browsers that can't reach the AppView themselves. Only of posts that we know."""
+        """What posts look like, for browsers that can't reach the AppView themselves. Only of posts that we
+        know and that anybody may see."""
         self._guests.check(request)
         shop = self._workshop()
         uris = [uri for uri in request.query_params.getlist("uris") if is_post_uri(uri)][:BATCH]
-        known = [uri for uri in uris if shop.preview.is_known(uri)]
+        known = [uri for uri in uris if shop.preview.may_be_shown(uri)]
         return self._site.json({"posts": list((await shop.posts.of(known)).values())})
 
     async def tastes(self) -> list[Placed]:
@@ -142,7 +143,8 @@ class Playground:
         for key, one in settings.items():
             make = partial(shop.preview.listing, who.subject, one.params, LENGTH, now_us)
             lists[key] = await shop.share.run(make)
-        shown = await shop.posts.of([one.uri for found in lists.values() for one in found]) if plain else {}
+        uris = [one.uri for found in lists.values() for one in found if not one.veil]
+        shown = await shop.posts.of(uris) if plain else {}
         places = {key: {one.post: i for i, one in enumerate(found, 1)} for key, found in lists.items()}
         columns = []
         for key, found in lists.items():

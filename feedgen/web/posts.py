@@ -19,6 +19,8 @@ import msgspec
 from feedgen.core.clock import Clock
 from feedgen.core.ids import parse_at_uri
 from feedgen.core.telemetry import Counter
+from feedgen.ingest.events import ADULT_LABELS, SIGNED_IN_LABEL
+from feedgen.rank.policy import IS_ADULT, REASONS, SIGNED_IN_ONLY
 from feedgen.serve.http.limits import Rate, RateLimit
 from feedgen.serve.out.fetch import USER_AGENT
 
@@ -67,7 +69,7 @@ class Shown(msgspec.Struct, omit_defaults=True):
     likes: int = 0
     reposts: int = 0
     replies: int = 0
-    members_only: bool = False
+    veil: str = ""  # the sentence that stands in place of text and pictures
 
 
 class _Kept(NamedTuple):
@@ -155,8 +157,9 @@ class Posts:
                 likes=int(view.get("likeCount", 0)),
                 reposts=int(view.get("repostCount", 0)),
                 replies=int(view.get("replyCount", 0)),
-                members_only=any(one.get("val") == "!no-unauthenticated" for one in author.get("labels") or []),
             )
+            if veil := veil_of(view):
+                return Shown(shown.uri, shown.name, shown.handle, "", veil=veil)
             self._embed(shown, view.get("embed") or {})
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
@@ -181,7 +184,7 @@ class Posts:
             shown.link = Link(str(external.get("title") or external.get("uri", "")), urlsplit(external["uri"]).netloc)
         quoted = embed.get("record") or {}
         quoted = quoted.get("record") if "record" in quoted else quoted
-        if quoted and "author" in quoted:
+        if quoted and "author" in quoted and not veil_of(quoted):
             author = quoted["author"]
             text = str((quoted.get("value") or {}).get("text", ""))
             shown.quote = Quote(str(author.get("displayName") or author["handle"]), text)
@@ -204,6 +207,15 @@ class Posts:
                 headers={"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "identity"},
             )
         return self._http
+
+
+def veil_of(view: Any) -> str:
+    """Why a post's text and pictures are not shown to everybody, as the AppView's labels say; empty: they are."""
+    of_author = {one.get("val") for one in view["author"].get("labels") or []}
+    if SIGNED_IN_LABEL in of_author:
+        return REASONS[SIGNED_IN_ONLY].text
+    said = of_author | {one.get("val") for one in view.get("labels") or []}
+    return REASONS[IS_ADULT].text if said & ADULT_LABELS else ""
 
 
 async def _body(answer: httpx.Response) -> bytes:

@@ -156,13 +156,13 @@ class ReasonPages:
             return {"reasons": None, "bars": [], "card": None, "seeds": [], "changes": []}
         shop, placed = self._workshop(), reasons.placed
         seeds = reasons.seeds[:SEEDS_SHOWN]
-        uris = [placed.uri, *(uri for uri, _ in seeds)]
+        uris = [one.uri for one in seeds if not one.veil] + ([] if placed.veil else [placed.uri])
         shown = await shop.posts.of(uris) if plain else {}
         return {
             "reasons": reasons,
             "bars": bars(reasons.why),
             "card": self._card(placed, None, "", shown),
-            "seeds": [(uri, app_url(uri), people, shown.get(uri)) for uri, people in seeds],
+            "seeds": [(seed, app_url(seed.uri), shown.get(seed.uri)) for seed in seeds],
             "changes": [(app_url(one.seed), one.seed, one.place) for one in reasons.changes],
         }
 
@@ -170,14 +170,16 @@ class ReasonPages:
         by_rule = dict[str, list[Dropped]]()
         for one in dropped:
             by_rule.setdefault(one.rule, []).append(one)
-        examples = [one for found in by_rule.values() for one in found[:EXAMPLES]]
-        shown = await self._workshop().posts.of([one.placed.uri for one in examples]) if plain else {}
+        examples = {rule: [one for one in found if one.placed][:EXAMPLES] for rule, found in by_rule.items()}
+        uris = [one.placed.uri for some in examples.values() for one in some if one.placed and not one.placed.veil]
+        shown = await self._workshop().posts.of(uris) if plain else {}
         groups = []
         for rule, found in sorted(by_rule.items(), key=lambda item: -len(item[1])):
             cards = []
-            for one in found[:EXAMPLES]:
-                why = self._address("/why", who, setting, post=one.placed.uri)
-                cards.append(self._card(one.placed, one.place, why, shown))
+            for one in examples[rule]:
+                if one.placed is not None:
+                    why = self._address("/why", who, setting, post=one.placed.uri)
+                    cards.append(self._card(one.placed, one.place, why, shown))
             groups.append(Group(rule, RULES[rule], len(found), cards))
         return groups
 

@@ -26,6 +26,7 @@ from feedgen.web.posts import Posts
 from feedgen.web.site import Sorry
 
 MAX_WHO: Final = 300
+SEE_OWN: Final = "Is it yours? Sign in on My feed to see it."
 RATE: Final = Rate(per_s=6, burst=80)  # lists an address: a slider that moves asks a few times a second
 
 
@@ -67,19 +68,30 @@ class Guests:
             refused.add(1, "pages")
             raise rate_limited()
 
-    async def who(self, request: Request, workshop: Workshop, text: str) -> Who:
-        """Raises Sorry for whoever can't be found."""
+    async def who(self, request: Request, workshop: Workshop, text: str, own: bool = False) -> Who:
+        """Raises Sorry for people who can't be found, and for those whose list this visitor may not see. `own` lists
+        may be seen by their readers."""
         text = unquote(text).strip().lstrip("@").rstrip("/")[:MAX_WHO]
         if name := parse_post(text):
             did = await self.did(name.authority)
             post = workshop.preview.post(str(AtUri(did, POST_NSID, name.rkey)))
             if post == NO_POST:
                 raise Sorry(404, "This post is not known here", "It may be older than what is kept, or deleted.")
-            return Who(str(AtUri(did, POST_NSID, name.rkey)), Subject(post=post), "somebody who likes this post")
+            subject = Subject(post=post)
+            self._check_subject(request, workshop, subject)
+            return Who(str(AtUri(did, POST_NSID, name.rkey)), subject, "somebody who likes this post")
         did = await self.did(text.removeprefix("https://bsky.app/profile/"))
         if request.state.private:
             await workshop.load(did)
-        return Who(text, workshop.preview.reader(did, request.state.private, self.clock.now_us()), text)
+        subject = workshop.preview.reader(did, request.state.private, self.clock.now_us())
+        if not own:
+            self._check_subject(request, workshop, subject)
+        return Who(text, subject, text)
+
+    def _check_subject(self, request: Request, workshop: Workshop, subject: Subject) -> None:
+        """Raises Sorry. The operator sees everybody's list."""
+        if not request.state.private and (reason := workshop.preview.why_not(subject)):
+            raise Sorry(403, "This list is not shown", f"{reason} {SEE_OWN if subject.reader_did else ''}".strip())
 
     async def did(self, authority: str) -> str:
         """Of a handle or a DID. Raises Sorry."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from feedgen.core.ids import US_PER_DAY, US_PER_S
+from feedgen.core.ids import NO_POST, US_PER_DAY, US_PER_S
 from feedgen.feeds.contract import Ask, Fetched, Page, reader_key
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.popular import PopularFeed
@@ -17,6 +17,7 @@ from feedgen.graph.edit import mark_posts
 from feedgen.ingest.events import ADULT, DELETED, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, REPLY, VIDEO
 from feedgen.rank.listing import ListRules
 from feedgen.rank.paging import BadCursor, Cursors, Snapshots
+from feedgen.rank.seen import Opinion
 from tests.feeds.town import AUTHORS, FIRST_DAY, NEWCOMER, NOW_US, PEOPLE, READER, Town, ask, did, make_services, u32
 
 MINUTE_US = 60 * US_PER_S
@@ -267,6 +268,30 @@ async def test_posts_deleted_while_paging_are_left_out() -> None:
     assert len(page.items) == 10
     assert uris(page)[:3] + uris(page)[3:9] == expected[:3] + expected[4:]
     services.pool.close()
+
+
+@pytest.mark.parametrize("kind", [ForYou, PopularFeed])
+async def test_show_less_counts_on_the_next_page_of_the_list_that_is_being_read(
+    services: FeedServices, shared_town: Town, kind: type[ForYou] | type[PopularFeed]
+) -> None:
+    feed, view = kind(services), shared_town.view()
+    first = await feed.page(ask(limit=10))
+    rest = uris(await feed.page(ask(limit=40, cursor=first.cursor)))
+    author = next(uri.split("/")[2] for uri in rest if uri.split("/")[2] not in {one.split("/")[2] for one in rest[:3]})
+    state = services.readers.edit(reader_key(did(READER)))
+    theirs = [shared_town.posts[shared_town.index(uri)] for uri in rest if uri.split("/")[2] == author]
+    unwanted = shared_town.posts[shared_town.index(rest[1])]
+    for post in [*(theirs * 2)[:2], unwanted]:  # two on one author hide them
+        facts = view.post(post)
+        assert facts is not None
+        state.opinions.append(Opinion(post, facts.author, facts.about, NOW_US // US_PER_S, less=True))
+    state.opinions[1].post = NO_POST - 1  # a post that is gone by now
+    page = await feed.page(ask(limit=40, cursor=first.cursor))
+    assert len(page.items) == 40 and page.items[0].uri == rest[0]
+    assert rest[1] not in uris(page) and author not in {uri.split("/")[2] for uri in uris(page)}
+    other = await feed.page(ask(limit=10, person=2))
+    again = uris(await feed.page(ask(limit=40, cursor=other.cursor, person=2)))
+    assert kind is ForYou or rest[1] in again  # a shared list is whole for everybody else
 
 
 async def test_authors_who_must_not_be_shown() -> None:

@@ -6,18 +6,17 @@ import numpy as np
 
 from feedgen.graph.aside import Aside
 from feedgen.graph.graph import Graph
-from feedgen.ingest.events import NO_UNAUTHENTICATED, PERSON_ADULT, PERSON_HIDDEN
+from feedgen.ingest.events import ADULT, HIDDEN, NO_UNAUTHENTICATED, PERSON_ADULT, PERSON_HIDDEN
 
 
 def test_posts_are_set_aside_and_brought_back() -> None:
     aside, posts = Aside(), np.array([5, 1 << 24, 0xFFFF_FFFE], np.uint32)
-    assert not aside.rows(posts, adult=False).any() and not aside.rows(posts[:0], adult=False).any()
+    assert not aside.flags(posts).any() and not aside.flags(posts[:0]).any()
     aside.set_post(5, hidden=True, adult=False)
     aside.set_post(0xFFFF_FFFE, hidden=False, adult=True)
-    assert aside.rows(posts, adult=False).tolist() == [True, False, True]
-    assert aside.rows(posts, adult=True).tolist() == [True, False, False]
+    assert aside.flags(posts).tolist() == [HIDDEN, 0, ADULT]
     aside.keep_days({255})
-    assert aside.rows(posts, adult=False).tolist() == [False, False, True]
+    assert aside.flags(posts).tolist() == [0, 0, ADULT]
     aside.set_post(0xFFFF_FFFE, hidden=False, adult=False)
     assert not aside.adult and not aside.hidden
 

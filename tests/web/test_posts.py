@@ -135,14 +135,39 @@ async def test_pictures_come_from_known_hosts_alone() -> None:
             {"thumb": "javascript:alert(1)"},
         ]
         view = plain(uri) | {"embed": {"$type": "app.bsky.embed.images#view", "images": images}}
-        view["author"] |= {"avatar": "https://tracker.example.com/a", "labels": [{"val": "!no-unauthenticated"}]}
+        view["author"] |= {"avatar": "https://tracker.example.com/a"}
         return view
 
     async with appview() as (view, posts, _):
         view.view = dressed
         shown = (await posts.of(URIS[:1]))[URIS[0]]
         assert [picture.thumb for picture in shown.pictures] == ["https://cdn.example.com/a.jpg"]
-        assert shown.avatar == "" and shown.members_only
+        assert shown.avatar == ""
+
+
+@pytest.mark.parametrize("label", ["!no-unauthenticated", "porn", "graphic-media"])
+@pytest.mark.parametrize("whose", ["author", "post", "quoted"])
+async def test_what_labels_veil_is_not_passed_on(label: str, whose: str) -> None:
+    """Neither text nor pictures leave the server, whether the post, its author or the quoted one is labelled."""
+
+    def labelled(uri: str) -> dict[str, Any]:
+        image = {"thumb": "https://cdn.example.com/a.jpg", "alt": "secret"}
+        quoted = {"author": {"handle": "q.example.com"}, "value": {"text": "secret quote"}}
+        embed = {"$type": "x", "images": [image], "record": {"record": quoted}}
+        view = plain(uri) | {"embed": embed}
+        marked = {"author": view["author"], "post": view, "quoted": quoted["author"]}[whose]
+        marked["labels"] = [{"val": label}]
+        return view
+
+    async with appview() as (view, posts, _):
+        view.view = labelled
+        shown = (await posts.of(URIS[:1]))[URIS[0]]
+        if whose == "quoted":
+            assert shown.quote is None and shown.pictures and not shown.veil
+        elif (whose, label) == ("post", "!no-unauthenticated"):  # means something on accounts alone
+            assert not shown.veil and shown.quote is not None
+        else:
+            assert shown.veil and not shown.text and not shown.pictures and shown.quote is None
 
 
 def test_the_posts_page_in_the_app() -> None:

@@ -8,11 +8,20 @@
   const HIDDEN_MS = 1200; // a list is shown at once when it is whole, but not later than this
   const {appview, pictures} = document.body.dataset;
   const hosts = new Set(pictures.split(" "));
+  const ADULT = new Set(["porn", "sexual", "nudity", "graphic-media"]);
   const known = new Map(); // at-uri -> post, or null when nobody has it
   const coming = new Map(); // at-uri -> the batch that will bring it
 
   const picture = url => {
     try { return hosts.has(new URL(url).origin) ? url : ""; } catch { return ""; }
+  };
+
+  // The sentence in place of text and pictures that not everybody may see. Posts whose labels we know come with it.
+  const veilOf = ({author, labels}) => {
+    const ofAuthor = (author.labels ?? []).map(label => label.val);
+    if (ofAuthor.includes("!no-unauthenticated")) return "Its author asked to be shown to signed-in people only.";
+    const adult = [...ofAuthor, ...(labels ?? []).map(label => label.val)].some(label => ADULT.has(label));
+    return adult ? "It, or its author, is labelled as adult content." : "";
   };
 
   // What web/posts.py makes of the same answer.
@@ -22,8 +31,9 @@
     const post = {
       uri: view.uri, name: author.displayName || author.handle, handle: author.handle, text: record.text ?? "",
       avatar: picture(author.avatar), pictures: [], video: (media.$type ?? "").startsWith("app.bsky.embed.video"),
-      members_only: (author.labels ?? []).some(label => label.val === "!no-unauthenticated"),
+      veil: veilOf(view),
     };
+    if (post.veil) return post;
     for (const image of (media.images ?? []).slice(0, 4)) {
       const {width = 4, height = 3} = image.aspectRatio ?? {};
       if (picture(image.thumb)) post.pictures.push({thumb: image.thumb, alt: image.alt ?? "", width, height});
@@ -35,7 +45,7 @@
       post.link = {title: media.external.title || media.external.uri, host: new URL(media.external.uri).host};
     }
     const quoted = embed.record?.record ?? embed.record;
-    if (quoted?.author) {
+    if (quoted?.author && !veilOf(quoted)) {
       post.quote = {name: quoted.author.displayName || quoted.author.handle, text: quoted.value?.text ?? ""};
     }
     return post;
@@ -107,8 +117,8 @@
       words.hidden = false;
       return;
     }
-    if (post.members_only || card.dataset.members) {
-      words.textContent = "Its author asked to be shown to signed-in people only.";
+    if (post.veil) {
+      words.textContent = post.veil;
       words.hidden = false;
       return;
     }
@@ -125,7 +135,7 @@
   };
 
   const hydrate = async root => {
-    const cards = [...root.querySelectorAll("[data-uri].bare:not(.done)")];
+    const cards = [...root.querySelectorAll("[data-uri].bare:not(.done, [data-veil])")];
     cards.forEach(fill); // what is known is there at once
     const rest = cards.filter(card => !card.classList.contains("done"));
     const show = () => [root, ...root.querySelectorAll(".waiting")].forEach(one => one.classList?.remove("waiting"));
