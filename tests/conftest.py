@@ -14,7 +14,7 @@ import pytest
 # How much of what is drawn at random is tried; more takes longer.
 HOW_MUCH = {
     "FEEDGEN_STORMS", "FEEDGEN_RANDOM_KILLS", "FEEDGEN_MUTATIONS", "FEEDGEN_GRAPHS", "FEEDGEN_POWER_CUTS",
-    "FEEDGEN_POWER_SEED", "FEEDGEN_FAILING_CALLS",
+    "FEEDGEN_POWER_SEED", "FEEDGEN_FAILING_CALLS", "FEEDGEN_TUNNEL_CUTS", "FEEDGEN_RESTART_REQUESTS",
 }  # fmt: skip
 
 # Settings of the person who runs the tests are not the tests' settings.
