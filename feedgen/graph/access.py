@@ -61,7 +61,7 @@ FIELDS: Final = 48
 
 # Fields of a group, added to its number.
 KEYS: Final = 0  # sorted hashed keys | open addressing: (list + 1) << 32 | key
-SIZE: Final = 1  # how many keys | unused
+SIZE: Final = 1  # how many keys | how many lists there may be
 HEADS: Final = 2  # offsets | heads: length << 32 | newest block
 BUCKETS: Final = 3  # where each bucket of hashed keys starts | unused
 SHIFT: Final = 4  # of the 32-bit hash, to the bucket | to the first slot

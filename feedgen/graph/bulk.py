@@ -19,7 +19,7 @@ from feedgen.core.ids import NO_POST
 from feedgen.core.jit import inline, njit
 from feedgen.graph.access import COUNT, FOLLOWS, HOLE, I64, LIKES, OLD, POSTS, SLOT, U16, U32, Arrays, mix32
 from feedgen.graph.compact import NO_TICKS, Compact, Group, Room, room_for_posts
-from feedgen.graph.doubles import MAX_DOUBLES, Doubles
+from feedgen.graph.doubles import Doubles
 from feedgen.graph.edit import MAX_COUNT
 from feedgen.graph.live import MAX_POSTS, QUIET_EDGES, LiveDay, edge_bits
 from feedgen.graph.memory import own_array, reserve, want_large_pages
@@ -336,12 +336,8 @@ class _Direction:
 
 def _remember(doubles: Doubles, pairs: I64) -> None:
     """What was said more than once. The repeats of one list stand together."""
-    some = pairs[:MAX_DOUBLES]
-    complete = some.size == pairs.size
-    if not complete:
-        some = some[some >> 32 != pairs[MAX_DOUBLES] >> 32]  # of a list that is cut in two, nothing is certain
-    unique, more = np.unique(some, return_counts=True)
-    doubles.take_over(unique, more, complete)
+    unique, more = np.unique(pairs, return_counts=True)
+    doubles.take_over(unique, more)
 
 
 class Filling:

@@ -9,11 +9,20 @@ from typing import Final
 
 import numpy as np
 
+from feedgen.core.telemetry import Counter
 from feedgen.graph.access import I64, U8, U16, U32
 
-MAX_DOUBLES: Final = 1 << 21  # remembered; after that, every edge may have a double
+# Remembered; a real day has 3M, a like and a repost of the same post. An edge beyond them goes with the first of its
+# records that is deleted, and comes back when the day is sealed: looking through the log each time would take seconds.
+MAX_DOUBLES: Final = 1 << 23
 MAX_LATELY: Final = 1 << 14  # not yet sorted in
 _MOST: Final = 0xFFFF  # records of one edge
+
+
+_forgotten = Counter(
+    "feedgen_graph_doubles_forgotten_total",
+    "Second records of a rating or follow that were not remembered, because the day had too many.",
+)
 
 
 class Doubles:
@@ -23,7 +32,6 @@ class Doubles:
         self._pairs: I64 = np.empty(0, np.int64)
         self._more: U16 = np.empty(0, np.uint16)
         self._lately: dict[int, int] = {}
-        self._complete = True
 
     def add(self, actors: U32, values: U32, added: U8) -> None:
         """Count those that were not added, since they were there."""
@@ -35,12 +43,12 @@ class Doubles:
             elif pair in self._lately or len(self._pairs) + len(self._lately) < MAX_DOUBLES:
                 self._lately[pair] = self._lately.get(pair, 0) + 1
             else:
-                self._complete = False
+                _forgotten.add()
         if len(self._lately) > MAX_LATELY:
             self._sort_in()
 
-    def take(self, actor: int, value: int) -> bool | None:
-        """One record is gone: whether another is left. None when there were too many to remember."""
+    def take(self, actor: int, value: int) -> bool:
+        """One record is gone: whether another is left."""
         pair = actor << 32 | value
         i = self._place(pair)
         if i is not None and self._more[i]:
@@ -49,13 +57,15 @@ class Doubles:
         more = self._lately.pop(pair, 0)
         if more > 1:
             self._lately[pair] = more - 1
-        return True if more else False if self._complete else None
+        return more > 0
 
-    def take_over(self, pairs: I64, more: I64, complete: bool) -> None:
-        """Start with these, in order, each said so many times more; they are at most MAX_DOUBLES."""
+    def take_over(self, pairs: I64, more: I64) -> None:
+        """Start with these, in order, each said so many times more."""
+        if pairs.size > MAX_DOUBLES:
+            _forgotten.add(pairs.size - MAX_DOUBLES)
+            pairs, more = pairs[:MAX_DOUBLES], more[:MAX_DOUBLES]
         self._pairs, self._more = pairs.copy(), np.minimum(more, _MOST).astype(np.uint16)
         self._lately.clear()
-        self._complete = complete
 
     def forget(self, actor: int) -> None:
         first, last = np.searchsorted(self._pairs, [actor << 32, actor + 1 << 32])

@@ -508,45 +508,71 @@ def _alive_places(a: Arrays, d: int, group: int, key: int) -> int:
 
 
 @inline
-def _alive_blocks(a: Arrays, d: int, head: int) -> int:
-    length, block, alive = head >> 32, head & 0xFFFF_FFFF, 0
-    while length > 0:
-        _, used = block_of(length)
-        for at in range(block + used, block, -1):
-            alive += load_u32(a.days[d, OLD + VALUES], at) != HOLE
-        length -= used
-        block = load_u32(a.days[d, OLD + VALUES], block)
-    return alive
-
-
-@inline
-def _count_posts_here(a: Arrays, d: int) -> None:
-    if a.days[d, KIND] == LIVE:
-        for n in range(load_i64(a.days[d, POSTS], 0)):
-            add_count(a, a.days[d, SLOT] << 24 | n, _alive_blocks(a, d, load_i64_acquire(a.days[d, OWN], n)))
-        slots = a.days[d, OLD + KEYS]
-        for i in range(1 << (32 - a.days[d, OLD + SHIFT])):
-            slot = load_i64(slots, i)
-            if slot != 0:
-                head = load_i64_acquire(a.days[d, OLD + HEADS], (slot >> 32) - 1)
-                add_count(a, slot & 0xFFFF_FFFF, _alive_blocks(a, d, head))
-        return
+def _count_posts(a: Arrays, d: int, sign: int) -> None:
     offsets = a.days[d, OWN]
     for n in range(load_i64(a.days[d, POSTS], 0)):
         alive = _alive(a, d, OLD, OWN_HOLES, load_u32(offsets, n), load_u32(offsets, n + 1), n)
         if alive:
-            add_count(a, a.days[d, SLOT] << 24 | n, alive)
+            add_count(a, a.days[d, SLOT] << 24 | n, sign * alive)
     offsets = a.days[d, OLD + HEADS]
     for i in range(a.days[d, OLD + SIZE]):
         alive = _alive(a, d, OLD, OLD_HOLES, load_u32(offsets, i), load_u32(offsets, i + 1), i)
-        add_count(a, unmix32(load_u32(a.days[d, OLD + KEYS], i)), alive)
+        add_count(a, unmix32(load_u32(a.days[d, OLD + KEYS], i)), sign * alive)
 
 
 @njit
-def count_posts(a: Arrays, d: int) -> None:
-    """Add a day's ratings to the posts' counts."""
-    layer = i64(d)
-    _count_posts_here(a, layer)
-    while a.days[layer, BELOW] != 0:
-        layer = i64(a.days[layer, BELOW])
-        _count_posts_here(a, layer)
+def count_day(a: Arrays, d: int, sign: int) -> int:
+    """Add a sealed day's ratings to the counts of posts and people, or take them out again: sums that are in no file.
+    One more than the highest person's number met.
+    """
+    _count_posts(a, d, sign)
+    return _count_people_here(a, i64(d), sign)
+
+
+@njit
+def has_rating(a: Arrays, d: int, actor: int, post: int) -> bool:
+    """Whether either direction of a sealed day has the edge."""
+    post = i64(post)
+    _, at = _edge(a, d, LIKES, actor, post)
+    if at < 0 and post >> 24 == a.days[d, SLOT]:
+        at = _own_edge(a, d, post & 0xFF_FFFF, actor)
+    elif at < 0:
+        _, at = _edge(a, d, OLD, post, actor)
+    return at >= 0
+
+
+@njit
+def has_follow(a: Arrays, d: int, actor: int, subject: int) -> bool:
+    _, at = _edge(a, d, FOLLOWS, actor, subject)
+    return at >= 0
+
+
+@njit
+def has_edges_of(a: Arrays, d: int, person: int) -> bool:
+    """Whether a sealed day has lists of this person."""
+    at, hashed = places_of(a), mix32(i64(person))
+    return keys_find(at, d, LIKES, hashed) >= 0 or keys_find(at, d, FOLLOWS, hashed) >= 0
+
+
+@njit
+def has_posts_of(a: Arrays, d: int, person: int) -> bool:
+    """Whether the person wrote anything on a sealed day."""
+    bucket = mix32(i64(person)) >> a.days[d, FIND_SHIFT]
+    end = min(load_u32(a.days[d, FIND_BUCKETS], bucket + 1), a.days[d, FIND_SIZE])
+    for i in range(load_u32(a.days[d, FIND_BUCKETS], bucket), end):
+        n = (load_u32(a.days[d, FIND], i) & 0xFF_FFFF) - 1
+        if 0 <= n < load_i64(a.days[d, POSTS], 0) and load_u32(a.days[d, AUTHOR], n) == person:
+            return True
+    return False
+
+
+@njit
+def marks_differ(a: Arrays, d: int, posts: U32, flags: int, on: bool) -> bool:
+    """Whether setting (or clearing) these flags would change any of the posts."""
+    for post in posts:
+        n = i64(post) & 0xFF_FFFF
+        if n < load_i64_acquire(a.days[d, POSTS], 0):
+            before = load_u16(a.days[d, FLAGS], n)
+            if before != (before | flags if on else before & ~flags):
+                return True
+    return False

@@ -34,8 +34,7 @@ from feedgen.graph.aside import Aside
 from feedgen.graph.build import DRAFT, build, put_in_place
 from feedgen.graph.bulk import MAX_FOLLOWS, Filling, rating_pieces
 from feedgen.graph.compact import merge
-from feedgen.graph.counting import count_day, recount
-from feedgen.graph.live import MAX_ON_TOP, MAX_POSTS, Layer, LiveDay
+from feedgen.graph.live import MAX_ON_TOP, MAX_POSTS, NEVER, Layer, LiveDay
 from feedgen.graph.meanwhile import Change, Day, Missed, Retired, writing
 from feedgen.graph.memory import give_back, own_array
 from feedgen.graph.people import MAX_PEOPLE, People
@@ -50,6 +49,7 @@ SUFFIX: Final = ".idx"
 MAX_DAYS: Final = 200  # slots come around after 256 days; old numbers must be gone from all lists by then
 COUNTED_FIRST: Final = 2  # newest past days: most of what is listed while the open day is replayed
 RETIRE_POLL_S: Final = 0.2
+FLUSH_EVERY_S: Final = 300.0  # so that a power cut leaves few days in doubt
 VERIFY_PAUSE: Final = 3.0  # idle seconds per busy second while checksums are verified
 
 _refused = Counter(
@@ -100,6 +100,7 @@ class Graph:
         self._minder = ThreadPoolExecutor(1, "graph-mind")
         self.watch = Watch()
         self._janitor: threading.Thread | None = None
+        self._flusher: threading.Thread | None = None
         self._view = self._make_view()
 
     # Reading
@@ -216,8 +217,8 @@ class Graph:
                 self._people.top = max(self._people.top, int(who[added].max()) + 1)
             if refused:
                 _refused.add(refused)
-            if day.edges_on_top > MAX_ON_TOP and day.settled:
-                self._begin_layer(day)
+            if day.edges_on_top > MAX_ON_TOP:
+                self._make_room_on_top(day)
             return added
 
     def add_follows(self, actors: npt.ArrayLike, subjects: npt.ArrayLike) -> None:
@@ -234,12 +235,20 @@ class Graph:
 
     def remove_rating(self, day: int, actor: int, post: int) -> bool:
         """The edge of that day goes, in both directions, at once. False when it was not there."""
-        change = Change(lambda a, d, counted: edit.remove_rating(a, d, actor, post, counted), of_edges=True)
+        change = Change(
+            lambda a, d, counted: edit.remove_rating(a, d, actor, post, counted),
+            lambda a, d: edit.has_rating(a, d, actor, post),
+            of_edges=True,
+        )
         return bool(self._change(day, change))
 
     def remove_follow(self, day: int, actor: int, subject: int) -> bool:
         """The follow goes from that day. False when it was not there."""
-        change = Change(lambda a, d, counted: edit.remove_follow(a, d, actor, subject), of_edges=True)
+        change = Change(
+            lambda a, d, counted: edit.remove_follow(a, d, actor, subject),
+            lambda a, d: edit.has_follow(a, d, actor, subject),
+            of_edges=True,
+        )
         return bool(self._change(day, change))
 
     def update_posts(
@@ -265,8 +274,16 @@ class Graph:
             for each in self._days.values():
                 if isinstance(each, LiveDay):
                     each.forget_doubles(person)
-            edges = Change(lambda a, d, counted: edit.erase_edges(a, d, person, counted), of_edges=True)
-            posts = Change(lambda a, d, counted: edit.erase_posts(a, d, person), of_edges=False)
+            edges = Change(
+                lambda a, d, counted: edit.erase_edges(a, d, person, counted),
+                lambda a, d: edit.has_edges_of(a, d, person),
+                of_edges=True,
+            )
+            posts = Change(
+                lambda a, d, counted: edit.erase_posts(a, d, person),
+                lambda a, d: edit.has_posts_of(a, d, person),
+                of_edges=False,
+            )
             return sum(self._change(day, change) for day in self.days for change in (edges, posts))
 
     def agrees(self, day: int, version: int) -> None:
@@ -276,7 +293,7 @@ class Graph:
         with self._lock:
             self._versions[day] = version
             sealed = self._days.get(day)
-            if isinstance(sealed, SealedDay):
+            if isinstance(sealed, SealedDay) and sealed.version != version:
                 with writing(sealed):
                     sealed.version = version
 
@@ -362,6 +379,7 @@ class Graph:
         if open_source is not None:
             self.replay(open_source)
         self.watch.over(self._minder.submit(self._mind, by_day))
+        self._flush_now_and_then()
         for day in report.doubtful:
             self._report(day, "we stopped while changes were on their way to it")
             self._rebuild_later(day, by_day[day])
@@ -420,8 +438,20 @@ class Graph:
             self.add_posts(*columns)
         return source.follows()
 
+    def _flush_now_and_then(self) -> None:
+        def run() -> None:
+            try:
+                while not self._closing.wait(FLUSH_EVERY_S):
+                    self.flush()
+            except BaseException as failure:
+                self.watch.failed(failure)
+
+        if self._flusher is None:
+            self._flusher = threading.Thread(target=run, name="graph-flush", daemon=True)
+            self._flusher.start()
+
     def flush(self) -> None:
-        """Changes to sealed days reach the disk. Now and then, from any thread; saves rebuilding after a power cut."""
+        """Changes to sealed days reach the disk. From any thread; saves rebuilding after a power cut."""
         for day in self.days:
             sealed = self._days.get(day)
             if isinstance(sealed, SealedDay) and sealed.stamped:
@@ -509,6 +539,8 @@ class Graph:
             for retired in self._retired:
                 if retired.day == day:
                     retired.apply(change)
+            if isinstance(changed, SealedDay) and not change.concerns(self._arrays, self._row(day)):
+                return 0  # nor is its file stamped, which costs a sync, and a rebuild after a power cut
             with writing(changed):
                 return change.do(self._arrays, self._row(day), changed.counted) or 0
 
@@ -520,14 +552,24 @@ class Graph:
             if d >= 0:
                 yield int(self._arrays.day_numbers[d]), np.flatnonzero(slots == slot)
 
+    def _make_room_on_top(self, day: LiveDay) -> None:
+        if day.settled:
+            self._begin_layer(day)
+        elif day.edges_on_top > day.merge_again_at:  # there was no memory for it the last time
+            self._merge_later(day)
+
     def _begin_layer(self, day: LiveDay) -> None:
         day.begin_layer()
         self._publish()
+        self._merge_later(day)
+
+    def _merge_later(self, day: LiveDay) -> None:
+        day.merge_again_at = NEVER
         self.watch.over(self._builder.submit(self._make_compact, day))
 
     def _make_compact(self, day: LiveDay) -> None:
         """Runs in the building thread, so never while a sidecar of the day is made. Without the memory for it the day
-        goes on as it is, on as many lists as it may take.
+        goes on as it is, and tries again when it has so many more edges.
         """
         try:
             while not self._closing.is_set() and not self._merge_layers(day):
@@ -535,6 +577,7 @@ class Graph:
             give_back()
         except MemoryError:
             log.exception("today's arrays could not be made compact")
+            day.merge_again_at = day.edges_on_top + MAX_ON_TOP // 4
 
     def _merge_layers(self, day: LiveDay) -> bool:
         """All that is below the lists on top becomes one layer. False when too much changed meanwhile."""
@@ -577,6 +620,7 @@ class Graph:
                 self._versions.pop(day, None)
             try:
                 if self._swap(source, build(self.path_of(day), source, self.identity)):
+                    self._count(day)
                     give_back()
                     return
             except BaseException:
@@ -597,7 +641,9 @@ class Graph:
                 return before is None
             put_in_place(draft, self.path_of(day))
             sealed = self._open_sealed(source, before.counts)
-            sealed.counted = before.counted
+            sealed.counted = before.counted and isinstance(before, LiveDay)
+            if before.counted and not sealed.counted:  # as it was counted, faults and all; `_count` adds what is right
+                edit.count_day(self._arrays, self._row(day), -1)
             arrays = self._make_view(sealed).arrays
             for change in missed.changes:
                 with writing(sealed):
@@ -674,7 +720,7 @@ class Graph:
         with self._lock:
             sealed = self._days.get(day)
             if sealed is not None and not sealed.counted:
-                self._people.top = max(self._people.top, count_day(self._arrays, self._row(day)))
+                self._people.top = max(self._people.top, edit.count_day(self._arrays, self._row(day), 1))
                 sealed.counted = True
                 if isinstance(sealed, SealedDay):
                     sealed.let_go()
@@ -683,16 +729,9 @@ class Graph:
         self.watch.over(self._builder.submit(self._rebuild, day, source))
 
     def _rebuild(self, day: int, source: DaySource) -> None:
-        """A mapped day can't be trusted: build it again, and count everything again, since it was counted with its
-        faults.
-        """
+        """A mapped day can't be trusted: build it again. It answers meanwhile."""
         try:
             self._seal(day, source)
-            with self._lock:
-                days = [self._days[number] for number in self.days]
-                recount(self._arrays, [each.posts for each in days], self._people.top)
-                for each in days:
-                    each.counted = True
         except (OSError, StoreError):  # a full disk: the day goes on as it is, and the next start tries again
             log.exception("a day's arrays could not be built anew", extra={"day": self.path_of(day).stem})
 
@@ -737,11 +776,19 @@ def _row_of(view: View, day: int) -> int:
 
 
 def _update(posts: U32, flags: U16, languages: U8, abouts: U32) -> Change:
-    return Change(lambda a, d, counted: edit.update_posts(a, d, posts, flags, languages, abouts), of_edges=False)
+    return Change(
+        lambda a, d, counted: edit.update_posts(a, d, posts, flags, languages, abouts),
+        lambda a, d: posts.size > 0,
+        of_edges=False,
+    )
 
 
 def _mark(posts: U32, flags: int, on: bool) -> Change:
-    return Change(lambda a, d, counted: edit.mark_posts(a, d, posts, flags, on), of_edges=False)
+    return Change(
+        lambda a, d, counted: edit.mark_posts(a, d, posts, flags, on),
+        lambda a, d: edit.marks_differ(a, d, posts, flags, on),
+        of_edges=False,
+    )
 
 
 __all__ = ["MAX_PEOPLE", "DayFull", "Graph", "LoadReport"]

@@ -45,6 +45,7 @@ from feedgen.graph.access import (
     OWN,
     POSTS,
     SHIFT,
+    SIZE,
     SLOT,
     TICK,
     TICKS,
@@ -90,7 +91,8 @@ MAX_POSTS: Final = POSTS_PER_DAY - 2  # n + 1 must fit into 24 bits of the find 
 MAX_ON_TOP: Final = 1 << 21  # edges in lists that grow; then a new layer goes on top
 MAX_ARENA: Final = 1 << 28  # words of one direction: about 180M ratings a day
 MAX_FOLLOW_ARENA: Final = 1 << 25
-MAX_LISTS: Final = 1 << 25  # lists of one group on one day
+MAX_LISTS: Final = 1 << 25  # lists of one group in one layer; edges that need one more are refused
+NEVER: Final = 1 << 62
 FIRST_TABLE_BITS: Final = 12
 QUIET_EDGES: Final = 25_000  # a day with more gets large pages, and a filter that suits 26M
 QUIET_FILTER_WORDS: Final = 1 << 12
@@ -132,11 +134,15 @@ def _append(a: Arrays, d: int, group: int, heads: int, i: int, value: int, tick:
 
 @inline
 def _list_for(a: Arrays, d: int, group: int, key: int, state: I64, arena: int) -> int:
-    """The list of a key, made if need be. The caller saw to it that the table has room."""
+    """The list of a key, made if need be; -1 when there are as many as may be. The caller saw to it that the table has
+    room.
+    """
     found = table_find(a.days[d, group + KEYS], a.days[d, group + SHIFT], key)
     if found >= 0:
         return found
     i = i64(state[LISTS + arena])
+    if i >= a.days[d, group + SIZE]:
+        return -1
     state[LISTS + arena] = i + 1
     _table_put(a.days[d, group + KEYS], a.days[d, group + SHIFT], (i + 1) << 32 | key)
     return i
@@ -262,6 +268,9 @@ def _add_ratings(a: Arrays, d: int, actors: U32, posts: U32, ticks: U16, state: 
             person = _list_for(a, d, LIKES, actor, state, 1)
         if likers < 0:
             likers = _list_for(a, d, OLD, post, state, 0)
+        if person < 0 or likers < 0:
+            refused += 1
+            continue
         if not _append(a, d, OLD, heads, likers, actor, tick, state, 0):
             refused += 1
             continue
@@ -347,6 +356,9 @@ def _add_follows(a: Arrays, d: int, actors: U32, subjects: U32, state: I64, adde
             refused += 1
             continue
         i = _list_for(a, d, FOLLOWS, actor, state, 2)
+        if i < 0:
+            refused += 1
+            continue
         heads = a.days[d, FOLLOWS + HEADS]
         on_top = find_in_block_list(a, d, FOLLOWS, load_i64(heads, i), subject) >= 0
         if on_top or follow_below(a, d, actor, subject):
@@ -460,7 +472,7 @@ class Group:
         row[self.field + HEADS] = address(self.heads)
         row[self.field + VALUES] = address(self.values)
         row[self.field + TICKS] = 0 if self.ticks is None else address(self.ticks)
-        row[self.field + LENGTH] = self.values.size
+        row[self.field + LENGTH], row[self.field + SIZE] = self.values.size, self.heads.size
 
     def want_large_pages(self) -> None:
         want_large_pages(self.heads)
@@ -540,6 +552,7 @@ class LiveDay:
         self._edges_below = 0
         self.below: tuple[Layer, ...] = ()
         self.settled = True  # what is below is compact
+        self.merge_again_at = NEVER  # so many edges on top
 
     @property
     def posts(self) -> int:

@@ -17,9 +17,12 @@ Day = LiveDay | SealedDay
 
 
 class Change(NamedTuple):
-    """`do(arrays, row, whether the counts know the edge)`. Changes of posts concern no layer below a day."""
+    """`do(arrays, row, whether the counts know the edge)`; `concerns(arrays, row)`: False if it would change nothing.
+    Changes of posts concern no layer below a day.
+    """
 
     do: Callable[[Arrays, int, bool], int | None]
+    concerns: Callable[[Arrays, int], bool]
     of_edges: bool
 
 
@@ -52,6 +55,8 @@ class Retired:
     def apply(self, change: Change) -> None:
         whole = isinstance(self.parts[0], Day)
         if whole or change.of_edges:
+            if isinstance(self.parts[0], SealedDay) and not change.concerns(self.arrays, self.row):
+                return
             with writing(self.parts[0]):
                 change.do(self.arrays, self.row, False)
 

@@ -63,7 +63,8 @@ def warm() -> None:
         graph.mark_posts([_SLOT], 2, True)
         graph.post_flags([_SLOT])
         graph.remove_rating(_DAY, 2, _SLOT)
-        graph.remove_follow(graph.days[-1], 1, 1)
+        for day in graph.days:
+            graph.remove_follow(day, 1, 1)
         graph.erase_person(3)
         view = graph.view()
         view.likers_of(_SLOT, 1)

@@ -8,11 +8,12 @@ the whole day.
 from __future__ import annotations
 
 from array import array
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -26,7 +27,13 @@ from feedgen.store.directory import Directory, find_ratings
 from feedgen.store.rows import I64, U32, Bool, FollowRows, PostRows, RatingRows, Records
 from feedgen.store.sqlite import checkpoint, fetch, open_writer, spoken
 
+# What a search of an open day remembers of it; beyond that the oldest is forgotten. A deletion that comes twice may
+# then be applied twice, and a follow whose key lies about its time is not found until the day is sealed.
+MAX_REMOVED: Final = 1 << 24
+MAX_GONE_FOLLOWS: Final = 1 << 20
+MAX_FAR_FOLLOWS: Final = 1 << 16
 TOMBSTONE_US: Final = 3_600_000_000
+T = TypeVar("T")
 _SCAN_ROWS: Final = 2_000
 _ALL_BLOBS: Final = f"SELECT n, {', '.join(r.LOG_BLOBS)} FROM log"
 
@@ -76,7 +83,8 @@ class OpenDay:
         self._pending = _Pending()
         self._indexed = False
         self._directory = Directory(day, self._read_commits)
-        self._removed: dict[int, array[int]] = {}
+        self._removed: OrderedDict[int, array[int]] = OrderedDict()  # by commit
+        self._removed_count = 0
         self._gone_follows: dict[tuple[int, int], int] = {}  # (actor, key) -> the commit that removed it
         self._wide = WideRatings()
         self._far_follows: dict[tuple[int, int], list[tuple[int, int]]] = {}  # (actor, key) -> [(commit, subject)]
@@ -156,7 +164,7 @@ class OpenDay:
         """
         posts = []
         while (found := self.find_rating(n, actor, kind, key, near)) is not None:
-            self._removed.setdefault(found.n, array("I")).append(found.at)
+            self._note_removed(found.n, found.at)
             self._pending.removed.append((found.n, found.at, actor, found.post))
             posts.append(found.post)
         return posts
@@ -166,12 +174,14 @@ class OpenDay:
         subjects = list(self._find_follows(n, actor, key))
         if subjects:
             self._pending.removed_follows.append((actor, key))
-            self._gone_follows[actor, key] = n
+            _put_bounded(self._gone_follows, (actor, key), n, MAX_GONE_FOLLOWS)
         return subjects
 
     def rollback(self) -> None:
         for n, at, _, _ in self._pending.removed:
-            self._removed[n].remove(at)
+            if n in self._removed:
+                self._removed[n].remove(at)
+                self._removed_count -= 1
         for actor, key in self._pending.removed_follows:
             self._gone_follows.pop((actor, key), None)
         self._pending = _Pending()
@@ -352,6 +362,16 @@ class OpenDay:
             self._pending.first_us = min(self._pending.first_us, int(time_us.min()))
             self._pending.last_us = max(self._pending.last_us, int(time_us.max()))
 
+    def _note_removed(self, n: int, at: int) -> None:
+        self._removed.setdefault(n, array("I")).append(at)
+        self._removed.move_to_end(n)
+        self._removed_count += 1
+        while self._removed_count > MAX_REMOVED and len(self._removed) > 1:
+            self._removed_count -= len(self._removed.popitem(last=False)[1])
+
+    def _forget_removed(self) -> None:
+        self._removed, self._removed_count = OrderedDict(), 0
+
     def _is_removed(self, n: int, at: int) -> bool:
         marks = self._removed.get(n)
         return marks is not None and at in marks
@@ -393,14 +413,15 @@ class OpenDay:
         self._indexed = False
         self._directory = Directory(self.day, self._read_commits)
         self._far_follows = {}
-        self._removed, self._gone_follows = {}, {}
+        self._forget_removed()
+        self._gone_follows = {}
         self._wide = WideRatings()
 
     def _ensure_index(self) -> None:
         """Made on first use: a start does not pay for it."""
         if self._indexed:
             return
-        self._removed = {}
+        self._forget_removed()
         gone_now = dict(self._gone_follows)
         with spoken(self.path):
             rows: Iterable[Any] = self._db.execute(
@@ -411,12 +432,12 @@ class OpenDay:
                 honest = near + follows // r.LOG_FOLLOW.itemsize
                 self._index_row(n, (first, last), honest, wide, far_follows)
                 for row, at, _, _ in np.frombuffer(removed or b"", r.REMOVED).tolist():
-                    self._removed.setdefault(row, array("I")).append(at)
+                    self._note_removed(row, at)
                 for actor, key in np.frombuffer(gone or b"", r.REMOVED_FOLLOW).tolist():
-                    self._gone_follows[actor, key] = n
+                    _put_bounded(self._gone_follows, (actor, key), n, MAX_GONE_FOLLOWS)
         self._gone_follows |= gone_now
         for row, at, _, _ in self._pending.removed:
-            self._removed.setdefault(row, array("I")).append(at)
+            self._note_removed(row, at)
         self._indexed = True
 
     def _index_row(
@@ -427,12 +448,20 @@ class OpenDay:
         """
         self._wide.append(n, np.frombuffer(wide or b"", r.LOG_WIDE))
         for actor, key, subject in np.frombuffer(far_follows or b"", r.LOG_FOLLOW).tolist():
-            self._far_follows.setdefault((actor, key), []).append((n, subject))
+            known = self._far_follows.get((actor, key), [])
+            _put_bounded(self._far_follows, (actor, key), [*known, (n, subject)], MAX_FAR_FOLLOWS)
         first_us, last_us = span
         if not honest or first_us is None or last_us is None:
             return False
         self._directory.append(n, first_us, last_us, honest)
         return True
+
+
+def _put_bounded(table: dict[tuple[int, int], T], name: tuple[int, int], value: T, most: int) -> None:
+    table.pop(name, None)
+    table[name] = value
+    if len(table) > most:
+        del table[next(iter(table))]
 
 
 def _joined(parts: list[Records]) -> bytes | None:

@@ -220,12 +220,12 @@ def load_u16_of(arrays: Arrays, d: int, n: int) -> int:
 
 
 def test_only_so_many_doubles_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "MAX_DOUBLES", 3)
+    monkeypatch.setattr("feedgen.graph.doubles.MAX_DOUBLES", 2)
     doubles = Doubles()
     bulk._remember(doubles, np.array([1 << 32 | 5, 1 << 32 | 5, 2 << 32 | 8, 2 << 32 | 9], np.int64))
     assert doubles.take(1, 5) is True and doubles.take(1, 5) is True
-    assert doubles.take(1, 5) is None  # who knows
-    assert doubles.take(2, 8) is None  # of a list whose doubles were not all kept, none is
+    assert doubles.take(1, 5) is False
+    assert doubles.take(2, 8) is True and doubles.take(2, 9) is False  # there was no room for the last
 
 
 def test_a_day_that_has_ratings_is_not_filled(tmp_path: Path) -> None:

@@ -43,9 +43,14 @@ def test_what_was_added_has_no_double() -> None:
     assert doubles.take(1, 2) is False
 
 
-def test_too_many_make_every_edge_doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beyond_the_limit_an_edge_goes_with_its_first_record_and_nobody_looks_through_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "MAX_DOUBLES", 3)
-    doubles = Doubles()
+    doubles, forgotten = Doubles(), module._forgotten.value()
     for value in range(4):
         add(doubles, 1, value)
-    assert [doubles.take(1, value) for value in range(4)] == [True, True, True, None]
+    assert module._forgotten.value() == forgotten + 1
+    assert [doubles.take(1, value) for value in range(4)] == [True, True, True, False]
+    doubles.take_over(np.arange(5), np.ones(5, np.int64))
+    assert [doubles.take(0, value) for value in range(5)] == [True, True, True, False, False]

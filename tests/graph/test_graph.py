@@ -352,3 +352,19 @@ def test_doubles_are_counted_one_by_one_and_go_with_an_erased_person(tmp_path: P
     assert pair.graph.take_double_rating(FIRST_DAY, 2, post) is False
     assert pair.graph.take_double_rating(FIRST_DAY - 1, 2, post) is None
     pair.graph.close()
+
+
+def test_edges_that_need_one_more_list_than_may_be_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feedgen.graph.live.MAX_LISTS", 30)
+    graph = Graph(tmp_path)
+    graph.start_day(20_000)
+    post = graph.next_posts(1)
+    graph.add_posts([post], [900], [5], [0], [1], [0], [NO_POST])
+    people = np.arange(40)
+    assert graph.add_ratings(people, np.full(40, post), np.zeros(40)).tolist() == [True] * 30 + [False] * 10
+    assert graph.view().likers_of(post, 100)[0].tolist() == [*range(29, -1, -1)]
+    graph.add_follows(people, people + 1)
+    assert [graph.view().follows_of(person).tolist() for person in (0, 29, 30)] == [[1], [30], []]
+    elsewhere = np.arange(40) | 19_999 % 256 << 24  # on lists of posts of the day before
+    assert graph.add_ratings(np.zeros(40), elsewhere, np.zeros(40)).sum() == 30
+    graph.close()

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from feedgen.core.ids import NO_PERSON, NO_POST, US_PER_DAY
-from feedgen.graph import sealed
-from feedgen.graph.access import U16, U32, mix32
+from feedgen.graph import edit, sealed
+from feedgen.graph.access import U16, U32, Arrays, mix32
 from feedgen.graph.build import build, put_in_place
 from feedgen.graph.graph import COUNTED_FIRST, Graph, LoadReport
 from feedgen.graph.layout import HEADER_BYTES, PAGE, SECTIONS, STAMP_AT
@@ -462,4 +462,71 @@ def test_a_full_disk_is_no_mistake_of_the_program(
     with pytest.raises(type(error)):
         graph.seal(DAY, truth()).result()
     assert (graph.watch.failure is error) == noticed
+    graph.close()
+
+
+def stamped(graph: Graph) -> bool:
+    day = graph._days[DAY]
+    assert isinstance(day, SealedDay)
+    return day.stamped
+
+
+def test_what_changes_nothing_leaves_no_doubt(folder: Path) -> None:
+    """Else one deletion of somebody without a record had every day built again after a power cut."""
+    graph, _ = load(folder)
+    actor, post = truth().rated[0][:2]
+    graph.erase_person(99)
+    graph.remove_rating(DAY, 99, post)
+    graph.remove_rating(DAY, actor, SLOT | 39)
+    graph.remove_follow(DAY, 99, 100)
+    graph.mark_posts([SLOT | 3], int(truth().rows[SLOT | 3][3]), True)
+    graph.agrees(DAY, 0)
+    assert not stamped(graph)
+    graph.mark_posts([SLOT | 3], 128, True)
+    assert stamped(graph)
+    graph.close()
+
+
+def test_changes_reach_the_disk_now_and_then(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feedgen.graph.graph.FLUSH_EVERY_S", 0.01)
+    graph, _ = load(folder)
+    assert graph.remove_rating(DAY, *truth().rated[0][:2])
+    until = time.monotonic() + 60
+    while stamped(graph) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not stamped(graph)
+    graph.close()
+
+
+def test_a_doubtful_day_answers_and_changes_while_it_is_built_again_and_no_other_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [truth(day) for day in range(DAY - 3, DAY + 1)]
+    graph = Graph(tmp_path, IDENTITY)
+    graph.load(days, None)
+    graph.wait()
+    wanted = graph.view().arrays.person_ratings[:200].tolist()
+    likers = graph.view().likers_of(SLOT | 1, 1000)[0].tolist()
+    counted: list[int] = []
+    count_day = edit.count_day
+
+    def counting(a: Arrays, d: int, sign: int) -> int:
+        counted.append(sign)
+        return int(count_day(a, d, sign))
+
+    monkeypatch.setattr(edit, "count_day", counting)
+    slow = SlowDay(DAY)
+    slow.rated, slow.rows, slow.followed, slow.sealed = days[-1].rated, days[-1].rows, days[-1].followed, True
+    graph._rebuild_later(DAY, slow)
+    assert slow.asked.wait(60)
+    assert graph.view().likers_of(SLOT | 1, 1000)[0].tolist() == likers
+    assert graph.remove_rating(DAY, likers[0], SLOT | 1)
+    slow.go.set()
+    graph.wait()
+    assert counted == [-1, 1]
+    wanted[likers[0]] -= 1
+    assert graph.view().arrays.person_ratings[:200].tolist() == wanted
+    facts = graph.view().post(SLOT | 1)
+    assert facts is not None and facts.count == len(likers) - 1
+    assert graph.view().likers_of(SLOT | 1, 1000)[0].tolist() == likers[1:]
     graph.close()

@@ -13,7 +13,7 @@ import pytest
 
 from feedgen.core.ids import US_PER_DAY
 from feedgen.ingest.batch import Cursor
-from feedgen.store import directory, record_lookup
+from feedgen.store import directory, open_day, record_lookup
 from feedgen.store.open_day import OpenDay
 from feedgen.store.rows import FollowRows, RatingRows, Rows
 from feedgen.store.sealed_day import SealedDay
@@ -225,3 +225,26 @@ def test_the_erased_are_no_strays_any_more(ninety: tuple[Store, list[int]]) -> N
     held = SealedDay(store.folder.sealed_path(FIRST_DAY + 3), FIRST_DAY + 3)
     assert held.strays().tolist() == [people[23]]
     held.close()
+
+
+def test_what_is_remembered_of_an_open_day_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest goes; what came last is still known."""
+    for name in ("MAX_REMOVED", "MAX_GONE_FOLLOWS", "MAX_FAR_FOLLOWS"):
+        monkeypatch.setattr(open_day, name, 20)
+    day = filled(tmp_path / "day.db")
+    far = np.arange(50, dtype=np.int64) << 20 | NOON // 2 << 10
+    day.add_follows(FollowRows(np.arange(50, dtype=np.uint32), far, np.full(50, 9, np.uint32)))
+    day.commit(COMMITS + 1, None, day.high_us)
+    for commit in range(1, COMMITS + 1, 6):
+        rows, follows = names_of(commit), follows_of(names_of(commit))
+        for i in range(5):
+            found = day.remove_rating(COMMITS + 2, int(rows.actor[i]), int(rows.kind[i]), int(rows.key[i]), True)
+            assert found == [rows.post[i]]
+            assert day.remove_follow(COMMITS + 2, int(follows.actor[i]), int(follows.key[i]))
+    assert day.remove_rating(COMMITS + 2, int(rows.actor[4]), int(rows.kind[4]), int(rows.key[4]), True) == []
+    assert day.remove_follow(COMMITS + 2, int(follows.actor[4]), int(follows.key[4])) == []
+    assert day._removed_count == sum(map(len, day._removed.values())) <= 20
+    assert len(day._gone_follows) == len(day._far_follows) == 20
+    assert [day.remove_follow(COMMITS + 2, n, int(far[n])) for n in (0, 49)] == [[], [9]]
+    day.rollback()
+    day.close()
