@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from feedgen.core import logs
 from feedgen.core.arms import parse_arm
+from feedgen.core.budget import MET_S
 from feedgen.core.clock import Clock, SystemClock
 from feedgen.core.errors import FeedgenError
 from feedgen.core.exposition import document
@@ -88,8 +89,6 @@ log = logging.getLogger(__name__)
 STOP_S: Final = 17.0  # from the first signal to the last word; systemd kills after 20 (TimeoutStopSec)
 SWITCH_S: Final = 0.0001  # how long a page waits for each turn while other threads compute
 COLLECT_AFTER: Final = (20_000, 20, 50)  # objects, and generations: hardly anything of ours goes in circles
-MEET_S: Final = 1.5  # how long a first page may wait for what the reader's own repository tells,
-MET_WITHIN_S: Final = 2.0  # and not past this time from its arrival: ranking needs some of its 3 s
 SPAM_S: Final = 300.0  # between two looks for spammers
 STALE_US: Final = 600 * US_PER_S
 CURSOR_KEY: Final = "cursor_key"  # kept, so that paging goes on after a restart
@@ -445,7 +444,7 @@ class App:
         assert self.readers is not None and self.repositories is not None
         await self.readers.load(reader_did)
         waited_s = 0.0 if arrived_s is None else self.clock.monotonic_s() - arrived_s
-        await self.repositories.meet(reader_did, 0.0 if arrived_s is None else min(MEET_S, MET_WITHIN_S - waited_s))
+        await self.repositories.meet(reader_did, 0.0 if arrived_s is None else MET_S - waited_s)
 
     async def _heard(self, reader_did: str, feed: str | None, interactions: list[Interaction], now_us: int) -> None:
         assert self.readers is not None and self.catalog is not None

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import feedgen
-from feedgen.core import fallback
+from feedgen.core import budget, fallback
 from feedgen.core.config import toml_value
 from feedgen.core.errors import FeedgenError
 from feedgen.core.settings import LOCAL_PROXIES, Settings
@@ -92,7 +92,7 @@ def write_folder(settings: Settings, folder: Path, ends: Ends, url: str, config:
     ]
     unit = _file("feedgen-egress.service").replace("@BIND@", out).replace("@ALLOW@", ends.home)
     for name, text in {
-        "Caddyfile": _file("Caddyfile"),
+        "Caddyfile": caddyfile(),
         "caddy.conf": "\n".join(lines) + "\n",
         "feedgen-egress.service": unit,
         "install.sh": _file("install-vps.sh"),
@@ -115,6 +115,24 @@ def _trust(settings: Settings, vps: str, config: Path | None) -> str:
     except FeedgenError:
         pass  # not our file: then by hand
     return f"   [service]\n   trusted_proxies = {toml_value((*kept, vps))}\n"
+
+
+# What is told by apps first, then pages.
+CADDY_TIMES: Final = {
+    "lb_try_duration": (budget.TOLD_RETRY_S, budget.RETRY_S),
+    "dial_timeout": (budget.DIAL_S, budget.DIAL_S),
+    "response_header_timeout": (budget.TOLD_WAIT_S, budget.WAIT_S),
+}
+
+
+def caddyfile() -> str:
+    """The Caddyfile, with Caddy's share of the time that an answer may take."""
+    text = _file("Caddyfile")
+    for name, seconds in CADDY_TIMES.items():  # interactions first, then pages
+        parts = re.split(rf"(?m)(?<=\t{name} )\S+$", text)
+        between = [f"{round(one * 1000)}ms" for one in seconds]
+        text = "".join(part + time for part, time in zip(parts, [*between, ""], strict=True))
+    return text
 
 
 def pack(target: Path) -> None:

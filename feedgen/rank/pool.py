@@ -22,12 +22,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, Generic, TypeVar, cast
 
+from feedgen.core.budget import RANK_S
 from feedgen.core.errors import FeedgenError
 from feedgen.core.telemetry import Counter, Gauge, Histogram
 
 T = TypeVar("T")
 
-DEADLINE_S: Final = 3.0  # from the request's arrival; the AppView leaves at 5
 LINE_S: Final = 0.5  # nobody joins a longer line for a thread
 MAX_LAG_S: Final = 0.1  # nor is anybody ranked when requests lie longer before the loop comes to them
 LAG_HALF_LIFE_S: Final = 0.1  # of how long they lay: those at the head of a long line lay only shortly
@@ -73,7 +73,7 @@ class RankPool:
     def __init__(
         self,
         width: int | None = None,
-        deadline_s: float = DEADLINE_S,
+        deadline_s: float = RANK_S,
         line_s: float = LINE_S,
         cheap_after_s: float = CHEAP_AFTER_S,
         max_lag_s: float = MAX_LAG_S,

@@ -19,6 +19,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from feedgen.core.budget import OUTSIDE_S
 from feedgen.core.clock import Clock
 from feedgen.core.errors import StoreError, UpstreamError
 from feedgen.core.languages import UNKNOWN, number
@@ -182,7 +183,7 @@ class MyFeed:
         if form.get("sure") != "yes":
             return self._settings(request, session, "Nothing was erased: the box was not ticked.")
         await self._mine().flush()
-        await erase(self._folder, session.did)
+        await erase(self._folder, session.did, OUTSIDE_S)  # the order is in the file; it is carried out in any case
         answer = self._site.html(request, "my_erased.html")
         self._drop(answer, SESSION)
         return answer

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import msgspec
 
+from feedgen.core.budget import OUTSIDE_S
 from feedgen.core.clock import Clock
 from feedgen.core.ids import parse_at_uri
 from feedgen.core.telemetry import Counter
@@ -28,7 +29,6 @@ BATCH: Final = 25  # what getPosts takes
 KEPT_S: Final = 300.0
 MAX_KEPT: Final = 3000
 MAX_BYTES: Final = 1_000_000  # of one answer
-ASK_S: Final = 2.0
 ASK_RATE: Final = Rate(per_s=4, burst=40)  # batches
 REST_S: Final = 10.0  # after a failure nobody is asked
 MAX_PICTURES: Final = 4
@@ -124,7 +124,7 @@ class Posts:
     async def _ask(self, uris: list[str]) -> None:
         try:
             async with (
-                asyncio.timeout(ASK_S),
+                asyncio.timeout(OUTSIDE_S),
                 self._client().stream("GET", self._url, params=[("uris", uri) for uri in uris]) as answer,
             ):
                 answer.raise_for_status()
@@ -202,7 +202,7 @@ class Posts:
             self._http = httpx.AsyncClient(
                 follow_redirects=False,
                 trust_env=False,
-                timeout=ASK_S,
+                timeout=OUTSIDE_S,
                 limits=httpx.Limits(max_connections=4),
                 headers={"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "identity"},
             )

@@ -20,10 +20,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from feedgen import __version__
+from feedgen.core.budget import HOME_S
 from feedgen.core.settings import Settings
 from feedgen.serve.http.documents import ServiceIdentity
+from feedgen.serve.http.fast_path import waited_s_of
 from feedgen.serve.http.routing import Endpoint, Row
-from feedgen.serve.http.xrpc import XrpcError
+from feedgen.serve.http.xrpc import XrpcError, overloaded
 from feedgen.web import words
 from feedgen.web.posts import app_url
 from feedgen.web.static import Static
@@ -125,7 +127,10 @@ class Site:
             try:
                 if not page.early and (reason := self._unready()):
                     raise Sorry(503, "Not yet", f"The service is starting: {reason}.", {"retry-after": "5"})
-                return await _whole(await page.answer(request))
+                async with asyncio.timeout(None if private else HOME_S - waited_s_of(request.scope)):
+                    return await _whole(await page.answer(request))
+            except TimeoutError:
+                sorry = Sorry(503, *_in_words(overloaded()), {"retry-after": "2"})
             except Sorry as said:
                 sorry = said
             except XrpcError as error:

@@ -15,7 +15,12 @@ import pytest
 from click.testing import CliRunner
 
 from feedgen import cli
+from feedgen.core import budget
 from feedgen.core.fallback import SKELETON
+from feedgen.host import vps
+from feedgen.rank.pool import RankPool
+from feedgen.serve.http import routes
+from feedgen.serve.who import sign_in
 
 PAGE = {"feed": [{"post": "at://did:plc:a/app.bsky.feed.post/1"}]}
 ENDS = ["--home", "100.64.0.7", "--vps", "100.64.0.2"]
@@ -126,6 +131,22 @@ def test_the_vps_becomes_the_proxy_that_is_trusted(tmp_path: Path, monkeypatch: 
     config.chmod(0o400)
     code, said = write(tmp_path / "vps", "--home", "100.64.0.7", "--vps", "100.64.0.3")
     assert code == 0 and '["100.64.0.2", "100.64.0.3"]' in said + config.read_text()
+
+
+def test_everything_ends_before_the_appview_leaves() -> None:
+    """Caddy's times are read from its file, and are those of the budget."""
+    text = (Path(vps.__file__).parent / "files" / "Caddyfile").read_text()
+    assert text == vps.caddyfile()
+    names = ("lb_try_duration", "dial_timeout", "response_header_timeout")
+    found = ([int(ms) / 1000 for ms in re.findall(rf"{name} (\d+)ms\n", text)] for name in names)
+    (told_retry, retry), (_, dial), (told_wait, wait) = found
+    assert retry + dial + wait + budget.NETWORK_S <= budget.APPVIEW_S
+    assert told_retry + dial + wait + budget.NETWORK_S <= budget.PDS_S >= dial + told_wait + budget.NETWORK_S
+    # Nothing at home takes longer than Caddy waits, less the way.
+    assert wait - budget.TUNNEL_S >= budget.HOME_S == routes.ANSWER_TIMEOUT_S
+    for within in (budget.RANK_S, budget.MET_S, budget.KEY_S, budget.BODY_S, 2 * budget.OUTSIDE_S, sign_in.ASK_S):
+        assert 0.5 < within < budget.HOME_S
+    assert budget.MET_S < budget.RANK_S == RankPool(1).deadline_s
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

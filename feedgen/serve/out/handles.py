@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import httpx
 import msgspec
 
+from feedgen.core.budget import OUTSIDE_S
 from feedgen.core.clock import Clock
 from feedgen.core.errors import UpstreamError
 from feedgen.core.ids import is_did
@@ -17,7 +18,6 @@ from feedgen.core.telemetry import Counter
 from feedgen.serve.http.limits import Rate, RateLimit
 from feedgen.serve.out.fetch import USER_AGENT
 
-ASK_TIMEOUT_S: Final = 2.0
 MAX_BYTES: Final = 16 * 1024
 MAX_CONNECTIONS: Final = 4
 MAX_KEPT: Final = 10_000
@@ -81,7 +81,7 @@ class Handles:
         now_s = self._clock.monotonic_s()
         try:
             async with (
-                asyncio.timeout(ASK_TIMEOUT_S),
+                asyncio.timeout(OUTSIDE_S),
                 self._client().stream("GET", self._url, params={"handle": handle}) as answer,
             ):
                 if answer.status_code == 400:
@@ -104,7 +104,7 @@ class Handles:
             self._http = httpx.AsyncClient(
                 follow_redirects=False,
                 trust_env=False,
-                timeout=ASK_TIMEOUT_S,
+                timeout=OUTSIDE_S,
                 limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
                 headers={"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "identity"},
             )

@@ -14,6 +14,7 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from feedgen.core.budget import KEY_S
 from feedgen.core.clock import Clock
 from feedgen.core.errors import StoreError, UpstreamError
 from feedgen.core.ids import US_PER_S
@@ -33,7 +34,6 @@ RETRY_S: Final = 30.0  # a look that failed for reasons that may pass
 DOWN_AFTER: Final = 3  # failures in a row that mean that the directory is down
 DOWN_S: Final = 10.0  # then nobody is made to wait for it for so long
 REFETCH_S: Final = 60.0  # least time between two looks at one DID because of bad signatures
-WAIT_S: Final = 2.0  # what a request waits for; the look-up itself goes on
 MAX_ACCOUNTS: Final = 50_000
 MAX_KEYS: Final = 20_000
 MAX_NEGATIVE: Final = 20_000
@@ -218,7 +218,7 @@ class Resolver:
     async def _wait_for(self, flight: asyncio.Task[Account]) -> Account:
         """A caller that gives up does not take the look-up from the others."""
         try:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(KEY_S):  # the look-up itself goes on
                 return await asyncio.shield(flight)
         except TimeoutError:
             raise Unverifiable("the look-up takes too long") from None

@@ -23,6 +23,7 @@ from typing import Final
 import httpx
 import msgspec
 
+from feedgen.core.budget import OUTSIDE_S
 from feedgen.core.clock import Clock
 from feedgen.core.errors import UpstreamError
 from feedgen.core.ids import US_PER_S
@@ -37,7 +38,7 @@ SESSION_S: Final = 30 * 86_400
 EARLIER_S: Final = 60  # a clock that is behind ours
 MAX_SEALED: Final = 2000
 MAX_BYTES: Final = 1_000_000
-ASK_S: Final = 4.0
+ASK_S: Final = 2 * OUTSIDE_S  # nothing else is asked
 LOOKED_AT: Final = 10  # newest posts
 ASK_RATE: Final = Rate(per_s=3, burst=30)
 

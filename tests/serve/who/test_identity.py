@@ -164,7 +164,7 @@ async def test_nobody_waits_for_a_directory_that_is_down() -> None:
 
 
 async def test_a_slow_directory_is_not_waited_for_but_its_answer_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity, "WAIT_S", 0.05)
+    monkeypatch.setattr(identity, "KEY_S", 0.05)
     async with world() as w:
         w.directory.hold = asyncio.Event()
         await fails(w.resolver.key(DID), "")
