@@ -277,6 +277,7 @@ class App:
             self._why,
             self.site.rows(private=True),
             self.site.not_found(private=True),
+            self.settings.service.private_hosts,
         )
         server = Server(make_private_app(parts), self.private_binds)
         await server.start()

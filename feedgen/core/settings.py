@@ -73,6 +73,15 @@ class Service(Section, frozen=True, kw_only=True):
             check=or_nothing(check_bind),
         ),
     ] = ""
+    private_hosts: Annotated[
+        tuple[str, ...],
+        Key(
+            "Names that the private address is asked by, like home.example.net. Its number, `localhost` and names "
+            "without a dot need not be named. Other names are refused, because a web page could make its own lead "
+            "there and read what only you may see.",
+            check=check_host_name,
+        ),
+    ] = ()
     trusted_proxies: Annotated[
         tuple[str, ...],
         Key(

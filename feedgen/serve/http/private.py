@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feedgen.core.clock import Clock
 from feedgen.core.exposition import CONTENT_TYPE, render
@@ -38,6 +40,7 @@ class PrivateParts:
     why: Callable[[str, str, str], Awaitable[dict[str, object]]] | None = None  # (reader's DID, post's at-uri, feed)
     pages: Sequence[Row] = ()  # for people; not made here
     not_found: Endpoint | None = None  # the page where nothing is
+    hosts: Collection[str] = ()  # names of this address, besides its number, localhost and names without a dot
 
 
 def make_private_app(parts: PrivateParts) -> ASGIApp:
@@ -69,7 +72,40 @@ def make_private_app(parts: PrivateParts) -> ASGIApp:
         Row(PROFILE_PATH, ProfileRoute().answer, "profile.json"),
         *parts.pages,
     ]
-    return application(rows, parts.clock, {HTTPException: not_found(parts.not_found)})
+    app = application(rows, parts.clock, {HTTPException: not_found(parts.not_found)})
+    return _KnownHosts(app, parts.hosts)
+
+
+class _KnownHosts:
+    """Refuses requests for other names.
+
+    Any web page can have its own name lead here (DNS rebinding), and the operator's browser would let it read the
+    answers. It can't have a browser ask for a number, or for a name without a dot.
+    """
+
+    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
+        self._app, self._names = app, frozenset(name.lower() for name in names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hosts = [value for name, value in scope.get("headers", ()) if name == b"host"]
+        if all(self._is_ours(host.decode("latin-1")) for host in hosts):
+            await self._app(scope, receive, send)
+            return
+        text = "This name is not one of this address. Ask by number, or add the name to [service] private_hosts.\n"
+        await PlainTextResponse(text, 421)(scope, receive, send)
+
+    def _is_ours(self, host: str) -> bool:
+        name = host.rpartition(":")[0] if re.search(r":[0-9]*$", host) else host
+        name = name.lower().rstrip(".")
+        return "." not in name or name in self._names or _is_number(name)
+
+
+def _is_number(name: str) -> bool:
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _answer(trouble: str) -> Response:

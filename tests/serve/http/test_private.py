@@ -114,3 +114,32 @@ def test_why_without_anybody_to_ask() -> None:
         nobody.bind(("127.0.0.1", 0))
         with pytest.raises(FeedgenError, match="Nobody answers"):
             ask(f"127.0.0.1:{nobody.getsockname()[1]}", {})
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8091", 200),
+        ("[::1]:8091", 200),
+        ("::1", 200),
+        ("100.64.0.7", 200),
+        ("localhost:8091", 200),
+        ("home:8091", 200),
+        ("Home.Example.net.:8091", 200),
+        ("evil.example.com", 421),
+        ("evil.example.com:8091", 421),
+        ("127.0.0.1.evil.example.com", 421),
+        ("home.example.net.evil.example.com", 421),
+        ("localhost.evil.example.com:1", 421),
+    ],
+)
+async def test_other_names_are_refused(state: State, host: str, status: int) -> None:
+    """A page on the operator's PC could read all of it by having its own name lead here."""
+    parts = PrivateParts(lambda: [], lambda: "", measure, SystemClock(), hosts=["home.example.net"])
+    server = Server(make_private_app(parts), ["127.0.0.1:0"])
+    await server.start()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+        for path in ("/livez", "/metrics", "/why.json", "/nothing"):
+            answer = await client.get(path, headers={"host": host})
+            assert (answer.status_code == 421) == (status == 421), (path, answer.status_code)
+    await server.stop(1.0)
