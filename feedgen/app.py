@@ -43,6 +43,7 @@ from feedgen.host.reload import take_over
 from feedgen.host.systemd import Notifier, Unit, public_and_private, sockets_given
 from feedgen.host.tailscale import Tailscale
 from feedgen.host.tunnel import TAILSCALE, TunnelWatch, resolved
+from feedgen.host.vps_pages import VpsPages
 from feedgen.ingest.frames import Inlet
 from feedgen.ingest.jetstream import Client, State
 from feedgen.ingest.pipeline import Pipeline
@@ -236,6 +237,8 @@ class App:
                 ).run()
             if self.settings.fallback.url or self.settings.fallback.dir:
                 tasks["fallback"] = Pusher(self.settings, lambda: server.addresses[0]).run()
+            if self.settings.fallback.url:
+                tasks["page times"] = VpsPages(self.settings.fallback.url).run()
             forgetting = self._forget_readers(archive, viewers, resolver)
             stack.push_async_callback(forgetting.finish)  # before the others write a last time
             tasks["forgetting"] = forgetting.run()

@@ -37,8 +37,9 @@ def fallback(config: Path | None, set_: tuple[str, ...], folder: Path, url: str)
     metavar="FOLDER",
     help="Also keep there what the PC sends for the time when it is off.",
 )
+@click.option("--log", "caddy_log", default="", metavar="ADDRESS:PORT", help="Where Caddy's log comes to.")
 @click.pass_context
-def egress(ctx: click.Context, bind: str, allow: tuple[str, ...], folder: Path | None) -> None:
+def egress(ctx: click.Context, bind: str, allow: tuple[str, ...], folder: Path | None, caddy_log: str) -> None:
     """On the VPS: connect to strangers' hosts in the PC's place.
 
     A forward proxy for HTTPS to public addresses, for [identity] proxy_url, so that hosts which readers choose see the
@@ -49,7 +50,7 @@ def egress(ctx: click.Context, bind: str, allow: tuple[str, ...], folder: Path |
 
     logs.setup("info", "auto")
     resolved, tailscale = imported("feedgen.host.tunnel:resolved"), imported("feedgen.host.tailscale:Tailscale")
-    ctx.exit(imported("feedgen.serve.out.egress:run")(resolved(bind, tailscale()), allow, folder))
+    ctx.exit(imported("feedgen.serve.out.egress:run")(resolved(bind, tailscale()), allow, folder, caddy_log))
 
 
 @cli.command()

@@ -86,6 +86,14 @@ class Histogram(Metric):
             row[bisect_left(BUCKETS_S, seconds)] += 1
             row[-1] += seconds
 
+    def merge(self, counts: Sequence[int], total_s: float, *labels: str) -> None:
+        """What somebody else observed: a count for each of BUCKETS_S and for what is beyond."""
+        with self._lock:
+            row = self.series.setdefault(labels, [0.0] * (self.width + 1))
+            for i, count in enumerate(counts):
+                row[i] += count
+            row[-1] += total_s
+
     def rows(self) -> list[tuple[tuple[str, ...], list[float]]]:
         """By labels: a count for each of BUCKETS_S, then the sum, then the count of all."""
         with self._lock:

@@ -48,6 +48,8 @@ SUMS: Final = (
     Read("cheap", "feedgen_rank_lists_total", ("cheap",)),
     Read("instead", "feedgen_feeds_fallbacks_total"),
     Read("seen", "feedgen_feeds_interactions_total", ("interactionSeen",)),
+    Read("vps pages", "feedgen_vps_pages_total"),
+    Read("vps late", "feedgen_vps_pages_total", ("late",)),
     Read("cpu", "process_cpu_seconds_total"),
 )
 PEAKS: Final = (
@@ -65,6 +67,7 @@ LASTS: Final = (
 TIMES: Final = (
     Read("page", "feedgen_http_request_seconds", (PAGES,)),
     Read("list", "feedgen_rank_list_seconds"),
+    Read("vps page", "feedgen_vps_page_seconds"),
 )
 # Read elsewhere: peaks "behind" (seconds); lasts as `slowly` gives them.
 

@@ -32,6 +32,7 @@ PACKED: Final = (
     "core/__init__.py",
     "core/errors.py",
     "core/fallback.py",
+    "core/page_times.py",
     "serve/__init__.py",
     "serve/out/__init__.py",
     "serve/out/addresses.py",

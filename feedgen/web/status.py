@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from feedgen.core.clock import Clock
 from feedgen.core.ids import US_PER_S
+from feedgen.core.page_times import LATE_S, MAX_LATE_SHARE
 from feedgen.core.telemetry import quantile
 from feedgen.store.disk import Usage, usage
 from feedgen.store.figures import HOURS, MINUTES, TENS, Figures, Ring, Sample, added
@@ -128,10 +129,20 @@ def tiles(samples: Sequence[Sample], disk: Usage, retention_days: int, now_s: fl
         Tile("Memory", _bytes(last.peaks.get("memory", 0)), f"CPU {100 * whole.rate('cpu'):.0f}%"),
     ]
     rest = []
+    if whole.sums.get("vps pages"):
+        rest.append(_vps_tile(whole))
     if "tunnel" in last.lasts:
         rest.append(Tile("Tunnel", "up" if last.lasts["tunnel"] else "down", "", not last.lasts["tunnel"]))
     rest.append(Tile("Last backup", "never" if backup is None else f"{words.span(now_s - backup)} ago"))
     return front + made + rest
+
+
+def _vps_tile(whole: Sample) -> Tile:
+    """As readers get pages: the tunnel and Caddy included."""
+    times = whole.times.get("vps page", [0.0])
+    late, share = whole.sums.get("vps late", 0), whole.sums.get("vps late", 0) / whole.sums["vps pages"]
+    note = f"99%: {_ms(quantile(times, 0.99))}; {words.number(late)} over {LATE_S:.0f} s, probably thrown away"
+    return Tile("At the VPS", _ms(quantile(times, 0.5)), note, share > MAX_LATE_SHARE)
 
 
 def _disk_tile(disk: Usage, retention_days: int) -> Tile:

@@ -69,7 +69,7 @@ class Vps:
             egress = [sys.executable, "-I", str(self._program), "--bind", f"{VPS}:8118", "--allow", HOME]
             for command in (
                 [*caddy, "--adapter", "caddyfile"],
-                [*egress, "--fallback", str(self.fallback)],
+                [*egress, "--fallback", str(self.fallback), "--log", "127.0.0.1:8119"],
             ):
                 self._processes.append(subprocess.Popen(command, env=self._env, stderr=log, stdout=log, text=True))
 

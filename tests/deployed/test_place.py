@@ -15,6 +15,8 @@ from threading import Thread
 import httpx
 import pytest
 
+from feedgen.core.page_times import PageTimes
+from feedgen.host.vps_pages import ask
 from tests.deployed.hosts import HOME, STRANGER, VPS
 from tests.deployed.place import APPVIEW_LEAVES_S, FEED, PDS_LEAVES_S, SITE, SKELETON, Caller, Crowd, Place
 from tests.deployed.slow import SlowHome
@@ -124,6 +126,25 @@ def test_a_cut_tunnel(place: Place, cut_s: float) -> None:
     began_s = time.monotonic()
     place.until_answered()
     print(f"cut for {cut_s:.0f} s; home answers again after {time.monotonic() - began_s:.1f} s")
+
+
+def test_pages_are_timed_at_the_vps(place: Place) -> None:
+    """The home knows how many pages readers were given there, and how long each took."""
+
+    def counted() -> PageTimes:
+        with place.hosts.home.entered():
+            return ask(f"http://{VPS}:8118")
+
+    before = counted()
+    with place.caller() as caller:
+        for _ in range(5):
+            caller.page(place.token(9))
+        caller.ask("GET", "/.well-known/did.json")
+    deadline_s = time.monotonic() + 10
+    while counted().pages < before.pages + 5 and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    new = counted().added_since(before)
+    assert (new.pages, new.failed) == (5, 0) and 0 < new.total_s < 5 * APPVIEW_LEAVES_S
 
 
 def test_a_slow_and_lossy_tunnel(place: Place) -> None:

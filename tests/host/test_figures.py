@@ -10,7 +10,7 @@ from feedgen.core.logs import Recent
 from feedgen.core.telemetry import BUCKETS_S
 from feedgen.host.figures import PAGES, Keeper, Reader, slowly
 from feedgen.host.tunnel import TAILSCALE, UP
-from feedgen.ingest.jetstream import GAPS
+from feedgen.ingest.watch import GAPS
 from feedgen.serve.http.middleware import requests, seconds
 from feedgen.store.backup import DONE
 from feedgen.store.figures import MINUTES, Figures, Sample

@@ -60,7 +60,11 @@ def minute(**changes: float) -> Sample:
     peaks = {"behind": 2.0, "memory": 3.0 * GB} | {k: v for k, v in changes.items() if k == "behind"}
     sums = {"events": 6000.0, "pages": 120.0} | {k: v for k, v in changes.items() if k in ("gaps", "failed")}
     lasts = {k: v for k, v in changes.items() if k in ("tunnel", "backup")}
-    return Sample(NOW_S - 60, 60, sums, peaks, lasts, {"page": [0.0] * 4 + [120.0] * 9})
+    times = {"page": [0.0] * 4 + [120.0] * 9}
+    if "late" in changes:
+        sums |= {"vps pages": 200.0, "vps late": changes["late"]}
+        times["vps page"] = [0.0] * 7 + [200.0] * 6
+    return Sample(NOW_S - 60, 60, sums, peaks, lasts, times)
 
 
 def shown(*samples: Sample, disk: Usage | None = None) -> dict[str, Tile]:
@@ -79,6 +83,14 @@ def test_what_should_alarm_somebody_does() -> None:
     assert alarms == {"Behind the network", "Gaps", "Failed", "Tunnel", "Disk"}
     assert ill["Disk"].value == "full in 10 days" and ill["Last backup"].value == "never"
     assert list(shown()) == ["Disk"]
+
+
+def test_pages_are_timed_where_the_readers_are() -> None:
+    """Only if the VPS tells; an alarm when more than one in a hundred is thrown away."""
+    assert "At the VPS" not in shown(minute())
+    well, ill = shown(minute(late=2))["At the VPS"], shown(minute(late=3))["At the VPS"]
+    assert (well.value, well.alarm) == ("175 ms", False)
+    assert "3 over 4 s" in ill.note and ill.alarm
 
 
 def test_every_figure_is_drawn() -> None:

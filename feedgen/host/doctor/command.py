@@ -91,6 +91,7 @@ def _outside(
         yield from found
         if worst(found) == 0:
             yield from outside.check_callers(settings, front)
+    yield from outside.check_page_times(settings)
     yield from outside.check_records(settings)
 
 

@@ -16,12 +16,14 @@ import httpx
 
 from feedgen.core.errors import FeedgenError
 from feedgen.core.ids import FEED_NSID, is_plc
+from feedgen.core.page_times import LATE_S, MAX_LATE_SHARE
 from feedgen.core.settings import Settings
 from feedgen.host.account import Account
 from feedgen.host.doctor.finding import Finding, failure, ok, warning
 from feedgen.host.publish import looks
 from feedgen.host.tailscale import Tailscale
 from feedgen.host.tunnel import TAILSCALE, untrusted_vps
+from feedgen.host.vps_pages import ask
 
 TIMEOUT_S: Final = 20.0
 TAILNET: Final = ipaddress.ip_network("100.64.0.0/10")
@@ -268,6 +270,23 @@ def _vps_address(settings: Settings) -> str:
 
 
 # --- records
+
+
+def check_page_times(settings: Settings) -> Iterator[Finding]:
+    """Whether readers get their pages in time, as the VPS counts it."""
+    if not settings.fallback.url:
+        return
+    try:
+        times = ask(settings.fallback.url)
+    except FeedgenError as error:
+        yield warning("page times", error.message, error.hint)
+        return
+    said = f"{times.late} of {times.pages} pages took over {LATE_S:.0f} s at the VPS"
+    if times.late > MAX_LATE_SHARE * times.pages:
+        advice = "The AppView throws such answers away. Is the line slow, or this computer busy? See /status."
+        yield warning("page times", said, advice)
+    else:
+        yield ok("page times", said)
 
 
 def check_records(settings: Settings) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
     CONNECT host:443   a forward proxy's one method: HTTPS to public names, at an address that was checked
     PUT /fallback      the files that Caddy answers with while the PC is off, when there is a folder for them
+    GET /page-times    how long pages took, as Caddy's log tells it (UDP, on this machine alone)
 
 So those hosts see the VPS and never the home. It listens on the tunnel's address alone and knows its callers by theirs,
 which in a tunnel nobody can forge. Standard library only: `feedgen vps` packs it into one file for the VPS.
@@ -17,6 +18,7 @@ import json
 import logging
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from typing import Final
 
 from feedgen.core import fallback
 from feedgen.core.errors import FeedgenError, UpstreamError
+from feedgen.core.page_times import PAGE_TIMES_PATH, PageTimes
 from feedgen.serve.out.addresses import Lookup, RefusedHost, checked_address, look_up
 from feedgen.serve.out.hosts import is_public_address, is_public_host
 
@@ -72,10 +75,22 @@ class Refused(Exception):
         self.status, self.why = status, why
 
 
+class CaddyLog(asyncio.DatagramProtocol):
+    """Each datagram is a line of Caddy's log."""
+
+    def __init__(self, times: PageTimes) -> None:
+        self._times = times
+
+    def datagram_received(self, data: bytes, address: object) -> None:
+        self._times.note(data)
+
+
 class Egress:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._server: asyncio.Server | None = None
+        self._log: asyncio.DatagramTransport | None = None
+        self._times = PageTimes(time.time())
         self._callers = 0
 
     async def start(self, bind: str) -> str:
@@ -90,9 +105,25 @@ class Egress:
         at = self._server.sockets[0].getsockname()
         return f"{at[0]}:{at[1]}"
 
+    async def hear_caddy(self, bind: str) -> str:
+        """Listens for Caddy's log there, and says where."""
+        host, _, port = bind.rpartition(":")
+        if not ipaddress.ip_address(host).is_loopback:
+            raise FeedgenError(f"--log {bind} is not on this machine.", "It is like 127.0.0.1:8119.")
+        try:
+            self._log, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: CaddyLog(self._times), (host, int(port))
+            )
+        except OSError as error:
+            raise FeedgenError(f"can't listen on {bind}: {error.strerror}", "Is another egress running?") from None
+        at = self._log.get_extra_info("sockname")
+        return f"{at[0]}:{at[1]}"
+
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
+        if self._log is not None:
+            self._log.close()
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from a caller whom we know or not."""
@@ -127,8 +158,10 @@ class Egress:
             await self._connect(target, reader, writer)
         elif (method, target) == ("PUT", FALLBACK_PATH):
             await self._keep(lines, reader, writer)
+        elif (method, target) == ("GET", PAGE_TIMES_PATH):
+            await _say(writer, 200, self._times.told().decode())
         else:
-            raise Refused(405, "only CONNECT host:443 and PUT /fallback")
+            raise Refused(405, "only CONNECT host:443, PUT /fallback and GET /page-times")
 
     async def _connect(self, target: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """The tunnel to a public host. What goes through it is encrypted, and not ours to read."""
@@ -219,7 +252,7 @@ def private_bind(bind: str) -> tuple[str, int]:
     return str(address), number
 
 
-def run(bind: str, callers: Sequence[str], folder: Path | None) -> int:
+def run(bind: str, callers: Sequence[str], folder: Path | None, caddy_log: str = "") -> int:
     """Until SIGTERM or Ctrl-C."""
 
     async def serve() -> None:
@@ -227,6 +260,8 @@ def run(bind: str, callers: Sequence[str], folder: Path | None) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
         egress = Egress(Rules(frozenset(callers), folder))
+        if caddy_log:
+            await egress.hear_caddy(caddy_log)
         print(f"listening on {await egress.start(bind)} for {', '.join(callers)}", file=sys.stderr, flush=True)
         await ended.wait()
         await egress.stop()
@@ -241,10 +276,11 @@ def main() -> int:
     parser.add_argument("--bind", required=True, help="this machine's address in the tunnel, like 100.64.0.2:8118")
     parser.add_argument("--allow", required=True, action="append", help="the PC's address in the tunnel")
     parser.add_argument("--fallback", type=Path, help="the folder that Caddy answers from while the PC is off")
+    parser.add_argument("--log", default="", help="where Caddy's log comes to, like 127.0.0.1:8119")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        return run(given.bind, given.allow, given.fallback)
+        return run(given.bind, given.allow, given.fallback, given.log)
     except FeedgenError as error:
         print(f"feedgen-egress: {error}", file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from feedgen.core.errors import FeedgenError, UpstreamError
-from feedgen.core.fallback import MAX_BYTES, SKELETON
+from feedgen.core.fallback import MAX_BYTES, SKELETON, SKELETON_PATH
+from feedgen.core.page_times import PAGE_TIMES_PATH, PageTimes, page_times
 from feedgen.serve.out import egress as module
 from feedgen.serve.out.client import ProxiedHosts
 from feedgen.serve.out.egress import Egress, Rules, private_bind
@@ -247,6 +249,33 @@ async def test_it_keeps_what_the_pc_sends(tmp_path: Path) -> None:
             assert (await w.say(body)).startswith(f"HTTP/1.1 {status}"), body[:80]
         assert path.read_text() == before
         assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+async def test_it_counts_how_long_pages_took(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        host, _, port = (await w.egress.hear_caddy("127.0.0.1:0")).rpartition(":")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caddy:
+            for seconds in (0.02, 4.5):
+                line = {
+                    "request": {"method": "GET", "uri": f"{SKELETON_PATH}?feed=x"},
+                    "duration": seconds,
+                    "status": 200,
+                }
+                caddy.sendto(json.dumps(line).encode(), (host, int(port)))
+            caddy.sendto(b"\xff" * 1400, (host, int(port)))
+
+        async def told() -> PageTimes:
+            answer = await w.say(f"GET {PAGE_TIMES_PATH} HTTP/1.1\r\n\r\n")
+            return page_times(answer.partition("\r\n\r\n")[2].encode())
+
+        async with asyncio.timeout(10):
+            while (times := await told()).pages < 2:
+                await asyncio.sleep(0.01)
+        assert (times.pages, times.late, times.failed) == (2, 1, 0)
+    async with world(tmp_path, caller="127.0.0.2") as w:
+        assert (await w.say(f"GET {PAGE_TIMES_PATH} HTTP/1.1\r\n\r\n")).startswith("HTTP/1.1 403")
+        with pytest.raises(FeedgenError, match="not on this machine"):
+            await w.egress.hear_caddy("0.0.0.0:0")
 
 
 async def test_without_a_folder_nothing_is_kept() -> None:
