@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 
@@ -33,37 +33,28 @@ class Archive:
     def __init__(self, path: Path | str, retention_days: int = 90, today_later: bool = False) -> None:
         self._unread: TruthDay | None = None
         self._reading = threading.Lock()
-        closers: list[Callable[[], object]] = []
-        try:
-            self.folder = Folder(path)
-            closers.append(self.folder.close)
-            self.names = Names(self.folder)
-            closers.append(self.names.close)
-            self.writer = Writer(self.folder, self.names, sweep_at_start=False)
-            closers.append(self.writer.close)
-            self.graph = Graph(self.folder.days_path, identity=self.names.identity)
-            closers.append(self.graph.close)
+        with ExitStack() as stack:
+            self.folder = stack.enter_context(closing(Folder(path)))
+            self.names = stack.enter_context(closing(Names(self.folder)))
+            self.writer = stack.enter_context(closing(Writer(self.folder, self.names, sweep_at_start=False)))
+            self.graph = stack.enter_context(closing(Graph(self.folder.days_path, identity=self.names.identity)))
             self._load(retention_days)
-            self.days = Days(self.folder, self.names, self.writer, self.graph, retention_days)
-            closers.append(self.days.close)
+            self.days = stack.enter_context(
+                closing(Days(self.folder, self.names, self.writer, self.graph, retention_days))
+            )
             self.recorder = Recorder(self.names, self.writer, self.graph, self.days)
             self.days.start()
-        except BaseException:
-            for close in reversed(closers):
-                close()
-            raise
-        self.library = Library(self.folder, self.names, self.graph)
-        self._closers = closers
-        if not (today_later and self.graph.days):
-            self.read_today()
+            self.library = Library(self.folder, self.names, self.graph)
+            if not (today_later and self.graph.days):
+                self.read_today()
+            self._parts = stack.pop_all()
 
     def close(self) -> None:
         """After the last batch and the last answer."""
         self.graph.stop_soon()
         with self._reading:  # it ends soon
             self._unread = None
-        while self._closers:
-            self._closers.pop()()
+        self._parts.close()  # all of them, even if one can't write its last words
 
     def __enter__(self) -> Archive:
         return self

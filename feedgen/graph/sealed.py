@@ -189,7 +189,8 @@ class SealedDay:
 
     @version.setter
     def version(self, version: int) -> None:
-        self._version[0] = version
+        if not self.broken:  # a change may be missing in the file
+            self._version[0] = version
 
     def keep(self) -> tuple[object, ...]:
         return (self,)
@@ -221,12 +222,16 @@ class SealedDay:
         os.fsync(self._fd)
 
     def flush(self) -> None:
-        """Changes go to the disk, and then the stamp goes too. Nothing may change the day meanwhile."""
-        if self.stamped and not self.broken:
+        """Changes go to the disk, and then the stamp goes too. Nothing may change the day meanwhile. If the disk
+        refuses, the stamp stays.
+        """
+        if not self.stamped or self.broken:
+            return
+        with contextlib.suppress(OSError):
             os.fsync(self._fd)
+            self._stamped = False  # the next change stamps again, even if the stamp's end can't be synced
             self._whole[STAMP_AT : STAMP_AT + STAMP_BYTES] = 0
             os.fsync(self._fd)
-            self._stamped = False
 
     def verify(self, pause: float = 0.0) -> list[str]:
         """Read all sections; the names of those whose checksum is wrong. `pause` is idle time per busy time, to leave

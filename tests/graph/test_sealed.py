@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import mmap
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -529,4 +530,30 @@ def test_a_doubtful_day_answers_and_changes_while_it_is_built_again_and_no_other
     facts = graph.view().post(SLOT | 1)
     assert facts is not None and facts.count == len(likers) - 1
     assert graph.view().likers_of(SLOT | 1, 1000)[0].tolist() == likers[1:]
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+def test_a_flush_that_the_disk_refuses_is_no_end_of_stamps(
+    refused: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the sync of the changes nor that of the stamp's end; the next change is stamped before it happens."""
+    graph, _ = load(folder)
+    (actor, post, _), (other, another, _) = truth().rated[:2]
+    graph.remove_rating(DAY, actor, post)
+    calls = 0
+
+    def refuse_one(fd: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls - 1 == refused:
+            raise OSError(errno.EIO, "Input/output error")
+
+    day = graph._days[DAY]
+    assert isinstance(day, SealedDay)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse_one)
+        day.flush()
+    assert calls == refused + 1
+    graph.remove_rating(DAY, other, another)
+    assert sidecar(folder).read_bytes()[STAMP_AT : STAMP_AT + 36] == sealed.boot_id()
     graph.close()

@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +17,16 @@ from typing import Final
 
 import pytest
 
-from feedgen.core.ids import day_of
-from feedgen.ingest.events import Event
-from tests.graph.network import Feeder, Model
+from feedgen.graph import sealed
+from feedgen.graph.layout import STAMP_BYTES
+from tests.store.power.after import go_on, model_of
 from tests.store.power.disk import Disk, Record, cuts, read_recording
-from tests.store.power.scenes import BATCH, STORIES
+from tests.store.power.scenes import STORIES
+from tests.store.power.shim import memory, run
 
 CUTS: Final = int(os.environ.get("FEEDGEN_POWER_CUTS", "500"))
 SEED: Final = int(os.environ.get("FEEDGEN_POWER_SEED", "1"))
 SHARE: Final = {"power": 10, "killed": 50}  # each scene's share of the disks
-HERE: Final = Path(__file__).parent
-REPOSITORY: Final = HERE.parents[2]
-MEMORY: Final = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -49,11 +45,7 @@ class Recordings:
 
     def of(self, name: str) -> Recording:
         if not self._made:
-            shim = self.room / "shim.so"
-            compiler = ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-            subprocess.run([*compiler, "-o", str(shim), str(HERE / "shim.c"), "-ldl"], check=True)
-            command = [sys.executable, "-m", "tests.store.power.scenes", str(self.room), *STORIES]
-            subprocess.run(command, env=os.environ | {"LD_PRELOAD": str(shim)}, cwd=REPOSITORY, check=True)
+            run("scenes", self.room, str(self.room), *STORIES)
             for scene in STORIES:
                 room = self.room / scene
                 self._made[scene] = Recording(room / "base", room / "data", read_recording(room / "log"))
@@ -62,41 +54,8 @@ class Recordings:
 
 @pytest.fixture(scope="module")
 def recordings() -> Iterator[Recordings]:
-    """In memory where possible: what is tried here needs no real disk, and syncs of one take long."""
-    with TemporaryDirectory(prefix="feedgen-power-", dir=MEMORY if MEMORY.is_dir() else None) as room:
+    with TemporaryDirectory(prefix="feedgen-power-", dir=memory()) as room:
         yield Recordings(Path(room).resolve())
-
-
-def model_of(events: list[Event]) -> Model:
-    model, day = Model(), 0
-    for event in events:
-        day = max(day, day_of(event.time_us))
-        model.apply(event, day)
-    return model
-
-
-class _Deaf:
-    def apply(self, event: Event, day: int) -> None:
-        pass
-
-
-def go_on(disk: Path, events: list[Event], model: Model, settle: bool) -> None:
-    """A normal start, the rest of the stream from the cursor that was found, and nothing is missing or too much."""
-    feeder = Feeder(disk)
-    try:
-        cursor = feeder.archive.recorder.cursor()
-        after = cursor.seq if cursor else 0
-        feeder.day = day_of(events[after - 1].time_us) if after else 0
-        feeder.model = _Deaf()  # type: ignore[assignment]
-        rest = [event for event in events if event.seq > after]
-        for at in range(0, len(rest), 10 * BATCH):
-            feeder.tell(*rest[at : at + 10 * BATCH])
-        feeder.model = model
-        if settle:
-            feeder.settle()
-        feeder.check()
-    finally:
-        feeder.close()
 
 
 @pytest.mark.needs("cc")
@@ -119,7 +78,11 @@ def contents(path: Path) -> dict[str, bytes]:
 @pytest.mark.needs("cc")
 @pytest.mark.parametrize("death", ["killed"])
 @pytest.mark.parametrize("name", STORIES)
-def test_nothing_is_lost_or_falsified(name: str, death: str, recordings: Recordings) -> None:
+def test_nothing_is_lost_or_falsified(
+    name: str, death: str, recordings: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if death == "power":
+        monkeypatch.setattr(sealed, "boot_id", lambda: b"after the cut".ljust(STAMP_BYTES))
     rng = random.Random(f"{SEED} {name}")
     recording = recordings.of(name)
     events, wrong, number = STORIES[name][1], list[str](), 0
