@@ -641,9 +641,11 @@ class Graph:
                 return before is None
             put_in_place(draft, self.path_of(day))
             sealed = self._open_sealed(source, before.counts)
-            sealed.counted = before.counted and isinstance(before, LiveDay)
-            if before.counted and not sealed.counted:  # as it was counted, faults and all; `_count` adds what is right
+            sealed.counted = before.counted
+            if isinstance(before, SealedDay) and before.counted and before.broken == before.broken_when_counted:
+                # As it was counted, faults and all; `_count` adds what is right. Pages that broke since change no sum.
                 edit.count_day(self._arrays, self._row(day), -1)
+                sealed.counted = False
             arrays = self._make_view(sealed).arrays
             for change in missed.changes:
                 with writing(sealed):
@@ -723,6 +725,7 @@ class Graph:
                 self._people.top = max(self._people.top, edit.count_day(self._arrays, self._row(day), 1))
                 sealed.counted = True
                 if isinstance(sealed, SealedDay):
+                    sealed.broken_when_counted = sealed.broken
                     sealed.let_go()
 
     def _rebuild_later(self, day: int, source: DaySource) -> None:

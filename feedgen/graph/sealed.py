@@ -85,7 +85,7 @@ class SealedDay:
 
     def __init__(self, path: Path, day: int, identity: int, counts: U16 | None = None) -> None:
         self.path, self.day, self.slot = path, day, day % 256
-        self.counted = False
+        self.counted = self.broken_when_counted = False
         self.edits = 0
         self._sections: dict[str, npt.NDArray[Any]] = {}
         self._map, self._fd = _open(path)
