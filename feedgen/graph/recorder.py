@@ -1,20 +1,23 @@
 """A batch becomes truth, then arrays: the one place that knows both.
 
 `apply` is called by the ingest thread only. It names people and posts, drops what is recorded already, commits rows and
-cursor in one transaction, and only then shows the batch to ranking. If the disk refuses (StoreFull), nothing of the
-batch was shown, and it can be applied again.
+cursor in one transaction, and only then shows the batch to ranking. If the disk refuses before the commit (StoreFull),
+nothing of the batch was shown, and it can be applied again. If it refuses after, what is left to show is kept, and
+shown before the next batch.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from feedgen.core.errors import StoreFull
 from feedgen.core.ids import (
     FOLLOW_NSID,
     LIKE,
@@ -49,6 +52,7 @@ from feedgen.store.keys import parse_keys
 from feedgen.store.names import Names
 from feedgen.store.open_day import TOMBSTONE_US
 from feedgen.store.rows import FollowRows, PostRows, RatingRows, Rows, ticks_of
+from feedgen.store.sqlite import spoken
 from feedgen.store.uris import parse_post_uris
 from feedgen.store.writer import FOLLOW, POST, Writer
 
@@ -77,6 +81,7 @@ class Recorder:
         # By DID, the numbers that were erased in a batch that is not committed yet: their DIDs are forgotten at once,
         # so a second try can't look them up any more.
         self._erasing: dict[str, set[int]] = {}
+        self._unshown: deque[Operation] = deque()  # what the arrays are still to be told of what is committed
         self._deleted = _Deleted()
         self.on_erased: Callable[[str], None] = lambda did: None
 
@@ -87,6 +92,7 @@ class Recorder:
         return self._writer.high_water_us()
 
     def apply(self, batch: Batch) -> None:
+        self._show()
         if batch.day > self._writer.day:
             self._days.make_way(batch.day)
         # A day may have been begun before a crash and have nothing yet: the repeats of the day before belong to it.
@@ -100,12 +106,20 @@ class Recorder:
             self._rare(draft, event, people)
         self._writer.commit(batch.cursor)
         self._erasing.clear()
-        draft.show()
-        self._keep_up()
-        self._days.tend(day, batch.last_us)
+        self._unshown.extend(draft.operations())
+        try:
+            self._show()
+            with spoken(self._graph.folder):
+                self._days.tend(day, batch.last_us)
+        except StoreFull as full:  # the batch is committed: nobody may think that it was not
+            log.warning("what follows a commit waits until the disk answers", extra={"reason": full.message})
 
-    def _keep_up(self) -> None:
-        """Past days were changed in both places now."""
+    def _show(self) -> None:
+        """All that is committed becomes visible to ranking. An operation that fails is done again."""
+        while self._unshown:
+            with spoken(self._graph.folder):
+                self._unshown[0]()
+            self._unshown.popleft()
         for day, version in self._writer.changed_days().items():
             self._graph.agrees(day, version)
 
@@ -261,22 +275,21 @@ class _Draft:
         posts = _joined(self._new, self._told)
         self._writer.add(Rows(self._ratings, posts, self._follows, self._odd))
 
-    def show(self) -> None:
-        """After the commit: ranking may see it."""
+    def operations(self) -> Iterator[Operation]:
+        """What the arrays are told after the commit, in this order."""
         graph, day = self._graph, self._day
-        new, told, ratings = self._new, self._told, self._ratings
+        new, told, ratings, follows = self._new, self._told, self._ratings, self._follows
         if len(new):
             ticks = ticks_of(day, new.time_us)
-            graph.add_posts(new.post, new.author, new.key, ticks, new.flags, new.language, new.about)
+            yield partial(graph.add_posts, new.post, new.author, new.key, ticks, new.flags, new.language, new.about)
         if len(told):
-            graph.update_posts(told.post, told.flags, told.language, told.about)
+            yield partial(graph.update_posts, told.post, told.flags, told.language, told.about)
         if len(ratings):
-            graph.add_ratings(ratings.actor, ratings.post, ticks_of(day, ratings.time_us))
             RATINGS.add(len(ratings))
-        if len(self._follows):
-            graph.add_follows(self._follows.actor, self._follows.subject)
-        for operation in self._later:
-            operation()
+            yield partial(graph.add_ratings, ratings.actor, ratings.post, ticks_of(day, ratings.time_us))
+        if len(follows):
+            yield partial(graph.add_follows, follows.actor, follows.subject)
+        yield from self._later
 
     # --- posts
 
@@ -335,9 +348,12 @@ class _Draft:
         first = order[new]
         rank = np.empty(len(first), np.int64)
         rank[np.argsort(first, kind="stable")] = np.arange(len(first))
-        left = self._graph.posts_left
+        start = self._graph.next_posts(0)
+        lost = max(0, self._writer.first_post - (start & 0xFF_FFFF))  # numbers that a power cut may have taken back
+        left = max(0, self._graph.posts_left - lost)
         room = min(len(first), left)
-        given = (self._graph.next_posts(room) + rank[group]).astype(np.uint32)
+        self._writer.reserve_posts((start & 0xFF_FFFF) + lost + room)
+        given = (start + lost + rank[group]).astype(np.uint32)
         numbers[order] = np.where(rank[group] < room, given, NO_POST)
         if room < len(first):
             UNNUMBERED.add(len(first) - room)

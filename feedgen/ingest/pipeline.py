@@ -105,6 +105,7 @@ class Pipeline:
         self._repeats = _Repeats()
         self._inflater: Inflater | None = None
         self._tally: Tally[str] = Tally()
+        self._gave_up = False  # a batch was not applied, so no later one may be: its cursor would skip the first
 
     def start(self) -> None:
         if self._thread is not None:
@@ -267,7 +268,7 @@ class Pipeline:
 
     def _hand_over(self) -> None:
         self._count_dropped()
-        if not self._builder.events:
+        if not self._builder.events or self._gave_up:
             return
         batch = self._builder.take()
         batch.replayed = self._repeats.take()
@@ -293,6 +294,7 @@ class Pipeline:
                     STORE_FULL.add(1)
                 self.status.waiting_for_room = True
                 if self._stop.wait(pause_s):
+                    self._gave_up = True
                     return False
                 pause_s = min(pause_s * 2, MAX_FULL_BACKOFF_S)
                 continue

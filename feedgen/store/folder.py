@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 from feedgen.core.errors import StoreError
 from feedgen.store import crash
-from feedgen.store.sqlite import open_writer, spoken
+from feedgen.store.sqlite import open_writer, spoken, sync_file
 from feedgen.store.views import write_open_sql
 
 FORMAT: Final = 1
@@ -70,7 +70,7 @@ class Folder:
             self._check_readable(len(migrations) + 1)
             return
         try:
-            self.days_path.mkdir(parents=True, exist_ok=True)
+            _make_folder(self.days_path)
             self._take_lock()
         except OSError as error:
             raise StoreError(
@@ -127,12 +127,9 @@ class Folder:
         return [found[day] for day in sorted(found)]
 
     def sync(self) -> None:
-        """Make created, renamed and unlinked names durable."""
-        handle = os.open(self.days_path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        """Make created, renamed and unlinked names of days durable."""
+        with spoken(self.days_path):
+            sync_file(self.days_path)
 
     def _take_lock(self) -> None:
         self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -202,6 +199,7 @@ class Folder:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self.path / "format")
+        sync_file(self.path)
         if self.names_path.exists():
             connection = open_writer(self.names_path, self.vfs)
             connection.pragma("user_version", version)
@@ -217,6 +215,14 @@ class Folder:
         for rest in [*self.days_path.glob("*.db-wal"), *self.days_path.glob("*.db-shm")]:
             if not rest.with_name(rest.name[:-4]).exists():
                 rest.unlink()
+
+
+def _make_folder(path: Path) -> None:
+    """With its parents, durably."""
+    if not path.exists():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_file(path.parent)
 
 
 def remove_database(path: Path) -> None:

@@ -8,30 +8,29 @@ reads `high` before `low` never sees half a DID.
 
 from __future__ import annotations
 
+import logging
 import secrets
-import struct
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import apsw
 import numpy as np
 
-from feedgen.core.errors import StoreError
+from feedgen.core.errors import StoreError, StoreFull
 from feedgen.core.ids import NO_PERSON
 from feedgen.core.jit import brief, inline, njit
 from feedgen.ingest.events import GONE
 from feedgen.store import crash
 from feedgen.store.folder import Folder
+from feedgen.store.names_index import IndexDraft, blank_rows, draft_of, read_index
 from feedgen.store.rows import U8, U32, U64
-from feedgen.store.sqlite import checkpoint, fetch, open_writer, spoken
+from feedgen.store.sqlite import checkpoint, close, fetch, open_writer, spoken
 from feedgen.store.uris import PLC, VALID, Packed, pack_dids, pack_plc, unpack_plc
+
+log = logging.getLogger(__name__)
 
 MAX_PEOPLE: Final = NO_PERSON - 1
 MAX_LOAD: Final = 0.6  # of the slots in use
-SAVE_AFTER: Final = (
-    100_000  # people that names.idx may lack, and an eighth of all; they are read from names.db at the next start
-)
+SAVE_AFTER: Final = 100_000  # names.idx is written once so many people are missing from it, and an eighth of all
 _CHUNK: Final = 100_000
 _ODD: Final = 256  # in the database's flags only: this DID is not a plain did:plc, look at its text
 
@@ -41,9 +40,6 @@ CREATE INDEX IF NOT EXISTS people_flagged ON people(flags) WHERE flags <> 0;
 CREATE TABLE IF NOT EXISTS erasing(n INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
-
-_MAGIC: Final = b"FGNAMES1"
-_HEADER: Final = struct.Struct("<8sQQQQQQ")  # magic, stamp, people, slots, seed, sum of rows, sum of slots
 
 
 class _Table:
@@ -62,7 +58,8 @@ class Names:
         self.rebuilt = ""  # why names.idx was not used, for the log
         self._stored = 0  # people already in names.db
         self._saved = 0  # people in names.idx
-        self._stamp = 0
+        self._tried = 0  # people there were when names.idx was last written, or could not be
+        self._saving: IndexDraft | None = None
         self._sums = (0, 0)
         self._seed = secrets.randbits(63)
         self._table = _Table(
@@ -83,10 +80,10 @@ class Names:
 
     def close(self) -> None:
         """Save the table and close. Numbers that were never flushed are forgotten."""
+        self._take_over_index(wait=True)
         if self.count == self._stored and self._saved != self.count:
             self.save_index()
-        checkpoint(self._db, truncate=True)
-        self._db.close()
+        close(self._db)
 
     # --- asked by any thread
 
@@ -172,8 +169,9 @@ class Names:
             self._blank_index(self._new_erased)
             self._new_erased = []
         crash.point("after_names")
-        if self._stored - self._saved > max(SAVE_AFTER, self._saved // 8):
-            self.save_index()
+        self._take_over_index()
+        if self._stored - max(self._saved, self._tried) > max(SAVE_AFTER, self._saved // 8):
+            self.save_soon()
 
     def erasing(self) -> list[int]:
         """People whose rows are still to be erased."""
@@ -234,6 +232,7 @@ class Names:
     def _load(self) -> None:
         last = fetch(self._db, "SELECT max(n) FROM people")[0][0]
         self._stored = 0 if last is None else last + 1
+        draft_of(self.folder.index_path).unlink(missing_ok=True)
         stamp = self._meta("index_stamp")
         why = self._load_index(stamp, self._stored) if stamp else ""
         self.rebuilt = f"names.idx {why}" if why else ""
@@ -249,7 +248,7 @@ class Names:
                 self._others[did], self._other_dids[n] = n, did
             self._table.flags[n] = flags & 255
         if self.rebuilt:
-            self.save_index()
+            self.save_soon()
 
     def _load_people(self, first: int, end: int) -> None:
         rows = fetch(self._db, "SELECT n, did FROM people WHERE n >= ? AND n < ?", (first, end))
@@ -268,29 +267,35 @@ class Names:
         _insert(table.slots, table.rows, np.uint64(self._seed), first, end)
 
     def save_index(self) -> None:
-        """Write names.idx. It may be torn by a crash: its sums tell."""
-        table, count = self._table, self._stored
-        stamp = secrets.randbits(62) + 1
-        rows = table.rows[:count]
-        sums = _sum(rows.reshape(-1)), _sum(table.slots)
-        draft = self.folder.index_path.with_suffix(".draft")
-        with spoken(draft):
-            try:
-                with draft.open("wb") as file:
-                    file.write(_HEADER.pack(_MAGIC, stamp, count, len(table.slots), self._seed, *sums))
-                    rows.tofile(file)
-                    table.slots.tofile(file)
-                draft.replace(self.folder.index_path)
-            except OSError:  # derived data: the next start reads names.db instead
-                draft.unlink(missing_ok=True)
-                return
-            with self._db:
-                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('index_stamp', ?)", (stamp,))
-        self._saved, self._stamp, self._sums = count, stamp, sums
+        """Write names.idx here and now."""
+        self.save_soon()
+        self._take_over_index(wait=True)
+
+    def save_soon(self) -> None:
+        """Write names.idx in a thread; the next `flush` after its end puts it in place."""
+        if self._saving is None:
+            table = self._table
+            self._saving = IndexDraft(self.folder.index_path, table.rows[: self._stored], table.slots, self._seed)
+            self._tried = self._stored
+
+    def _take_over_index(self, wait: bool = False) -> None:
+        """It is derived: if it can't be written, the next start reads names.db instead."""
+        draft = self._saving
+        if draft is None or not (wait or draft.done()):
+            return
+        self._saving = None
+        try:
+            draft.put_in_place()
+            with spoken(self.folder.names_path), self._db:
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('index_stamp', ?)", (draft.stamp,))
+        except (OSError, StoreFull) as error:
+            log.warning("can't write %s; a start takes longer without it: %s", self.folder.index_path.name, error)
+            return
+        self._saved, self._sums = draft.people, draft.sums
 
     def _load_index(self, stamp: int, stored: int) -> str:
         """Why it can't be used, or nothing."""
-        index = _read_index(self.folder.index_path, stamp, stored)
+        index = read_index(self.folder.index_path, stamp, stored)
         if isinstance(index, str):
             return index
         room = max(stored + stored // 8, 1 << 12)
@@ -299,25 +304,15 @@ class Names:
         slots = index.slots.copy()
         slots[slots >= index.people] = NO_PERSON  # people who were numbered but not yet stored when it was saved
         self._table = _Table(slots, grown, np.zeros(room, np.uint8))
-        self._seed, self.count, self._stamp, self._sums = index.seed, index.people, stamp, index.sums
+        self._seed, self.count, self._sums = index.seed, index.people, index.sums
         return ""
 
     def _blank_index(self, people: list[int]) -> None:
-        """Take erased DIDs out of names.idx too, and out of its sum."""
+        """Take erased DIDs out of names.idx too, also out of the one that is being written."""
+        if self._saving is not None:
+            self._saving.erased += people
         try:
-            with self.folder.index_path.open("r+b") as file:
-                row_sum, slot_sum = self._sums
-                for n in people:
-                    if n >= self._saved:
-                        continue
-                    file.seek(_HEADER.size + 16 * n)
-                    row = np.frombuffer(file.read(16), np.uint64)
-                    row_sum = (row_sum - _sum(row, 2 * n)) % (1 << 64)
-                    file.seek(_HEADER.size + 16 * n)
-                    file.write(bytes(16))
-                self._sums = row_sum, slot_sum
-                file.seek(_HEADER.size - 16)
-                file.write(struct.pack("<QQ", *self._sums))
+            self._sums = blank_rows(self.folder.index_path, people, self._saved, self._sums)
         except OSError:
             self.folder.index_path.unlink(missing_ok=True)
 
@@ -331,60 +326,6 @@ class Names:
     def _meta(self, name: str) -> int:
         rows = fetch(self._db, "SELECT value FROM meta WHERE name = ?", (name,))
         return int(rows[0][0]) if rows else 0
-
-
-class _Index(NamedTuple):
-    people: int
-    seed: int
-    rows: U64
-    slots: U32
-    sums: tuple[int, int]
-
-
-def _read_index(path: Path, stamp: int, stored: int) -> _Index | str:
-    """What names.idx holds, or why it can't be used."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return f"can't be read: {error.strerror}"
-    if len(data) < _HEADER.size or data[:8] != _MAGIC:
-        return "is not an index of names"
-    _, its_stamp, count, size, seed, row_sum, slot_sum = _HEADER.unpack_from(data)
-    if its_stamp != stamp or count > stored:
-        return "belongs to another names.db"
-    if len(data) != _HEADER.size + 16 * count + 4 * size or not size or size & (size - 1):
-        return "is cut off"
-    rows = np.frombuffer(data, np.uint64, 2 * count, _HEADER.size)
-    slots = np.frombuffer(data, np.uint32, size, _HEADER.size + 16 * count)
-    if (_sum(rows), _sum(slots)) != (row_sum, slot_sum):
-        return "is damaged: its sums are wrong"
-    return _Index(count, seed, rows.reshape(-1, 2), slots, (row_sum, slot_sum))
-
-
-def check_index(path: Path, db: apsw.Connection) -> str:
-    """What is wrong with names.idx, seen from names.db, or nothing. For `verify`."""
-    stamp = fetch(db, "SELECT value FROM meta WHERE name = 'index_stamp'")
-    if not stamp:
-        return "belongs to another names.db" if path.exists() else ""
-    stored = fetch(db, "SELECT coalesce(max(n) + 1, 0) FROM people")[0][0]
-    index = _read_index(path, int(stamp[0][0]), stored)
-    if isinstance(index, str):
-        return index
-    for first in range(0, index.people, _CHUNK):
-        dids = fetch(
-            db, "SELECT did FROM people WHERE n >= ? AND n < ? ORDER BY n", (first, min(first + _CHUNK, index.people))
-        )
-        packed = pack_dids([did or "" for (did,) in dids])
-        rows = index.rows[first : first + _CHUNK]
-        valid = np.where(packed.form == PLC, packed.low | np.uint64(VALID), np.uint64(0))
-        if len(rows) != len(valid) or (rows[:, 1] != valid).any() or (rows[:, 0] != packed.high).any():
-            return "says something else than names.db"
-    return ""
-
-
-def _sum(values: U64 | U32, first: int = 0) -> int:
-    """A sum over (index, value): one element can be taken out of it again."""
-    return int(_sum_of(values.astype(np.uint64, copy=False), first))
 
 
 def _unpack(rows: U64) -> list[str | None]:
@@ -463,11 +404,3 @@ def _insert(slots: U32, rows: U64, seed: np.uint64, first: int, end: int) -> Non
             while slots[at] != NO_PERSON:
                 at = (at + np.uint64(1)) & mask
             slots[at] = n
-
-
-@njit
-def _sum_of(values: U64, first: int) -> Any:
-    total = np.uint64(0)
-    for i in range(len(values)):
-        total += (np.uint64(i + first) * np.uint64(0x9E3779B97F4A7C15) | np.uint64(1)) * values[i]
-    return total

@@ -7,6 +7,7 @@ the whole day.
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from feedgen.core.errors import StoreError
+from feedgen.core.errors import StoreError, StoreFull
 from feedgen.core.ids import NO_PERSON, NO_POST
 from feedgen.ingest.batch import Cursor
 from feedgen.store import rows as r
@@ -25,7 +26,7 @@ from feedgen.store import schema
 from feedgen.store.decoded import Found, WideRatings, identities
 from feedgen.store.directory import Directory, find_ratings
 from feedgen.store.rows import I64, U32, Bool, FollowRows, PostRows, RatingRows, Records
-from feedgen.store.sqlite import checkpoint, fetch, open_writer, spoken
+from feedgen.store.sqlite import checkpoint, close, fetch, open_writer, spoken, sync_commits
 
 # What a search of an open day remembers of it; beyond that the oldest is forgotten. A deletion that comes twice may
 # then be applied twice, and a follow whose key lies about its time is not found until the day is sealed.
@@ -33,9 +34,11 @@ MAX_REMOVED: Final = 1 << 24
 MAX_GONE_FOLLOWS: Final = 1 << 20
 MAX_FAR_FOLLOWS: Final = 1 << 16
 TOMBSTONE_US: Final = 3_600_000_000
-T = TypeVar("T")
+POSTS_RESERVED: Final = 8_192  # post numbers reserved at a time; so many may be left out after a power cut
 _SCAN_ROWS: Final = 2_000
+_NEWEST_ROWS: Final = 256  # looked through for people unknown to names.db; hardly a batch comes without a new one
 _ALL_BLOBS: Final = f"SELECT n, {', '.join(r.LOG_BLOBS)} FROM log"
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -79,7 +82,7 @@ class OpenDay:
 
     def __init__(self, path: Path, day: int, vfs: str = "") -> None:
         self.path, self.day = path, day
-        self._db = open_writer(path, vfs, cache_kb=8_000)
+        self._db = open_writer(path, vfs, cache_kb=8_000, durable=False)
         self._pending = _Pending()
         self._indexed = False
         self._directory = Directory(day, self._read_commits)
@@ -94,8 +97,9 @@ class OpenDay:
                 self._db.execute("INSERT OR IGNORE INTO meta VALUES ('day', ?), ('form', 'log')", (day,))
                 self.last_n: int = self._one("SELECT coalesce(max(n), 0) FROM log")
                 self._erasures = self._one("SELECT coalesce(max(value), 0) FROM meta WHERE name = 'erasures'")
-                last = self._db.execute("SELECT high_us FROM log ORDER BY n DESC LIMIT 1").fetchall()
-                self.high_us = int(str(last[0][0])) if last else 0
+                self._read_high()
+                reserved = self._one("SELECT coalesce(max(value), 0) FROM meta WHERE name = 'posts_reserved'")
+                self.first_post = self._posts_taken = self._posts_reserved = reserved
                 if self._one("SELECT value FROM meta WHERE name = 'day'") != day:
                     raise StoreError(f"{path} holds another day than its name says", "give it its right name back")
         except BaseException:
@@ -109,8 +113,8 @@ class OpenDay:
 
     def close(self, fold: bool = True) -> None:
         if fold:
-            checkpoint(self._db, truncate=True)
-        self._db.close()
+            self._give_back_posts()
+        close(self._db, fold)
 
     def cursor(self) -> tuple[int, Cursor] | None:
         """The newest cursor and the number of its commit."""
@@ -130,6 +134,50 @@ class OpenDay:
                     return
                 for one in np.frombuffer(blob or b"", r.TOMBSTONE).tolist():
                     yield (*one, last_us or high_us)
+
+    def sync(self) -> None:
+        """All that was committed survives a power cut when this returns."""
+        sync_commits(self.path)
+
+    def reserve_posts(self, end: int) -> None:
+        """Post numbers (within the day) below `end` are never given again. Other files hold numbers of this day, and
+        are not taken back by a power cut as its newest commits are.
+        """
+        if end > self._posts_reserved:
+            self._write_reserved(end + POSTS_RESERVED)
+            self.sync()
+        self._posts_taken = max(self._posts_taken, end)
+
+    def _give_back_posts(self) -> None:
+        """At a regular end it is known which numbers were given."""
+        if self._posts_taken < self._posts_reserved:
+            with contextlib.suppress(StoreFull):
+                self._write_reserved(self._posts_taken)
+
+    def _write_reserved(self, end: int) -> None:
+        with spoken(self.path), self._db:
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('posts_reserved', ?)", (end,))
+        self._posts_reserved = end
+
+    def first_unknown(self, people: int) -> int | None:
+        """The first commit that names people beyond so many, if there is one. A power cut can leave such commits where
+        syncing does not do what it promises.
+        """
+        first, before = None, self.last_n + 1
+        sql = f"{_ALL_BLOBS} WHERE n < ? ORDER BY n DESC LIMIT {_NEWEST_ROWS}"
+        while rows := fetch(self._db, sql, (before,)):
+            unknown = [row[0] for row in rows if r.top_person(row[1:]) >= people]
+            if not unknown:
+                break
+            first, before = min(unknown), rows[-1][0]
+        return first
+
+    def cut(self, n: int) -> None:
+        """Take back this commit and all after it. Right after opening."""
+        with spoken(self.path), self._db:
+            self._db.execute("DELETE FROM log WHERE n >= ?", (n,))
+        self.last_n = self._one("SELECT coalesce(max(n), 0) FROM log")
+        self._read_high()
 
     # --- changes, until `commit` or `rollback`
 
@@ -331,6 +379,7 @@ class OpenDay:
             self._db.executemany("DELETE FROM odd_keys WHERE person = ?", [(int(n),) for n in who])
             self._db.execute("INSERT OR REPLACE INTO meta VALUES ('erasures', ?)", (self._erasures + 1,))
         self._erasures += 1
+        self.sync()
         checkpoint(self._db, truncate=True)
         self._forget_index()
 
@@ -353,6 +402,10 @@ class OpenDay:
             else:
                 r.blank(part, theirs)
             changed.setdefault(i, list(rows[i][1:]))[column] = part.tobytes()
+
+    def _read_high(self) -> None:
+        last = self._db.execute("SELECT high_us FROM log ORDER BY n DESC LIMIT 1").fetchall()
+        self.high_us = int(str(last[0][0])) if last else 0
 
     def _one(self, sql: str) -> int:
         return int(str(self._db.execute(sql).fetchall()[0][0]))

@@ -82,6 +82,18 @@ LOG_BLOBS: Final = {
 PERSON_BLOBS: Final = {"ratings": RATING, "wide": WIDE, "posts": OWN_POST, "follows": FOLLOW}
 
 
+def top_person(blobs: Iterable[bytes | None]) -> int:
+    """The highest number of a person in the blobs of a log's row; -1 if there is none."""
+    top = -1
+    for blob, dtype in zip(blobs, LOG_BLOBS.values(), strict=True):
+        records = np.frombuffer(blob or b"", dtype)
+        for name in ("actor", "author", "subject"):
+            if name in (dtype.names or ()):
+                people = records[name][records[name] != NO_PERSON]
+                top = max(top, int(people.max())) if len(people) else top
+    return top
+
+
 def crc(blobs: Iterable[bytes | None]) -> int:
     """A row's checksum: SQLite notices a broken page's structure, but not a flipped bit within a blob."""
     value = 0

@@ -7,7 +7,6 @@ removes whichever is left over.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +22,7 @@ from feedgen.store.folder import remove_database
 from feedgen.store.reader import DayReader
 from feedgen.store.rows import I64, U32, PostRows, Records
 from feedgen.store.sealed_day import SealedDay
-from feedgen.store.sqlite import fetch, open_reader, spoken
+from feedgen.store.sqlite import fetch, open_reader, spoken, sync_file
 
 # Rows are some hundred bytes long, so pages end in a gap: 12% of the file with pages of 4 kB, 3% with these. Larger
 # ones would make every unlike of a past rating write more.
@@ -54,23 +53,25 @@ class Draft:
                     self._copy(reader, draft)
             finally:
                 draft.close()
-        _fsync(self.path)
+            sync_file(self.path)
 
     def finish(self, erased: set[int]) -> None:
-        """Bring in later changes, then rename."""
+        """Bring in later changes, then rename. If the disk refuses, nothing was renamed, and it can be called again."""
         held = SealedDay(self.path, self.day, self.vfs)
         try:
-            self._catch_up(held)
+            last_n = self._catch_up(held)
             if erased:
                 held.erase(sorted(erased))
             held.commit()
+            held.fold()  # the write-ahead log has the draft's name, so it would stay behind
         finally:
-            held.close()
-        _fsync(self.path)
+            held.close(fold=False)
+        self.last_n = last_n
+        with spoken(self.path):
+            sync_file(self.path)
         crash.point("before_seal_rename")
         with spoken(self.target):
             self.path.rename(self.target)
-        _fsync(self.target.parent)
 
     def _copy(self, reader: DayReader, draft: apsw.Connection) -> None:
         draft.execute(schema.SEALED)
@@ -103,19 +104,23 @@ class Draft:
                 crash.point("while_sealing")
         draft.execute("INSERT INTO meta VALUES ('strays', ?)", (np.unique(np.concatenate(strays)).tobytes(),))
 
-    def _catch_up(self, held: SealedDay) -> None:
-        """What the log says after the snapshot: removals, and posts that became known. Few, so one by one."""
+    def _catch_up(self, held: SealedDay) -> int:
+        """What the log says after the snapshot: removals, and posts that became known. Few, so one by one. The number
+        of the last commit.
+        """
+        last_n = self.last_n
         db = open_reader(self.source, self.vfs)
         try:
             with spoken(self.source):
-                while rows := fetch(db, _TAIL, (self.last_n, _TAIL_ROWS)):
+                while rows := fetch(db, _TAIL, (last_n, _TAIL_ROWS)):
                     for row in rows:
                         self._apply(db, held, row)
-                    self.last_n = rows[-1][0]
+                    last_n = rows[-1][0]
                 odd: list[Any] = db.execute("SELECT person, hash, text FROM odd_keys").fetchall()
                 held.add_odd_keys([(person, key, text) for person, key, text in odd])
         finally:
             db.close()
+        return last_n
 
     def _apply(self, db: apsw.Connection, held: SealedDay, row: Any) -> None:
         _, removed, posts, removed_posts, removed_follows = row
@@ -133,15 +138,6 @@ class Draft:
             held.remove_post(post, author)
         for actor, key in np.frombuffer(removed_follows or b"", r.REMOVED_FOLLOW).tolist():
             held.remove_follow(0, actor, key)
-
-
-def _fsync(path: Path) -> None:
-    with spoken(path):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _by(records: Records, owner: str) -> Records:

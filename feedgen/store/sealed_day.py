@@ -19,7 +19,7 @@ from feedgen.ingest.batch import Cursor
 from feedgen.store import rows as r
 from feedgen.store.decoded import identities
 from feedgen.store.rows import I64, U32, Bool, PostRows, RatingRows, Records
-from feedgen.store.sqlite import checkpoint, fetch, open_writer, spoken
+from feedgen.store.sqlite import checkpoint, close, fetch, fold, open_writer, spoken
 
 PEOPLE_AT_ONCE: Final = 1_000  # whose rows are looked into in one go
 _PARTS: Final = r.PERSON_BLOBS
@@ -51,9 +51,11 @@ class SealedDay:
         )
 
     def close(self, fold: bool = True) -> None:
-        if fold:
-            checkpoint(self._db, truncate=True)
-        self._db.close()
+        close(self._db, fold)
+
+    def fold(self) -> None:
+        """The file is whole without a write-ahead log, or StoreFull is raised."""
+        fold(self._db)
 
     def cursor(self) -> tuple[int, Cursor] | None:
         return (self._cursor_n, self._cursor) if self._cursor else None

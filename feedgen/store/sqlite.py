@@ -7,8 +7,9 @@ each other's locks.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,10 +30,10 @@ _BROKEN = (apsw.CorruptError, apsw.NotADBError)
 
 @contextmanager
 def spoken(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ours."""
+    """Turn errors of SQLite and of the operating system into ours."""
     try:
         yield
-    except _FULL as error:
+    except (*_FULL, OSError) as error:
         raise StoreFull(
             f"can't write {path}: {error}", "free some room or look at the disk; nothing was half-written"
         ) from error
@@ -43,14 +44,19 @@ def spoken(path: Path) -> Iterator[None]:
         ) from error
 
 
-def open_writer(path: Path, vfs: str = "", *, cache_kb: int = 2_000, secure_delete: bool = True) -> apsw.Connection:
-    """A connection that may write; one per file, used by one thread."""
+def open_writer(
+    path: Path, vfs: str = "", *, cache_kb: int = 2_000, secure_delete: bool = True, durable: bool = True
+) -> apsw.Connection:
+    """A connection that may write; one per file, used by one thread. `durable`: a commit is synced before it returns.
+    Otherwise a power cut may take back the newest commits of this file (never one from among them), until
+    `sync_commits`.
+    """
     with spoken(path):
         connection = apsw.Connection(str(path), vfs=vfs or None)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
         connection.execute(f"PRAGMA cache_size=-{cache_kb}")
         connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
         connection.execute(f"PRAGMA secure_delete={'ON' if secure_delete else 'OFF'}")
@@ -85,6 +91,48 @@ def checkpoint(connection: apsw.Connection, truncate: bool = False) -> bool:
         log.warning("can't checkpoint %s: %s", connection.db_filename("main"), error)
         return False
     return True
+
+
+def close(connection: apsw.Connection, fold: bool = True) -> None:
+    """With `fold` the write-ahead log is moved into the file; what the disk refuses to move stays in the log."""
+    if fold:
+        checkpoint(connection, truncate=True)
+    with suppress(*_FULL):
+        connection.close()
+
+
+def fold(connection: apsw.Connection) -> None:
+    """Move all of the write-ahead log into the file, or raise StoreFull: the file is whole without its log then."""
+    path = Path(connection.db_filename("main"))
+    with spoken(path):
+        connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        if (log_path := _log_of(path)).exists() and log_path.stat().st_size:
+            raise apsw.BusyError(f"{log_path.name} is still in use")
+
+
+def sync_commits(path: Path) -> None:
+    """Make durable all that was committed to a database. Any thread may call it, and in either SQLite library's case:
+    neither locks the write-ahead log's own file, so opening and closing it here drops no lock.
+    """
+    with spoken(path):
+        try:
+            sync_file(_log_of(path))
+        except FileNotFoundError:
+            return  # it was moved into the file, which is synced then
+        sync_file(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """A file, or the names in a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
 
 
 def _checkpoint_when_long(connection: apsw.Connection, name: str, pages: int) -> int:

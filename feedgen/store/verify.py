@@ -19,7 +19,7 @@ from feedgen.core.ids import NO_PERSON, NO_POST, is_did, is_rkey, rkey_to_int
 from feedgen.ingest.events import GONE
 from feedgen.store import rows as r
 from feedgen.store.folder import DayFile, Folder, day_name
-from feedgen.store.names import check_index
+from feedgen.store.names_index import check_index
 from feedgen.store.rows import Bool, Records
 from feedgen.store.sqlite import fetch, open_reader
 

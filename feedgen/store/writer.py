@@ -1,16 +1,20 @@
 """The one way in which the truth is changed. One thread calls it.
 
-A batch is: `begin(day)`, any number of adds and removals, `commit(cursor)`. Nothing of a batch is durable before
-`commit`, and all of it is after: names first, then the changes in other days (all can be repeated), then the day's
-row with the cursor. If the disk refuses (StoreFull, from any of these calls), the batch is forgotten as a whole and
+A batch is: `begin(day)`, any number of adds and removals, `commit(cursor)`. First come names, then the changes in other
+days, both synced (all can be repeated); then the day's row with the cursor. A power cut may take back the newest rows
+with their cursors, until `sync`: the stream is heard again from there.
+
+If the disk refuses (StoreFull, from any of these calls), the batch is forgotten as a whole and
 can be applied again from `begin` on; answers of removals that had already gone through are remembered for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -27,6 +31,7 @@ from feedgen.store.open_day import TOMBSTONE_US, OpenDay
 from feedgen.store.rows import I64, U8, U32, Bool, PostRows, RatingRows, Rows
 from feedgen.store.seal import Draft
 from feedgen.store.sealed_day import SealedDay
+from feedgen.store.sqlite import spoken, sync_commits
 from feedgen.store.strays import Strays
 
 log = logging.getLogger(__name__)
@@ -63,6 +68,8 @@ class Writer:
         self._buried_keys: set[int] = set()  # at least the keys of the tombstones; most creates are let through by it
         self._buried_now: list[tuple[int, int, int]] = []
         self._sealing: dict[int, set[int]] = {}  # day -> people erased since its draft was begun
+        self._leftover: list[Path] = []  # databases to unlink, once the names in the folder are durable
+        self._unsettled = False  # names in the folder changed and are not durable yet
         self._next_n = 1
         self._cursor: Cursor | None = None
         self._high_us = self._now_us = 0
@@ -105,14 +112,32 @@ class Writer:
         the newest time in the batch.
         """
         self.rollback()
+        self._settle()
         self._now_us = max(now_us, self._high_us)
         while self._known.get(day) or day in self._sealing:
             day += 1
         if day not in self._known:
             self._new_day(day)
+        if day != self.day:
+            self.sync()  # a later day's cursor stands for all that was committed before
         self.day = day
         self._day(day)
         return day
+
+    @property
+    def first_post(self) -> int:
+        """The first post of today that may get a number (within the day), by what a power cut may have taken back."""
+        return self._today().first_post
+
+    def reserve_posts(self, end: int) -> None:
+        """Before posts of today get numbers up to this one. They are never given again, even if the posts are lost."""
+        self._today().reserve_posts(end)
+
+    def sync(self) -> None:
+        """All that was committed survives a power cut when this returns. Any thread may call it."""
+        for file in self.folder.days():
+            if not file.sealed:
+                sync_commits(file.path)
 
     def add(self, rows: Rows) -> None:
         """Posts numbered by another day (a stub becomes known) go to that day."""
@@ -352,21 +377,17 @@ class Writer:
         """
         day = draft.day
         self._keep_tombstones(day)
-        erased = self._sealing.pop(day)
-        try:
-            draft.finish(erased)
-        except BaseException:
-            self._sealing[day] = erased
-            raise
+        draft.finish(self._sealing[day])
+        del self._sealing[day]
         old = self._days.pop(day, None)
         if old is not None:
             old.close(fold=False)
         crash.point("after_seal_rename")
-        remove_database(draft.source)
-        self.folder.sync()
         self._known[day] = True
         self._strays_told = False
-        self.names.save_index()
+        self._leftover.append(draft.source)
+        self._settle_if_possible()
+        self.names.save_soon()
 
     def _keep_tombstones(self, sealed: int) -> None:
         """What was deleted lately stands in the log that is about to go; the open one takes it over. Otherwise a record
@@ -377,6 +398,26 @@ class Writer:
                 self._today().add_tombstone(*mark)
             self._today().commit(self._next_n, None, self._high_us)
             self._next_n += 1
+            self._today().sync()
+
+    def _settle_if_possible(self) -> None:
+        """What was sealed or dropped is so already: a disk that refuses now is asked again before the next batch."""
+        self._unsettled = True
+        with contextlib.suppress(StoreFull):
+            self._settle()
+
+    def _settle(self) -> None:
+        """Renamed and unlinked files become durable, and a log goes after its sealed form has come."""
+        if not self._unsettled:
+            return
+        self.folder.sync()
+        while self._leftover:
+            with spoken(self._leftover[0]):
+                remove_database(self._leftover[0])
+            crash.point("while_unlinking")
+            del self._leftover[0]
+        self.folder.sync()
+        self._unsettled = False
 
     def abandon_seal(self, day: int) -> None:
         """The draft could not be made (a full disk): the day stays a log, and can be sealed another time."""
@@ -393,10 +434,8 @@ class Writer:
         self._strays.drop(day)
         if day == self.day:
             self.day = -1
-        remove_database(self.folder.sealed_path(day))
-        crash.point("while_unlinking")
-        remove_database(self.folder.open_path(day))
-        self.folder.sync()
+        self._leftover += [self.folder.sealed_path(day), self.folder.open_path(day)]
+        self._settle_if_possible()
 
     # --- inside
 
@@ -404,6 +443,7 @@ class Writer:
         for file in self.folder.days():
             self._known[file.day] = file.sealed
         newest: tuple[int, Cursor | None] = (-1, None)
+        self._forget_unknown()
         recent = [day for day, sealed in self._known.items() if not sealed] + sorted(
             d for d, sealed in self._known.items() if sealed
         )[-2:]
@@ -424,6 +464,18 @@ class Writer:
         self._erasing_since_us = self._high_us
         if sweep:
             self._sweep_if_possible()
+
+    def _forget_unknown(self) -> None:
+        """Commits that name people whom names.db lost are taken back, and all after them: the stream brings them again.
+        Names are synced before, so only a disk that lies about that can cause it.
+        """
+        unsealed = [self._day(day) for day, sealed in self._known.items() if not sealed]
+        open_days = [held for held in unsealed if isinstance(held, OpenDay)]
+        found = [n for held in open_days if (n := held.first_unknown(self.names.count)) is not None]
+        if found:
+            log.warning("commits from %d on name people whom names.db does not know; they are heard again", min(found))
+            for held in open_days:
+                held.cut(min(found))
 
     def _new_day(self, day: int) -> None:
         kept = self.days()
@@ -476,6 +528,7 @@ class Writer:
             held.commit()
         else:
             held.commit(self._next_n, None, high_us)
+            held.sync()
 
     def _repeats_of(self, actor: U32, key: I64) -> Iterable[tuple[int, NDArray[np.intp]]]:
         """Which days to ask for which records: open days for all, sealed ones for what can be there."""

@@ -321,6 +321,23 @@ def test_stopping_while_the_store_is_full_is_quick_and_forgets_the_cursor() -> N
         assert sink.cursor() is None
 
 
+def test_what_waits_behind_a_batch_that_was_given_up_is_not_applied_either() -> None:
+    """There may be room again for the last one, and its cursor would skip the one that was given up."""
+    sink, refused = MemorySink(), list[Batch]()
+
+    def full(batch: Batch) -> None:
+        if not refused or batch is refused[0]:
+            refused.append(batch)
+            raise StoreFull("full")
+
+    sink.before = full
+    with running(sink, max_events=2, full_backoff_s=60) as b:
+        b.push(*(like(f"k{n}", NOW_US + n, n + 1) for n in range(5)))
+        b.until(lambda: b.pipeline.status.waiting_for_room)
+        b.pipeline.stop()
+        assert sink.rkeys == [] and sink.cursor() is None
+
+
 def test_stopping_finishes_the_batch_in_hand() -> None:
     with running(batch_s=60) as b:
         b.push(like("a", NOW_US, 1))

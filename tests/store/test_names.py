@@ -14,6 +14,7 @@ from feedgen.core.ids import NO_PERSON, POST_NSID, int_to_tid, is_did, parse_at_
 from feedgen.ingest.events import GONE, INACTIVE, OPTED_OUT
 from feedgen.store.folder import Folder
 from feedgen.store.names import Names
+from feedgen.store.names_index import IndexDraft
 from feedgen.store.uris import BAD, OTHER, PLC, VALID, pack_dids, pack_plc, parse_post_uris, spell_posts, unpack_plc
 from tests.store.faulty import FaultyVfs, unique_name
 
@@ -154,6 +155,38 @@ def test_people_after_the_index_was_saved_are_read_from_the_truth(tmp_path: Path
     names.folder.close()
     names = opened(tmp_path / "data")
     assert names.rebuilt == "" and names.number(dids).tolist() == list(range(300))
+    close(names)
+
+
+def test_an_index_that_can_not_be_written_is_tried_again_when_many_more_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try writes all of it. Nothing of it happens in the writing thread, which only puts it in place."""
+    tries: list[str] = []
+
+    class Counted(IndexDraft):
+        def _run(self) -> None:
+            tries.append(threading.current_thread().name)
+            super()._run()
+
+    monkeypatch.setattr("feedgen.store.names.IndexDraft", Counted)
+    monkeypatch.setattr("feedgen.store.names.SAVE_AFTER", 100)
+    names = opened(tmp_path / "data")
+    (tmp_path / "data/names.draft").mkdir()  # nothing can be written there
+    dids = make_dids(350)
+    for first in range(0, 350, 10):
+        names.number(dids[: first + 10])
+        names.flush()
+    assert tries == ["names-index"] * 3
+    (tmp_path / "data/names.draft").rmdir()
+    names.erase(5)
+    names.save_soon()
+    names.erase(6)
+    names.flush()
+    close(names)
+    names = opened(tmp_path / "data")
+    assert names.rebuilt == "" and names.number(dids[7:]).tolist() == list(range(7, 350))
+    assert names.did(5) is None and names.did(6) is None and names.find(dids[6]) is None
     close(names)
 
 
