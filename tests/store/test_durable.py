@@ -23,7 +23,7 @@ from tests.store.faulty import FaultyVfs, unique_name
 from tests.store.synced import SyncedDisk
 from tests.store.world import FIRST_DAY, Recorder, dump, expected, make_events
 
-CUTS = int(os.environ.get("FEEDGEN_SYNC_CUTS", "6"))
+CUTS = int(os.environ.get("FEEDGEN_SYNC_CUTS", "4"))
 
 
 @pytest.fixture
