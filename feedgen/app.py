@@ -71,6 +71,7 @@ from feedgen.serve.who.identity import Resolver, make_resolver, trusted_origins
 from feedgen.serve.who.sign_in import Lookout, Seals
 from feedgen.serve.who.tokens import TokenVerifier
 from feedgen.store.figures import Figures
+from feedgen.store.grouped import Grouped
 from feedgen.store.moderation import Moderation
 from feedgen.store.viewers import Viewers
 from feedgen.web.allowance import Allowance
@@ -189,6 +190,7 @@ class App:
         self.site.add(Status(self.site, self.clock, lambda: self.figures).pages())
         self.binds = [settings.service.bind]
         self.private_binds = [settings.service.private_bind] if settings.service.private_bind else []
+        self._sync_truth: Grouped  # once the archive is open
         self._stopping = asyncio.Event()
 
     def run(self) -> int:
@@ -220,6 +222,7 @@ class App:
                 Archive, folder, self.settings.store.retention_days, today_later=True
             )
             stack.callback(self._close_archive, archive)
+            self._sync_truth = Grouped(archive.writer.sync)
             viewers = await stack.enter_async_context(await Viewers.open(folder))
             self.viewers = viewers
             await viewers.numbered_by(archive.names.identity)
@@ -451,7 +454,8 @@ class App:
         assert self.readers is not None and self.catalog is not None
         await self.readers.load(reader_did)
         if self.catalog.heard(reader_did, interactions, now_us):
-            self.readers.hurry(reader_did)
+            await self._sync_truth()  # the posts that it is about
+            await self.readers.keep(reader_did)
 
     def _forget_readers(self, archive: Archive, viewers: Viewers, resolver: Resolver) -> Forgetting:
         """Whoever is to be forgotten goes out of every part that knows something of them."""

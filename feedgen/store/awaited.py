@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final, Self
@@ -15,6 +16,8 @@ from typing import ClassVar, Final, Self
 import aiosqlite
 
 from feedgen.core.errors import StoreError, StoreFull
+from feedgen.store.grouped import Grouped
+from feedgen.store.sqlite import sync_commits
 
 BUSY_TIMEOUT_MS: Final = 5_000
 
@@ -22,13 +25,16 @@ Value = str | int | bytes | None
 
 
 class Awaited:
-    """Open, use, close; all calls are awaited, none touches the event loop's thread for long."""
+    """Open, use, close; all calls are awaited, none touches the event loop's thread for long. What must survive a power
+    cut is followed by `sync`.
+    """
 
     file_name: ClassVar[str]
     steps: ClassVar[tuple[str, ...]]  # step n brings a file of version n to n + 1; steps are only ever added
 
     def __init__(self, db: aiosqlite.Connection) -> None:
         self._db = db
+        self._sync: Grouped
 
     @classmethod
     async def open(cls, folder: Path) -> Self:
@@ -48,7 +54,9 @@ class Awaited:
                 hint = "Is the folder writable, and the file not damaged?"
                 raise StoreError(f"Can't use {path}: {error}", hint) from error
             raise
-        return cls(db)
+        opened = cls(db)
+        opened._sync = Grouped(partial(sync_commits, path))
+        return opened
 
     async def close(self) -> None:
         await self._db.close()
@@ -60,6 +68,10 @@ class Awaited:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def sync(self) -> None:
+        """What was written before survives a power cut when this returns. One sync serves all who wait for it."""
+        await self._sync()
 
     async def changed_by_others(self) -> int:
         """Another number whenever another connection, of another process, changed the file."""

@@ -135,11 +135,13 @@ class Moderation(Awaited):
         if len(await self.blocks()) >= MAX_BLOCKS:
             raise StoreError("The list of blocks is full.", f"It holds {MAX_BLOCKS}.")
         await self._do("INSERT OR IGNORE INTO blocks VALUES (?, ?)", subject, now_s)
+        await self.sync()
 
     async def unblock(self, subject: str) -> bool:
         """Whether it was blocked."""
         blocked = subject in await self.blocks()
         await self._do("DELETE FROM blocks WHERE subject = ?", subject)
+        await self.sync()
         return blocked
 
     async def blocks(self) -> list[str]:

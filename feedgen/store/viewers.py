@@ -237,9 +237,11 @@ class Viewers(Awaited):
 
     async def put_wishes(self, reader: int, told: bytes) -> None:
         await self._do("INSERT OR REPLACE INTO wishes VALUES (?, ?)", pages.signed(reader), told)
+        await self.sync()
 
     async def forget_wishes(self, reader: int) -> None:
         await self._do("DELETE FROM wishes WHERE reader = ?", pages.signed(reader))
+        await self.sync()
 
     # Notes
 
@@ -249,6 +251,7 @@ class Viewers(Awaited):
 
     async def put_note(self, name: str, value: bytes) -> None:
         await self._do("INSERT OR REPLACE INTO notes VALUES (?, ?)", name, value)
+        await self.sync()
 
     async def forget_note(self, name: str) -> None:
         await self._do("DELETE FROM notes WHERE name = ?", name)

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 
 from feedgen.core.budget import BODY_S, HOME_S
 from feedgen.core.clock import Clock
+from feedgen.core.errors import StoreError
 from feedgen.feeds.contract import Ask, Feed, Page
 from feedgen.rank.paging import BadCursor
 from feedgen.serve.http import documents, xrpc
@@ -32,7 +33,13 @@ from feedgen.serve.http.not_found import not_found
 from feedgen.serve.http.routing import Endpoint, Row, application
 from feedgen.serve.http.skeleton import MAX_CURSOR, encode_page
 from feedgen.serve.http.xrpc import XrpcError, error_answer, json_answer
-from feedgen.serve.readers.interactions import AT_ONCE, MAX_BODY_BYTES, InteractionSink, decode_interactions
+from feedgen.serve.readers.interactions import (
+    AT_ONCE,
+    MAX_BODY_BYTES,
+    Interaction,
+    InteractionSink,
+    decode_interactions,
+)
 from feedgen.serve.who.auth import INTERACTION_METHODS, SKELETON_METHODS, Door, Verifier
 
 MAX_LIMIT: Final = 100
@@ -160,7 +167,6 @@ class Routes:
         return json_answer(encode_page(page, limit, cursor), headers=headers)
 
     async def send_interactions(self, request: Request) -> Response:
-        parts = self._parts
         reader = await self._door.reader(request, INTERACTION_METHODS)
         content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if content_type != "application/json":
@@ -174,10 +180,16 @@ class Routes:
         feed = self._feed({"feed": told.feed}).name if told.feed is not None else None
         for interactions in told.pieces():
             if interactions:
-                await parts.sink(reader, feed, interactions, parts.clock.now_us())
+                await self._keep(reader, feed, interactions)
             if len(told.raw) > AT_ONCE:
                 await asyncio.sleep(0)  # a long call must not hold up everybody's pages
         return json_answer(b"{}")
+
+    async def _keep(self, reader: str, feed: str | None, interactions: list[Interaction]) -> None:
+        try:
+            await self._parts.sink(reader, feed, interactions, self._parts.clock.now_us())
+        except StoreError:
+            raise XrpcError(503, "NotEnoughResources", "This can't be kept just now; try again later") from None
 
     def _feed(self, query: Mapping[str, str]) -> Feed:
         uri = query.get("feed")

@@ -1,7 +1,7 @@
 """Readers' states between memory and `viewers.db`: read when a reader comes, written a little after they change.
 
-What a reader asked for ("show less") is written within seconds. What they saw changes with every page, and is written
-less often: that spares the disk most of the work, and a crash costs some seconds of scrolling.
+What a reader asked for ("show less") is durable before it is answered. What they saw changes with every page, and is
+written less often: that spares the disk most of the work, and a crash costs some seconds of scrolling.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class StateStore(Protocol):
 
     async def reader(self, reader: int) -> bytes | None: ...
     async def put_readers(self, states: Sequence[tuple[int, bytes]], day: int) -> None: ...
+    async def sync(self) -> None: ...
     async def forget_reader(self, reader: int) -> None: ...
     async def prune_readers(self, slice_: int, before_day: int) -> None: ...
     async def prune_fetched(self, before_s: int) -> None: ...
@@ -63,6 +64,16 @@ class KeptReaders:
             return
         if packed is not None:
             self._readers.put(reader, packed)
+
+    async def keep(self, did: str) -> None:
+        """This reader's state survives a power cut when this returns. Those who ask at the same time share the work.
+        Raises StoreError; then it is tried again later.
+        """
+        self.hurry(did)
+        while reader_key(did) in self._hurried:
+            if not await self._write_hurried():
+                raise StoreError("Can't keep what readers ask for.", "Is the disk full?")
+        await self._store.sync()
 
     def hurry(self, did: str) -> None:
         """This reader's state must not wait."""
@@ -99,7 +110,7 @@ class KeptReaders:
             self._readers.forget(reader)
             await self._store.forget_reader(reader)
 
-    async def _write_hurried(self) -> None:
+    async def _write_hurried(self) -> bool:
         async with self._writing:
             taken: list[tuple[int, bytes]] = []
             while self._hurried and len(taken) < AT_ONCE:
@@ -108,7 +119,10 @@ class KeptReaders:
                 if state is not None:
                     self._readers.changed.discard(reader)
                     taken.append((reader, state.pack()))
-            await self._put(taken)
+            if not taken or await self._put(taken):
+                return True
+            self._hurried.update(reader for reader, _ in taken)
+            return False
 
     async def _put(self, taken: list[tuple[int, bytes]]) -> bool:
         """False when it could not be done: then it is still to do."""

@@ -120,6 +120,7 @@ async def erase(folder: Path, did: str, wait_s: float = WAIT_S) -> bool:
         await viewers.forget_wishes(reader)
         await viewers.forget_fetched(reader)
         await viewers.pages.forget(reader)
+        await viewers.sync()
         deadline_s = time.monotonic() + wait_s
         while did in await viewers.pages.to_forget():
             if time.monotonic() > deadline_s:

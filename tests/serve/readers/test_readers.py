@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from feedgen.core.clock import ManualClock
-from feedgen.core.errors import StoreFull
+from feedgen.core.errors import StoreError, StoreFull
 from feedgen.core.ids import US_PER_DAY
 from feedgen.feeds.contract import reader_key
 from feedgen.rank.seen import Opinion, Readers, ReaderState
@@ -21,6 +21,7 @@ DIDS = [f"did:plc:{n:024d}" for n in range(250)]
 class Disk:
     def __init__(self) -> None:
         self.states: dict[int, bytes] = {}
+        self.synced: dict[int, bytes] = {}
         self.days: set[int] = set()
         self.calls = 0
         self.full = False
@@ -41,6 +42,11 @@ class Disk:
             raise StoreFull("full")
         self.days.add(day)
         self.states.update(states)
+
+    async def sync(self) -> None:
+        if self.full:
+            raise StoreFull("full")
+        self.synced = dict(self.states)
 
     async def forget_reader(self, reader: int) -> None:
         self.states.pop(reader, None)
@@ -111,6 +117,20 @@ async def test_opinions_are_written_first(monkeypatch: pytest.MonkeyPatch) -> No
     assert ReaderState.unpack(disk.states[reader_key(DIDS[3])]).opinions[0].post == 5
     assert [slice_ for slice_, _ in disk.pruned[:3]] == [1, 2, 3]
     assert disk.pruned[0][1] == ManualClock().now_us() // US_PER_DAY - 90
+
+
+async def test_an_opinion_is_durable_when_it_is_answered() -> None:
+    """Many at once are written together; a disk that refuses is no success for any of them."""
+    disk = Disk()
+    readers, keeper = kept(disk)
+    for did in DIDS[:50]:
+        readers.edit(reader_key(did)).opinions.append(Opinion(5, 6, 7, 8, True))
+    disk.full = True
+    answers = await asyncio.gather(*(keeper.keep(did) for did in DIDS[:50]), return_exceptions=True)
+    assert all(isinstance(answer, StoreError) for answer in answers) and not disk.synced
+    disk.full, disk.calls = False, 0
+    await asyncio.gather(*(keeper.keep(did) for did in DIDS[:50]))
+    assert len(disk.synced) == 50 and disk.calls < 5
 
 
 async def test_a_forgotten_reader_stays_forgotten() -> None:
