@@ -4,9 +4,9 @@
     DIR/feedgen.toml      the settings, when they came from a file
     DIR/data/...          the same files as in the data folder, without what is derived
 
-Everything is copied by SQLite itself, inside one read transaction a file. Days that are being written come before
-names.db, and sealed days after it, so that every person in a day has a name. A past day is copied once. Accounts that
-were deleted since are erased from it after a restore: names.db knows them.
+Everything is copied by SQLite itself, inside one read transaction a file. The newest day comes first, because its
+cursor stands for what is in the others; names.db comes last, so that every person in a day has a name. A past day is
+copied once. Accounts that were deleted since are erased from it after a restore: names.db knows them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import msgspec
 
 from feedgen.core.errors import StoreError
 from feedgen.store.folder import DayFile, Folder, day_number
-from feedgen.store.sqlite import fetch, open_reader, spoken
+from feedgen.store.sqlite import fetch, open_reader, spoken, sync_file
 from feedgen.store.viewers import FILE_NAME as VIEWERS
 
 VERSION: Final = 1
@@ -107,22 +107,20 @@ class _Job:
         self._manifest.format = int((self.folder.path / "format").read_text())
         if (self.folder.path / VIEWERS).exists():
             self._copy(VIEWERS, _copy_viewers)
-        self._copy_days(sealed=False)
-        self._copy("names.db", _copy_day)
-        self._copy_days(sealed=True)
+        self._copy_days()
+        self._copy("names.db", _copy_day)  # last, so that everybody in a day has a name
         self._drop_old()
         self._manifest.finished_s = int(time.time())
         self._save()
         with contextlib.suppress(OSError):  # who backs up may not be allowed to write there
             (self.folder.path / DONE).write_text(f"{self._manifest.finished_s}\n")
 
-    def _copy_days(self, sealed: bool) -> None:
+    def _copy_days(self) -> None:
         """Listed again when one was sealed, or left the window, under our hands."""
         for look in range(LOOKS):
             try:
-                for file in self.folder.days():
-                    if file.sealed == sealed:
-                        self._copy_one_day(file)
+                for file in reversed(self.folder.days()):  # the cursor first: what it stands for is in the others
+                    self._copy_one_day(file)
                 return
             except StoreError:
                 if look == LOOKS - 1:
@@ -146,6 +144,7 @@ class _Job:
             copy(self.folder.path / name, draft)
             made = _checksum(draft)
             os.replace(draft, path)
+            sync_file(path.parent)  # before the manifest that speaks of it
         finally:
             draft.unlink(missing_ok=True)
         self._note(f"{DATA}/{name}", made)
@@ -179,6 +178,7 @@ class _Job:
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, self.target / MANIFEST)
+        sync_file(self.target)
 
 
 def restore(source: Path, target: Path, progress: Progress = _nothing) -> int:
@@ -200,9 +200,13 @@ def restore(source: Path, target: Path, progress: Progress = _nothing) -> int:
             progress(i + 1, len(names), name.removeprefix(f"{DATA}/"))
         if (draft / "names.db").exists():
             _erase_again(draft / "names.db")
+        for path in (draft / "days", draft):
+            if path.exists():
+                sync_file(path)
         if target.exists():
             target.rmdir()
         os.replace(draft, target)
+        sync_file(target.parent)
     except OSError as error:
         raise StoreError(
             f"can't restore to {target}: {error.strerror}", "look at its disk, owner and rights"

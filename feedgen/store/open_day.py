@@ -37,7 +37,7 @@ TOMBSTONE_US: Final = 3_600_000_000
 POSTS_RESERVED: Final = 8_192  # post numbers reserved at a time; so many may be left out after a power cut
 _SCAN_ROWS: Final = 2_000
 _NEWEST_ROWS: Final = 256  # looked through for people unknown to names.db; hardly a batch comes without a new one
-_ALL_BLOBS: Final = f"SELECT n, {', '.join(r.LOG_BLOBS)} FROM log"
+_ALL_BLOBS: Final = f"SELECT n, crc, {', '.join(r.LOG_BLOBS)} FROM log"
 T = TypeVar("T")
 
 
@@ -166,7 +166,7 @@ class OpenDay:
         first, before = None, self.last_n + 1
         sql = f"{_ALL_BLOBS} WHERE n < ? ORDER BY n DESC LIMIT {_NEWEST_ROWS}"
         while rows := fetch(self._db, sql, (before,)):
-            unknown = [row[0] for row in rows if r.top_person(row[1:]) >= people]
+            unknown = [row[0] for row in rows if (r.people_of(row[2:]) >= people).any()]
             if not unknown:
                 break
             first, before = min(unknown), rows[-1][0]
@@ -374,7 +374,7 @@ class OpenDay:
                 names = ", ".join(f"{name} = ?" for name in r.LOG_BLOBS)
                 self._db.executemany(
                     f"UPDATE log SET crc = ?, {names} WHERE n = ?",
-                    [(r.crc(blobs), *blobs, rows[i][0]) for i, blobs in changed.items()],
+                    [(r.crc_after(rows[i][1], rows[i][2:], blobs), *blobs, rows[i][0]) for i, blobs in changed.items()],
                 )
             self._db.executemany("DELETE FROM odd_keys WHERE person = ?", [(int(n),) for n in who])
             self._db.execute("INSERT OR REPLACE INTO meta VALUES ('erasures', ?)", (self._erasures + 1,))
@@ -389,7 +389,7 @@ class OpenDay:
         self, rows: list[Any], column: int, name: str, dtype: Any, who: U32, changed: dict[int, list[bytes | None]]
     ) -> None:
         """Collect in `changed` the rows (all their blobs) in which somebody was made a hole of."""
-        blobs = [row[1 + column] or b"" for row in rows]
+        blobs = [row[2 + column] or b"" for row in rows]
         records = np.frombuffer(b"".join(blobs), dtype)
         owner = "author" if name in ("posts", "removed_posts") else "actor"
         mine = np.flatnonzero(np.isin(records[owner], who))
@@ -401,7 +401,7 @@ class OpenDay:
                 part["actor"][theirs], part["post"][theirs] = NO_PERSON, NO_POST
             else:
                 r.blank(part, theirs)
-            changed.setdefault(i, list(rows[i][1:]))[column] = part.tobytes()
+            changed.setdefault(i, list(rows[i][2:]))[column] = part.tobytes()
 
     def _read_high(self) -> None:
         last = self._db.execute("SELECT high_us FROM log ORDER BY n DESC LIMIT 1").fetchall()

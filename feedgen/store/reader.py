@@ -6,6 +6,7 @@ another name then.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -20,8 +21,10 @@ from feedgen.core.ids import NO_PERSON
 from feedgen.ingest.batch import Cursor
 from feedgen.store import rows as r
 from feedgen.store.pieces import posts_left, rating_columns
-from feedgen.store.rows import I64, U8, U16, U32, FollowRows, LogPart, Posts, Ratings, Records
+from feedgen.store.rows import I64, U8, U16, U32, FollowRows, Posts, Ratings, Records
 from feedgen.store.sqlite import open_reader, spoken
+
+log = logging.getLogger(__name__)
 
 CHUNK_BYTES: Final = 14 << 20  # of blobs decoded in one piece: somewhat less than a million ratings
 PEOPLE_CHUNK: Final = 20_000
@@ -128,50 +131,6 @@ class DayReader:
         )
         return _live_follows(self._all(sql))[0]
 
-    def log_since(self, first: int, limit_rows: int = 0) -> LogPart:
-        """Commits numbered `first` and up (at most `limit_rows` of them, if given) of an open day. Ask again with its
-        `next`.
-        """
-        sql = (
-            "SELECT n, ratings, wide, posts, follows, removed, removed_posts, removed_follows, far_follows"
-            " FROM log WHERE n >= ? ORDER BY n"
-        )
-        rows = self._all(sql + (f" LIMIT {int(limit_rows)}" if limit_rows else ""), (first,))
-        numbers = np.array([row[0] for row in rows], np.int64)
-
-        def records(i: int, dtype: Any) -> Records:
-            joined: Records = np.frombuffer(b"".join([row[i] or b"" for row in rows]), dtype)
-            return joined
-
-        near, wide = records(1, r.LOG_RATING).copy(), records(2, r.LOG_WIDE).copy()
-        removed = records(5, r.REMOVED)
-        earlier = removed[(removed["n"] < first) & (removed["actor"] != NO_PERSON)]
-        near_starts = _starts([len(row[1] or b"") // r.LOG_RATING.itemsize for row in rows])
-        wide_starts = _starts([len(row[2] or b"") // r.LOG_WIDE.itemsize for row in rows])
-        _apply_removals(near, wide, removed[removed["n"] >= first], numbers, near_starts, wide_starts)
-        gone_posts = records(6, r.REMOVED_POST)["post"]
-        follows, gone_follows = _live_follows(rows)
-        return LogPart(
-            next=int(numbers[-1]) + 1 if len(rows) else first,
-            ratings=r.decode_ratings(self.day, near, wide),
-            posts=_without(r.decode_posts(records(3, r.POST)), gone_posts),
-            follows=follows,
-            removed_actor=earlier["actor"].copy(),
-            removed_post=earlier["post"].copy(),
-            removed_posts=gone_posts.copy(),
-            removed_follow_actor=gone_follows["actor"].copy(),
-            removed_follow_key=gone_follows["key"].copy(),
-        )
-
-    def actor_ratings(self, actor: int) -> Ratings:
-        """One person's, with keys. Quick on a sealed day; on an open one all of the log is looked through."""
-        if not self.sealed:
-            everything = self.ratings(keys=True)
-            mine = everything.actor == actor
-            return Ratings(*(getattr(everything, name)[mine] for name in ("actor", "post", "tick", "kind", "key")))
-        found = self._all("SELECT person, ratings, wide FROM people WHERE person = ?", (actor,))
-        return self._decode_people(found, keys=True)
-
     def odd_key_text(self, key: int) -> str | None:
         rows = self._all("SELECT text FROM odd_keys WHERE hash = ? LIMIT 1", (key,))
         return rows[0][0] if rows else None
@@ -207,6 +166,23 @@ class DayReader:
             actors = near["actor"][::step]
             sample.append(actors[actors != NO_PERSON])
         return count, np.concatenate(sample) if sample else np.empty(0, np.uint32)
+
+    def doubtful(self) -> U32:
+        """People whom damaged commits name: those whose checksum is wrong."""
+        names, damaged, people = ", ".join(r.LOG_BLOBS), list[int](), [np.empty(0, np.uint32)]
+        with spoken(self.path):
+            rows: Iterator[Any] = self._db.execute(f"SELECT n, crc, {names} FROM log")
+            for n, crc, *blobs in rows:
+                if r.crc(blobs) != crc:
+                    damaged.append(n)
+                    people.append(r.people_of(blobs))
+        if damaged:
+            log.error(
+                "%s has damaged commits (%d, the first is %d). Its people are sealed with wrong checksums: bring the "
+                "day back from a backup, `feedgen verify` names them",
+                *(self.path.name, len(damaged), damaged[0]),
+            )
+        return np.unique(np.concatenate(people))
 
     def log_records(self, low: int, high: int) -> tuple[Records, Records]:
         """LOG_RATING and LOG_WIDE records of the people from `low` to before `high`, without removed ones, in order of
@@ -332,15 +308,6 @@ def _apply_removals(
     far = removed["at"] >= r.WIDE_AT
     near["actor"][near_starts[row[~far]] + removed["at"][~far]] = NO_PERSON
     wide["actor"][wide_starts[row[far]] + (removed["at"][far] - r.WIDE_AT)] = NO_PERSON
-
-
-def _without(posts: Posts, gone: U32) -> Posts:
-    if not len(gone):
-        return posts
-    keep = ~np.isin(posts.post, gone)
-    return Posts(
-        *(getattr(posts, name)[keep] for name in ("post", "author", "key", "tick", "flags", "language", "about"))
-    )
 
 
 def _live_follows(rows: list[Any]) -> tuple[FollowRows, Records]:

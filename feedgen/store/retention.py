@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Final
 
 from feedgen.core.errors import SettingsError
-from feedgen.store.writer import Writer
 
 # A rating may refer to a post that its day numbered as long ago as the window is wide, so twice the window must fit
 # into the 256 slots.
@@ -18,13 +17,3 @@ def expired(days: Iterable[int], today: int, retention_days: int) -> list[int]:
     if not 1 <= retention_days <= MAX_RETENTION_DAYS:
         raise SettingsError(f"retention of {retention_days} days is impossible", f"choose 1 to {MAX_RETENTION_DAYS}")
     return sorted(day for day in days if day <= today - retention_days)
-
-
-def enforce(writer: Writer, today: int, retention_days: int) -> list[int]:
-    """Drop what is too old, also after a long stop. `today` is the clock's or the stream's day, whichever is earlier:
-    a clock that jumps forward must not cost the memory.
-    """
-    dropped = expired(writer.days(), today, retention_days)
-    for day in dropped:
-        writer.drop(day)
-    return dropped

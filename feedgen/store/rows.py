@@ -82,16 +82,15 @@ LOG_BLOBS: Final = {
 PERSON_BLOBS: Final = {"ratings": RATING, "wide": WIDE, "posts": OWN_POST, "follows": FOLLOW}
 
 
-def top_person(blobs: Iterable[bytes | None]) -> int:
-    """The highest number of a person in the blobs of a log's row; -1 if there is none."""
-    top = -1
+def people_of(blobs: Iterable[bytes | None]) -> U32:
+    """Everybody whom the blobs of a log's row name, with repeats."""
+    people = [_u4()]
     for blob, dtype in zip(blobs, LOG_BLOBS.values(), strict=True):
-        records = np.frombuffer(blob or b"", dtype)
-        for name in ("actor", "author", "subject"):
-            if name in (dtype.names or ()):
-                people = records[name][records[name] != NO_PERSON]
-                top = max(top, int(people.max())) if len(people) else top
-    return top
+        records = np.frombuffer(blob or b"", dtype, len(blob or b"") // dtype.itemsize)
+        people += [records[name] for name in ("actor", "author", "subject") if name in (dtype.names or ())]
+    joined: U32 = np.concatenate(people)
+    named: U32 = joined[joined != NO_PERSON]
+    return named
 
 
 def crc(blobs: Iterable[bytes | None]) -> int:
@@ -100,6 +99,11 @@ def crc(blobs: Iterable[bytes | None]) -> int:
     for blob in blobs:
         value = zlib.crc32(blob or b"", zlib.crc32(b"%d" % len(blob or b""), value))
     return value
+
+
+def crc_after(before: int, old: Iterable[bytes | None], new: Iterable[bytes | None]) -> int:
+    """The checksum of a row that changed. One that was wrong stays wrong: what rotted must not be signed as good."""
+    return crc(new) ^ crc(old) ^ before
 
 
 def _u1() -> U8:
@@ -194,23 +198,6 @@ class Posts:
 
     def __len__(self) -> int:
         return len(self.post)
-
-
-@dataclass(slots=True)
-class LogPart:
-    """What an open day's log says from one commit on. Removals within the part are already applied; those of earlier
-    rows are listed.
-    """
-
-    next: int  # ask `log_since` with this the next time
-    ratings: Ratings = field(default_factory=Ratings)
-    posts: Posts = field(default_factory=Posts)
-    follows: FollowRows = field(default_factory=FollowRows)
-    removed_actor: U32 = field(default_factory=_u4)
-    removed_post: U32 = field(default_factory=_u4)
-    removed_posts: U32 = field(default_factory=_u4)
-    removed_follow_actor: U32 = field(default_factory=_u4)
-    removed_follow_key: I64 = field(default_factory=_i8)
 
 
 def ticks_of(day: int, time_us: I64) -> U16:

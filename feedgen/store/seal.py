@@ -91,6 +91,7 @@ class Draft:
         draft.executemany("INSERT INTO odd_keys VALUES (?, ?, ?)", reader.odd_keys())
         posts, follows = _by(_own_posts(reader), "author"), _by(_all_follows(reader), "actor")
         edges, strays = _edges(reader), [_astray(self.day, follows)]
+        doubtful = reader.doubtful()
         for i, (low, high) in enumerate(pairwise(edges)):
             near, wide = reader.log_records(low, high)
             parts = [(_by(near, "actor"), "actor", r.RATING), (_by(wide, "actor"), "actor", r.WIDE)]
@@ -98,7 +99,7 @@ class Draft:
                 (_between(posts, "author", low, high), "author", r.OWN_POST),
                 (_between(follows, "actor", low, high), "actor", r.FOLLOW),
             ]
-            draft.executemany("INSERT INTO people VALUES (?, ?, ?, ?, ?, ?)", _rows(parts))
+            draft.executemany("INSERT INTO people VALUES (?, ?, ?, ?, ?, ?)", _rows(parts, doubtful))
             strays.append(_astray(self.day, wide))
             if i == (len(edges) - 1) // 2:
                 crash.point("while_sealing")
@@ -182,8 +183,10 @@ def _astray(day: int, records: Records) -> U32:
     return people
 
 
-def _rows(parts: list[tuple[Records, str, Any]]) -> Iterator[tuple[Any, ...]]:
-    """(person, blob or None, ...) for everybody who is in one of the sorted parts."""
+def _rows(parts: list[tuple[Records, str, Any]], doubtful: U32) -> Iterator[tuple[Any, ...]]:
+    """(person, checksum, blob or None, ...) for everybody who is in one of the sorted parts. What comes out of damaged
+    commits is not signed as good.
+    """
     people: U32 = np.unique(np.concatenate([part[owner] for part, owner, _ in parts]))
     columns = []
     for part, owner, dtype in parts:
@@ -195,7 +198,8 @@ def _rows(parts: list[tuple[Records, str, Any]]) -> Iterator[tuple[Any, ...]]:
         ends: I64 = np.searchsorted(part[owner], people, side="right") * size
         blob = packed.tobytes()
         columns.append([blob[s:e] or None for s, e in zip(starts.tolist(), ends.tolist(), strict=True)])
-    sums = map(r.crc, zip(*columns, strict=True))
+    wrong = np.isin(people, doubtful).tolist()
+    sums = (r.crc(blobs) ^ bad for *blobs, bad in zip(*columns, wrong, strict=True))
     return zip(people.tolist(), sums, *columns, strict=True)
 
 

@@ -239,11 +239,12 @@ class SealedDay:
         if person == NO_PERSON:
             return
         with self._change():
-            rows = fetch(self._db, f"SELECT {', '.join(_PARTS)} FROM people WHERE person = ?", (person,))
-            blobs: list[bytes | None] = list(rows[0]) if rows else [None] * len(_PARTS)
+            rows = fetch(self._db, f"SELECT crc, {', '.join(_PARTS)} FROM people WHERE person = ?", (person,))
+            held: list[bytes | None] = list(rows[0][1:]) if rows else [None] * len(_PARTS)
+            crc, blobs = rows[0][0] if rows else r.crc(held), list(held)
             blobs[list(_PARTS).index(name)] = records.tobytes() or None
             if any(blobs):
-                values = (person, r.crc(blobs), *blobs)
+                values = (person, r.crc_after(crc, held, blobs), *blobs)
                 self._db.execute("INSERT OR REPLACE INTO people VALUES (?, ?, ?, ?, ?, ?)", values)
             else:
                 self._db.execute("DELETE FROM people WHERE person = ?", (person,))

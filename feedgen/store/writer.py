@@ -161,25 +161,6 @@ class Writer:
         for day, keys in odd.items():
             self._changed(day).add_odd_keys(keys)
 
-    def update_post(
-        self, post: int, author: int, key: int, time_us: int, flags: int, language: int, about: int
-    ) -> None:
-        """What is now known of a post that has its number already."""
-        one = PostRows(
-            np.array([post], np.uint32),
-            np.array([author], np.uint32),
-            np.array([key], np.int64),
-            np.array([time_us], np.int64),
-            np.array([flags], np.uint16),
-            np.array([language], np.uint8),
-            np.array([about], np.uint32),
-        )
-        self.add(Rows(posts=one))
-
-    def has_rating(self, actor: int, kind: int, key: int) -> bool:
-        rows = RatingRows(np.array([actor], np.uint32), np.array([kind], np.uint8), np.array([key], np.int64))
-        return bool(self.have_ratings(rows.actor, rows.kind, rows.key)[0])
-
     def have_ratings(self, actor: U32, kind: U8, key: I64) -> Bool:
         """Which of these records are kept already."""
         out = np.zeros(len(actor), np.bool_)

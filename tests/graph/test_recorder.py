@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -970,18 +969,6 @@ def survived(folder: Path) -> None:
         feed.check()
     finally:
         feed.close()
-
-
-@pytest.mark.parametrize(
-    "point",
-    ["after_names:9", "after_past_day:3", "before_day_commit:30", "after_day_commit:31", "after_day_commit:45",
-     "between_days:2", "while_sealing", "before_seal_rename", "after_seal_rename", "while_erasing:2"],
-)  # fmt: skip
-def test_the_arrays_agree_after_dying_at(point: str, tmp_path: Path) -> None:
-    process = child(tmp_path, point)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGKILL, errors
-    survived(tmp_path)
 
 
 def test_the_arrays_agree_after_random_deaths(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ import apsw
 import pytest
 
 from feedgen.core.errors import StoreError
+from feedgen.core.ids import US_PER_DAY
+from feedgen.store import backup as backup_module
 from feedgen.store import verify
 from feedgen.store.backup import MANIFEST, backup, restore
 from feedgen.store.folder import Folder
 from feedgen.store.viewers import Viewers
-from tests.store.world import FIRST_DAY, Recorder, make_events
+from tests.store.world import FIRST_DAY, Recorder, dump, expected, make_events
 
 SEALED, LOG = "days/2026-11-20.db", "days/2026-11-21.open.db"
 
@@ -70,7 +72,7 @@ def test_there_and_back(data: Path, tmp_path: Path) -> None:
     with Folder(data):  # somebody uses it
         result = backup(data, tmp_path / "kept", settings, lambda *where: told.append(where))
     assert (result.copied, result.kept, result.dropped) == (files(data), 0, 0)
-    assert told[0][2] == "viewers.db" and told[-1] == (files(data), files(data), SEALED)
+    assert told[0][2] == "viewers.db" and told[-1] == (files(data), files(data), "names.db")
     assert (tmp_path / "kept").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "kept" / "feedgen.toml").read_text() == "[store]\n"
     assert not list((tmp_path / "kept").rglob("*-wal")) + list((tmp_path / "kept").rglob("*.new"))
@@ -130,6 +132,32 @@ def test_while_it_is_written_to(tmp_path: Path) -> None:
     for path in made:
         restore(path, path / "again")
         assert sound(path / "again")
+
+
+def test_over_midnight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day ends and is sealed while names are copied: everybody in it has a name, and nothing lies behind a cursor."""
+    recorder = Recorder(tmp_path / "data")
+    events = make_events(5, 900, days=2)
+    first = [event for event in events if event.time_us < (FIRST_DAY + 1) * US_PER_DAY]
+    recorder.run(first[:-200])
+    copy, over = backup_module._copy_day, list[str]()
+
+    def slowly(source: Path, target: Path) -> None:
+        copy(source, target)
+        if not over:  # after the first file, whichever it is
+            over.append(source.name)
+            recorder.run(events)
+            recorder.writer.seal(FIRST_DAY)
+
+    monkeypatch.setattr(backup_module, "_copy_day", slowly)
+    backup(tmp_path / "data", tmp_path / "kept")
+    recorder.close()
+    restore(tmp_path / "kept", tmp_path / "again")
+    assert over and sound(tmp_path / "again")
+    recorder = Recorder(tmp_path / "again")
+    recorder.run(events)
+    recorder.close()
+    assert dump(tmp_path / "again") == expected(events)
 
 
 def test_who_was_deleted_since_is_erased_again(data: Path, tmp_path: Path) -> None:

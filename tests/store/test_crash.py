@@ -1,13 +1,11 @@
-"""The store after a sudden death: at each named point, and at random instants under load."""
+"""The store and the arrays after a sudden death at each named point; tests/graph/test_recorder.py has random ones."""
 
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,55 +13,32 @@ import pytest
 from feedgen.core.errors import StoreError
 from feedgen.store import crash
 from feedgen.store.folder import Folder, day_name
-from tests.store.world import dump, expected, make_events
+from tests.graph.test_recorder import child, survived
+from tests.store.world import Recorder, make_events
 
-EVENTS = 700
-RANDOM_KILLS = int(os.environ.get("FEEDGEN_RANDOM_KILLS", "8"))
-
-
-def start(path: Path, seed: int, crash_at: str = "") -> subprocess.Popen[str]:
-    env = dict(os.environ, FEEDGEN_CRASH_AT=crash_at)
-    command = [sys.executable, "-m", "tests.store.world", str(path), str(seed), str(EVENTS)]
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+POINTS = (
+    "after_names:9", "after_past_day:3", "before_day_commit:30", "after_day_commit:31", "after_day_commit:45",
+    "between_days:2", "while_sealing", "before_seal_rename", "after_seal_rename", "while_unlinking", "while_erasing:2",
+)  # fmt: skip
 
 
-def finish(path: Path, seed: int) -> None:
-    process = start(path, seed)
-    output, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    assert output.rstrip().endswith("done")
-
-
-@pytest.mark.parametrize("point", [p for p in crash.POINTS if p not in ("while_migrating", "while_unlinking")])
+@pytest.mark.parametrize("point", POINTS)
 def test_nothing_is_lost_or_counted_twice_after_dying_at(point: str, tmp_path: Path) -> None:
-    process = start(tmp_path / "data", 1, f"{point}:2" if point != "between_days" else point)
+    process = child(tmp_path, point)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, f"{point} was not reached: {errors}"
-    finish(tmp_path / "data", 1)
-    assert dump(tmp_path / "data") == expected(make_events(1, EVENTS))
+    survived(tmp_path)
 
 
-def test_random_deaths_under_load(tmp_path: Path) -> None:
-    rng = random.Random(5)
-    path, kills, seed = tmp_path / "data", 0, 2
-    while kills < RANDOM_KILLS:
-        process = start(path, seed)
-        assert process.stdout is not None and process.stderr is not None
-        process.stdout.readline()  # it has begun
-        time.sleep(rng.random() * 0.15)
-        process.kill()
-        process.stdout.close()
-        process.stderr.close()
-        if process.wait() == 0:  # it was quicker: what it wrote must be right, then a new folder
-            assert dump(path) == expected(make_events(seed, EVENTS))
-            path = tmp_path / f"data{kills}"
-        kills += 1
-    finish(path, seed)
-    assert dump(path) == expected(make_events(seed, EVENTS))
+def test_every_point_is_tried() -> None:
+    assert {point.partition(":")[0] for point in POINTS} | {"while_migrating"} == set(crash.POINTS)
 
 
 def test_a_drop_that_was_cut_short_is_finished(tmp_path: Path) -> None:
-    finish(tmp_path / "data", 3)
+    recorder = Recorder(tmp_path / "data")
+    recorder.run(make_events(3, 300))
+    recorder.writer.seal(recorder.writer.days()[0])
+    recorder.close()
     code = (
         "import sys; from feedgen.store.folder import Folder; from feedgen.store.names import Names\n"
         "from feedgen.store.writer import Writer; f = Folder(sys.argv[1]); w = Writer(f, Names(f)); w.drop(w.days()[0])"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from feedgen.core.ids import US_PER_DAY
 from feedgen.store.folder import Folder
 from feedgen.store.names import Names
 from feedgen.store.open_day import POSTS_RESERVED, OpenDay
+from feedgen.store.verify import Problem, verify
 from feedgen.store.writer import Writer
 from tests.graph.network import Feeder
 from tests.graph.test_recorder import STEPS, tale
@@ -179,3 +181,35 @@ def test_an_open_day_and_its_reserved_numbers(tmp_path: Path) -> None:
     day = OpenDay(tmp_path / "2026-11-20.open.db", FIRST_DAY)
     assert day.first_post == 10 + POSTS_RESERVED
     day.close()
+
+
+def test_what_rotted_in_a_log_is_not_signed_when_the_day_is_sealed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = Recorder(tmp_path / "data", erase_after_us=1 << 60)
+    recorder.run(make_events(24, 300, days=2))
+    assert verify(tmp_path / "data", beside=True) == []
+    db = recorder.writer._day(FIRST_DAY)._db
+    n, blob = db.execute("SELECT n, ratings FROM log WHERE ratings IS NOT NULL").fetchall()[3]
+    rotten = bytearray(blob)
+    rotten[4] ^= 1  # somebody's like is of another post now
+    db.execute("UPDATE log SET ratings = ? WHERE n = ?", (bytes(rotten), n))
+    actors = {int.from_bytes(blob[at : at + 4], "little") for at in range(0, len(blob), 15)}
+    recorder.writer.sweep()
+    recorder.writer.seal(FIRST_DAY)
+    assert "damaged commits (1, the first is" in caplog.text and "feedgen verify" in caplog.text
+    assert named(verify(tmp_path / "data", beside=True)) >= actors
+    held = recorder.writer._day(FIRST_DAY)
+    [(person, posts)] = held._db.execute(  # a change of such a row does not sign it either
+        f"SELECT person, posts FROM people WHERE posts IS NOT NULL AND person IN ({','.join(map(str, actors))}) LIMIT 1"
+    ).fetchall()
+    held.remove_post(posts[0] | posts[1] << 8 | posts[2] << 16, person)
+    held.commit()
+    assert person in named(verify(tmp_path / "data", beside=True))
+    recorder.close()
+
+
+def named(problems: list[Problem]) -> set[int]:
+    """People whose rows are damaged."""
+    found = [re.fullmatch(r"the row of person (\d+) is damaged.*", problem.what) for problem in problems]
+    return {int(match[1]) for match in found if match}

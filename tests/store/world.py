@@ -1,14 +1,12 @@
 """A small network for the store's tests: a stream of events, a model that takes each exactly once, and a recorder
 that drives the store.
 
-The model knows texts only (DIDs, at-uris, record keys) and shares no code with the store. `python -m
-tests.store.world FOLDER SEED EVENTS` records the stream and may be killed.
+The model knows texts only (DIDs, at-uris, record keys) and shares no code with the store.
 """
 
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,14 +20,12 @@ from feedgen.ingest.events import GONE, KNOWN
 from feedgen.store.folder import Folder
 from feedgen.store.names import Names
 from feedgen.store.reader import DayReader
-from feedgen.store.retention import enforce
 from feedgen.store.rows import FollowRows, PostRows, RatingRows, Rows
 from feedgen.store.uris import parse_post_uris
 from feedgen.store.writer import FOLLOW, POST, Writer
 
 FIRST_DAY = 20_777  # 2026-11-20
 BATCH = 40
-RETENTION_DAYS = 30
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -322,31 +318,3 @@ def _columns(rows: Any, values: Sequence[tuple[int, ...]]) -> Any:
     return type(rows)(
         *(np.array(c, getattr(rows, n).dtype) for c, n in zip(zip(*values, strict=True), rows.__slots__, strict=True))
     )
-
-
-def main() -> None:
-    path, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    recorder = Recorder(path)
-    day = -1
-    for events in [make_events(seed, count)]:
-        cursor = recorder.writer.cursor()
-        todo = [e for e in events if e.seq >= (cursor.seq - 3 if cursor else 0)]
-        while todo:
-            today = todo[0].time_us // US_PER_DAY
-            if today != day:
-                recorder.writer.begin(today)
-                for old in recorder.writer.days():
-                    if old < today and not recorder.writer.is_sealed(old) and recorder.writer.day != old:
-                        recorder.writer.seal(old)
-                enforce(recorder.writer, today, RETENTION_DAYS)
-                day = today
-            part = _fitting(todo, today, BATCH)
-            todo = todo[len(part) :]
-            recorder.apply(today, part)
-            print(part[-1].seq, flush=True)
-    recorder.close()
-    print("done", flush=True)
-
-
-if __name__ == "__main__":
-    main()
