@@ -17,7 +17,7 @@ from feedgen.graph.library import Library
 from feedgen.graph.recorder import Recorder
 from feedgen.graph.truth import TruthDay
 from feedgen.store.folder import Folder
-from feedgen.store.names import Names
+from feedgen.store.names import MAX_PEOPLE, Names
 from feedgen.store.retention import expired
 from feedgen.store.writer import Writer
 
@@ -111,9 +111,9 @@ class Archive:
         if newest is not None:
             self.graph.put_off(newest)
         self._erase()
-        count = self.names.count
+        count = min(self.names.count, MAX_PEOPLE)
         if count:
             self.graph.set_person_flags(np.arange(count), self.names.flags[:count])
         if days:
-            told = {"days": len(days), "rebuilt": len(report.rebuilt), "people": count}
+            told = {"days": len(days), "rebuilt": len(report.rebuilt), "people": self.names.count}
             log.info("remembered", extra=told)

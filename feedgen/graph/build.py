@@ -34,10 +34,10 @@ from feedgen.graph.layout import (
 )
 from feedgen.graph.live import MAX_POSTS
 from feedgen.graph.memory import own_array
-from feedgen.graph.people import MAX_PEOPLE
 from feedgen.graph.source import DaySource
 from feedgen.graph.words import i64
 from feedgen.ingest.events import DELETED
+from feedgen.store.names import MAX_PEOPLE
 
 U64 = npt.NDArray[np.uint64]
 DRAFT: Final = ".draft"

@@ -37,11 +37,12 @@ from feedgen.graph.compact import merge
 from feedgen.graph.live import MAX_ON_TOP, MAX_POSTS, NEVER, Layer, LiveDay
 from feedgen.graph.meanwhile import Change, Day, Missed, Retired, writing
 from feedgen.graph.memory import give_back, own_array
-from feedgen.graph.people import MAX_PEOPLE, People
+from feedgen.graph.people import People
 from feedgen.graph.sealed import Damaged, SealedDay
 from feedgen.graph.source import DaySource
 from feedgen.graph.view import View
 from feedgen.ingest.events import GONE, PERSON_ADULT, PERSON_HIDDEN, SPAMMY
+from feedgen.store.names import MAX_PEOPLE
 
 log = logging.getLogger(__name__)
 
@@ -268,6 +269,8 @@ class Graph:
 
     def erase_person(self, person: int) -> int:
         """Nothing that the person did is left in any day. How many words changed; erasing again changes none."""
+        if person >= self._people.flags.size:
+            return 0
         with self._flags_lock:
             self._people.flags[person] |= GONE
         with self._lock:
@@ -302,6 +305,7 @@ class Graph:
         of them stays.
         """
         who, new = np.asarray(people, np.int64), np.array(flags, np.uint8)
+        who, new = who[there := who < self._people.flags.size], new[there]
         with self._flags_lock:
             if self._aside:
                 for i, person in enumerate(who.tolist()):
@@ -312,6 +316,8 @@ class Graph:
     def set_aside(self, person: int, own: int, given: int) -> None:
         """What others say of a person becomes this; `own` are the flags that are the person's."""
         mask = PERSON_ADULT | PERSON_HIDDEN
+        if person >= self._people.flags.size:
+            return
         with self._flags_lock:
             if given:
                 self._aside[person] = given & mask
@@ -794,4 +800,4 @@ def _mark(posts: U32, flags: int, on: bool) -> Change:
     )
 
 
-__all__ = ["MAX_PEOPLE", "DayFull", "Graph", "LoadReport"]
+__all__ = ["DayFull", "Graph", "LoadReport"]

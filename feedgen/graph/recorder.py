@@ -128,7 +128,7 @@ class Recorder:
     def _deleting(self, rare: list[Event]) -> dict[str, int]:
         """The numbers of those who delete something: all at once, because one by one costs much more."""
         dids = [event.did for event in rare if isinstance(event, Delete)]
-        return dict(zip(dids, self._names.number(dids).tolist(), strict=True)) if dids else {}
+        return dict(zip(dids, self._names.number(dids, authors=False).tolist(), strict=True)) if dids else {}
 
     def _rare(self, draft: _Draft, event: Event, people: dict[str, int]) -> None:
         if isinstance(event, Delete):
@@ -295,7 +295,7 @@ class _Draft:
 
     def _subjects(self, uris: list[str]) -> tuple[U32, I64]:
         parsed = parse_post_uris(uris)
-        authors = self._names.number(parsed.authors)
+        authors = self._names.number(parsed.authors, authors=False)
         self._odd += [(int(authors[i]), int(parsed.keys[i]), text) for i, text in parsed.odd_keys]
         return authors, parsed.keys
 
@@ -449,7 +449,8 @@ class _Draft:
 
     def _follow(self) -> FollowRows:
         batch = self._batch.follows
-        actors, subjects = self._names.number(batch.actors), self._names.number(batch.subjects)
+        actors = self._names.number(batch.actors)
+        subjects = self._names.number(batch.subjects, authors=False)
         keys = self._own_keys(actors, batch.rkeys)
         keep = (actors != NO_PERSON) & (subjects != NO_PERSON) & ~_again(actors, keys)
         at = np.flatnonzero(self._may_repeat(keys) | self._graph.has_follows(actors, subjects))

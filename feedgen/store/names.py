@@ -18,6 +18,7 @@ import numpy as np
 from feedgen.core.errors import StoreError, StoreFull
 from feedgen.core.ids import NO_PERSON
 from feedgen.core.jit import brief, inline, njit
+from feedgen.core.telemetry import Counter
 from feedgen.ingest.events import GONE
 from feedgen.store import crash
 from feedgen.store.folder import Folder
@@ -28,9 +29,13 @@ from feedgen.store.uris import PLC, VALID, Packed, pack_dids, pack_plc, unpack_p
 
 log = logging.getLogger(__name__)
 
-MAX_PEOPLE: Final = NO_PERSON - 1
+MAX_PEOPLE: Final = 1 << 27  # 43M repositories exist; room for all is reserved in the arrays
+MAX_SUBJECTS: Final = (
+    MAX_PEOPLE // 8 * 7
+)  # whoever is only spoken of gets no number beyond this: anybody can invent them
 MAX_LOAD: Final = 0.6  # of the slots in use
 SAVE_AFTER: Final = 100_000  # names.idx is written once so many people are missing from it, and an eighth of all
+REFUSED = Counter("feedgen_names_refused_total", "New people who got no number, because there are too many.", "role")
 _CHUNK: Final = 100_000
 _ODD: Final = 256  # in the database's flags only: this DID is not a plain did:plc, look at its text
 
@@ -116,24 +121,28 @@ class Names:
 
     # --- asked by the writing thread
 
-    def number(self, dids: Sequence[str] | Packed) -> U32:
-        """The numbers of DIDs, new ones for the unknown; NO_PERSON for what is not a DID. New numbers last once `flush`
-        has returned.
+    def number(self, dids: Sequence[str] | Packed, authors: bool = True) -> U32:
+        """The numbers of DIDs, new ones for the unknown; NO_PERSON for what is not a DID, and for new people when no
+        numbers are left. `authors`: these wrote records; others are only spoken of, and are refused earlier. New
+        numbers last once `flush` has returned.
         """
         packed = dids if isinstance(dids, Packed) else pack_dids(dids)
         out = np.full(len(packed), NO_PERSON, np.uint32)
         self._reserve(len(packed))
-        table = self._table
-        self.count = _number(
-            table.slots, table.rows, np.uint64(self._seed), packed.high, packed.low, packed.form, out, self.count
+        table, limit = self._table, MAX_PEOPLE if authors else MAX_SUBJECTS
+        self.count, refused = _number(
+            table.slots, table.rows, np.uint64(self._seed), packed.high, packed.low, packed.form, out, self.count, limit
         )
         for i, did in packed.others.items():
-            n = self._others.get(did)
-            if n is None:
+            n = self._others.get(did, NO_PERSON)
+            if n == NO_PERSON and self.count < limit:
                 n = self._others[did] = self.count
                 self._other_dids[n] = did
                 self.count += 1
+            refused += n == NO_PERSON
             out[i] = n
+        if refused:
+            self._refuse(refused, "author" if authors else "subject")
         return out
 
     def set_flags(self, n: int, flags: int) -> None:
@@ -200,6 +209,11 @@ class Names:
         self._db.executemany(f"UPDATE people SET did = NULL, flags = {GONE} WHERE n = ?", erased)
         self._db.executemany("INSERT OR IGNORE INTO erasing(n) VALUES (?)", erased)
 
+    def _refuse(self, refused: int, role: str) -> None:
+        if not REFUSED.value(role):
+            log.warning("no numbers are left for new people (%s): what they do is left out", role)
+        REFUSED.add(refused, role)
+
     def _forget(self, n: int) -> None:
         rows = self._table.rows
         rows[n, 1] = 0  # first: see the module's text
@@ -212,10 +226,6 @@ class Names:
     def _reserve(self, more: int) -> None:
         """Make room for new people, if all of these turn out to be new."""
         table, wanted = self._table, self.count + more
-        if wanted > MAX_PEOPLE:
-            raise StoreError(
-                "there are more people than numbers", "this folder has seen 4 billion accounts; start a new one"
-            )
         slots, rows, flags = table.slots, table.rows, table.flags
         if wanted > len(rows):
             room = max(wanted, len(rows) + len(rows) // 4, 1 << 12)
@@ -373,8 +383,13 @@ def _find(slots: U32, rows: U64, seed: np.uint64, high: np.uint64, low: np.uint6
 
 
 @njit
-def _number(slots: U32, rows: U64, seed: np.uint64, high: U64, low: U64, form: U8, out: U32, count: int) -> Any:
-    """Look up or insert; the row is complete before its slot is published."""
+def _number(
+    slots: U32, rows: U64, seed: np.uint64, high: U64, low: U64, form: U8, out: U32, count: int, limit: int
+) -> Any:
+    """Look up or insert, up to `limit` people; the row is complete before its slot is published. (How many people there
+    are now, how many were refused.)
+    """
+    refused = 0
     mask = np.uint64(len(slots) - 1)
     for i in range(len(form)):
         if form[i] != 1:
@@ -387,12 +402,15 @@ def _number(slots: U32, rows: U64, seed: np.uint64, high: U64, low: U64, form: U
                 break
             at = (at + np.uint64(1)) & mask
         if slots[at] == NO_PERSON:
+            if count >= limit:
+                refused += 1
+                continue
             rows[count, 0] = high[i]
             rows[count, 1] = wanted
             slots[at] = count
             count += 1
         out[i] = slots[at]
-    return count
+    return count, refused
 
 
 @njit

@@ -994,6 +994,45 @@ def test_a_day_without_numbers_leaves_posts_out(feed: Feeder, monkeypatch: pytes
     assert [feed.archive.library.uri(int(post)) for post in posts] == [uri(A, POST_KEY)]
 
 
+def lower_the_limit(monkeypatch: pytest.MonkeyPatch, people: int, subjects: int) -> None:
+    for module in ("store.names", "graph.people", "graph.graph", "graph.build", "graph.archive"):
+        monkeypatch.setattr(f"feedgen.{module}.MAX_PEOPLE", people)
+    monkeypatch.setattr("feedgen.store.names.MAX_SUBJECTS", subjects)
+
+
+def test_people_beyond_the_limit_are_left_out(feed: Feeder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whom strangers invent first; all others go on."""
+    feed.tell(feed.post(A, POST_KEY), feed.rating(B, uri(A, POST_KEY)))
+    lower_the_limit(monkeypatch, 4, 3)
+    invented = [did(n) for n in range(20, 40)]
+    apply = feed.archive.recorder.apply
+    apply(batch(*(feed.rating(B, uri(who, KEY)) for who in invented), *(feed.follow(B, who) for who in invented)))
+    apply(batch(feed.rating(C, uri(A, POST_KEY)), feed.rating(D, uri(A, POST_KEY)), feed.delete(did(50), KEY)))
+    for _ in range(2):
+        assert feed.archive.names.count == 4
+        assert likers(feed, A, POST_KEY) == [C, B]
+        feed.settle()
+        feed.reopen()
+
+
+def test_a_folder_with_people_beyond_the_limit_opens(feed: Feeder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older version gave numbers that the arrays have no room for."""
+    feed.tell(feed.post(A, POST_KEY), *(feed.rating(did(n), uri(A, POST_KEY)) for n in range(1, 9)))
+    feed.tell(feed.profile(did(7), PERSON_ADULT), feed.account(did(8), False, "deleted"))
+    lower_the_limit(monkeypatch, 4, 3)
+    for _ in range(2):
+        feed.reopen()
+        assert likers(feed, A, POST_KEY) == [D, C, B]
+        feed.archive.recorder.apply(
+            batch(feed.profile(did(6), PERSON_ADULT), feed.rating(did(6), uri(A, POST_KEY)), feed.delete(did(5), KEY))
+        )
+        feed.archive.recorder.apply(batch(feed.account(did(4), False, "deleted")))
+        assert likers(feed, A, POST_KEY) == [D, C, B]
+        feed.now_us += DAY_US
+        feed.tell(feed.post(A))
+        feed.settle()
+
+
 @pytest.mark.parametrize("days", [100, 150, 300, 10_000])
 def test_a_long_stop(feed: Feeder, days: int) -> None:
     """What left the window meanwhile goes before the new day begins."""

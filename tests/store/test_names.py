@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from feedgen.core.errors import StoreFull
 from feedgen.core.ids import NO_PERSON, POST_NSID, int_to_tid, is_did, parse_at_uri, rkey_to_int
 from feedgen.ingest.events import GONE, INACTIVE, OPTED_OUT
+from feedgen.store import names as names_module
 from feedgen.store.folder import Folder
-from feedgen.store.names import Names
+from feedgen.store.names import REFUSED, Names
 from feedgen.store.names_index import IndexDraft
 from feedgen.store.uris import BAD, OTHER, PLC, VALID, pack_dids, pack_plc, parse_post_uris, spell_posts, unpack_plc
 from tests.store.faulty import FaultyVfs, unique_name
@@ -298,4 +299,22 @@ def test_many_people_find_their_slots(tmp_path: Path) -> None:
         names.number(dids[first : first + 1_000])
     assert (names.number(dids) == np.arange(30_000)).all()
     assert len(names.flags) >= 30_000
+    close(names)
+
+
+def test_at_the_limit_subjects_are_refused_before_authors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names_module, "MAX_PEOPLE", 100)
+    monkeypatch.setattr(names_module, "MAX_SUBJECTS", 80)
+    before = REFUSED.value("subject"), REFUSED.value("author")
+    names = opened(tmp_path / "data")
+    subjects, authors = make_dids(90, seed=1), make_dids(30, seed=2)
+    assert names.number(subjects, authors=False).tolist() == [*range(80), *[NO_PERSON] * 10]
+    assert names.number(["did:web:one.example"], authors=False).tolist() == [NO_PERSON]
+    assert names.number([*authors, "did:web:two.example"]).tolist() == [*range(80, 100), *[NO_PERSON] * 11]
+    assert (REFUSED.value("subject") - before[0], REFUSED.value("author") - before[1]) == (11, 11)
+    assert names.number(subjects[:80], authors=False).tolist() == list(range(80))  # who is known stays so
+    names.flush()
+    close(names)
+    names = opened(tmp_path / "data")
+    assert names.count == 100 and names.number(authors[20:]).tolist() == [NO_PERSON] * 10
     close(names)
