@@ -19,8 +19,8 @@ from feedgen.store.names import Names
 from feedgen.store.open_day import POSTS_RESERVED, OpenDay
 from feedgen.store.verify import Problem, verify
 from feedgen.store.writer import Writer
-from tests.graph.network import Feeder
-from tests.graph.test_recorder import STEPS, tale
+from tests.graph.network import Feeder, uri
+from tests.graph.test_recorder import KEY, STEPS, A, B, C, D, batch, tale
 from tests.store.faulty import FaultyVfs, unique_name
 from tests.store.synced import SyncedDisk
 from tests.store.world import FIRST_DAY, Recorder, dump, expected, make_events
@@ -42,11 +42,11 @@ def told_again(folder: Path) -> None:
         cursor = feed.archive.recorder.cursor()
         done, high_us = (cursor.seq if cursor else 0), feed.archive.recorder.high_water_us()
         feed.model.high_us = feed.archive.recorder.high_water_us()
-        for batch in tale(feed, STEPS):
-            for event in batch:
+        for events in tale(feed, STEPS):
+            for event in events:
                 if event.seq < done:
                     feed.model.apply(event, event.time_us // US_PER_DAY)
-            again = [event for event in batch if event.seq >= done]
+            again = [event for event in events if event.seq >= done]
             if again:
                 feed.tell(*again, replayed=again[0].time_us <= high_us + 120_000_000)
         feed.settle()
@@ -63,8 +63,8 @@ def test_a_power_cut_takes_nothing_and_gives_nothing_to_others(disk: SyncedDisk,
     cut_after = sorted(rng.sample(range(STEPS), CUTS)) if CUTS <= STEPS else list(range(STEPS))
     cuts: list[Path] = []
     feed = Feeder(tmp_path / "data", erase_after_us=3_000_000)
-    for step, batch in enumerate(tale(feed, STEPS)):
-        feed.tell(*batch)
+    for step, events in enumerate(tale(feed, STEPS)):
+        feed.tell(*events)
         feed.archive.days.tend(feed.day, feed.now_us)
         if step in cut_after:
             cuts += [
@@ -213,3 +213,37 @@ def named(problems: list[Problem]) -> set[int]:
     """People whose rows are damaged."""
     found = [re.fullmatch(r"the row of person (\d+) is damaged.*", problem.what) for problem in problems]
     return {int(match[1]) for match in found if match}
+
+
+def test_an_error_after_the_commit_is_no_reason_to_apply_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the arrays were not told is told before the next batch."""
+    feed = Feeder(tmp_path / "data")
+    feed.tell(feed.post(A, KEY), feed.rating(B, uri(A, KEY), KEY), feed.rating(C, uri(A, KEY), KEY))
+    feed.now_us += US_PER_DAY
+    feed.tell(feed.post(A))
+    feed.settle()
+    writer, left = feed.archive.writer, 2
+    has_other_rating = writer.has_other_rating
+
+    def refuses(day: int, actor: int, post: int) -> bool:
+        nonlocal left
+        if left:
+            left -= 1
+            raise StoreFull("a bad sector")
+        return has_other_rating(day, actor, post)
+
+    monkeypatch.setattr(writer, "has_other_rating", refuses)
+    feed.tell(feed.rating(D, uri(A, KEY)), feed.delete(B, KEY), feed.rating(B, uri(B, KEY)))
+    cursor = feed.archive.recorder.cursor()
+    assert cursor is not None and cursor.seq == feed.seq
+    later = feed.rating(C, uri(B, KEY))
+    with pytest.raises(StoreFull):  # ingest waits with this batch
+        feed.archive.recorder.apply(batch(later))
+    assert feed.archive.recorder.cursor() == cursor and not left
+    feed.tell(later)
+    feed.check()
+    feed.reopen()
+    feed.check()
+    feed.close()
