@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -171,6 +172,16 @@ class ReaderState:
             self.seen.add([o.post for o in added], now_us)
         return bool(added)
 
+    def add_older(self, older: ReaderState) -> None:
+        """What was kept of the same reader before; of two opinions on a post, this state's counts."""
+        for mine, theirs in ((self.seen, older.seen), (self.served, older.served)):
+            for bucket, bitmap in theirs.buckets.items():
+                mine.buckets[bucket] = mine.buckets.get(bucket, BitMap()) | bitmap
+        self.served.remove(chain.from_iterable(self.seen.buckets.values()))
+        judged = {o.post for o in self.opinions}
+        self.opinions = [o for o in older.opinions if o.post not in judged] + self.opinions
+        del self.opinions[:-MAX_OPINIONS]
+
     def taste(self, now_us: int) -> Taste:
         return Taste(self.opinions, now_us) if self.opinions else NO_TASTE
 
@@ -226,10 +237,10 @@ class Readers:
         self.changed.add(reader)
         return self.get(reader) or self._warm(reader, ReaderState())
 
-    def take_changed(self, limit: int = 10_000) -> list[tuple[int, bytes]]:
+    def take_changed(self, limit: int = 10_000, without: Set[int] = frozenset()) -> list[tuple[int, bytes]]:
         """(reader, packed state) to be written down; what is given is no longer `changed`."""
         taken = []
-        for reader in sorted(self.changed)[:limit]:
+        for reader in sorted(self.changed - without)[:limit]:
             self.changed.discard(reader)
             state = self._hot.get(reader)
             packed = self._cold.get(reader) if state is None else state.pack()
@@ -242,6 +253,14 @@ class Readers:
         if reader not in self._hot and reader not in self._cold:
             self._keep(reader, packed)
             self._trim()
+
+    def add_older(self, reader: int, packed: bytes) -> None:
+        """A state that was read back late: what is in memory was begun without it."""
+        state = self.get(reader)
+        if state is None:
+            self.put(reader, packed)
+        else:
+            state.add_older(ReaderState.unpack(packed))
 
     def forget(self, reader: int) -> None:
         self._hot.pop(reader, None)

@@ -109,9 +109,10 @@ _follow = msgspec.json.Decoder(_Follow)
 
 
 class _Found:
-    """What came so far."""
+    """What came so far. `shows`: a part is better than what is known until now, which is nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, shows: bool) -> None:
+        self.shows = shows
         self.posts, self.times_us, self.follows = array("I"), array("q"), array("I")
         self._posts: set[int] = set()
 
@@ -264,7 +265,7 @@ class Repositories:
     # Asking
 
     async def _fetch(self, did: str) -> None:
-        found = _Found()
+        found = _Found(shows=did not in self._known)
         try:
             account = await self._accounts.account(did)
             if self._hosts is None or not account.pds:
@@ -306,7 +307,7 @@ class Repositories:
         for _ in range(LIKE_PAGES):
             page = await _list(visit, did, LIKE_NSID, cursor)
             goes_on = found.add_likes(self._library, page.records, now_us)
-            self._put(did, found.told(self._clock.now_us()))
+            self._put_part(did, found)
             cursor = page.cursor
             if not (goes_on and page.records and cursor):
                 return
@@ -316,12 +317,16 @@ class Repositories:
         for _ in range(FOLLOW_PAGES):
             page = await _list(visit, did, FOLLOW_NSID, cursor)
             found.add_follows(self._library, page.records)
-            self._put(did, found.told(self._clock.now_us()))
+            self._put_part(did, found)
             cursor = page.cursor
             if not (page.records and cursor):
                 return
 
     # Keeping
+
+    def _put_part(self, did: str, found: _Found) -> None:
+        if found.shows:
+            self._put(did, found.told(self._clock.now_us()))
 
     def _put(self, did: str, told: Fetched) -> None:
         self._drop(did)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -25,8 +26,12 @@ PRUNE_TICKS: Final = 150  # one slice every five minutes: all of them in less th
 AT_ONCE: Final = 100  # states packed between two looks at the sockets
 KEPT_DAYS: Final = 90
 MAX_HURRIED: Final = 10_000
+MAX_UNREAD: Final = 20_000
 
 written = Counter("feedgen_readers_written_total", "Readers' states written, or that could not be", "result")
+read_failed = Counter(
+    "feedgen_readers_reads_failed_total", "Readers' states that could not be read, and are read later"
+)
 known = Gauge("feedgen_readers_known", "Readers whose state is in memory")
 
 log = logging.getLogger(__name__)
@@ -49,21 +54,45 @@ class KeptReaders:
     def __init__(self, readers: Readers, store: StateStore, clock: Clock) -> None:
         self._readers, self._store, self._clock = readers, store, clock
         self._hurried: set[int] = set()
+        self._unread: OrderedDict[int, None] = OrderedDict()
         self._writing = asyncio.Lock()
-        self._fails = False
+        self._fails = self._fails_to_read = False
 
     async def load(self, did: str) -> None:
         """Before a reader's state is looked at or changed. In memory after their first request."""
         reader = reader_key(did)
-        if self._readers.get(reader) is not None:
-            return
+        if reader in self._unread or self._readers.get(reader) is None:
+            await self._read(reader)
+
+    async def _read(self, reader: int) -> bool:
+        """False when the disk can't answer. The state in memory is then a part only: it is not written before the rest
+        was read, or it would replace what the reader asked for."""
+        late = reader in self._unread
+        self._unread[reader] = None  # until it is read; a request that ends meanwhile leaves it here
+        if len(self._unread) > MAX_UNREAD:
+            self._readers.forget(self._unread.popitem(last=False)[0])
         try:
             packed = await self._store.reader(reader)
         except StoreError as error:
-            log.warning("can't read a reader's state: %s", error.message)
-            return
-        if packed is not None:
+            read_failed.add(1)
+            if not self._fails_to_read:
+                log.warning("Can't read what readers saw and asked for; retrying: %s", error.message)
+            self._fails_to_read = True
+            return False
+        self._fails_to_read = False
+        still_waits = reader in self._unread
+        self._unread.pop(reader, None)
+        if packed is not None and late and still_waits:
+            self._readers.add_older(reader, packed)
+        elif packed is not None:
             self._readers.put(reader, packed)
+        return True
+
+    async def _read_late(self) -> None:
+        """States whose reading failed, as far as the disk answers."""
+        for reader in list(self._unread)[:AT_ONCE]:
+            if reader in self._unread and not await self._read(reader):
+                return
 
     async def keep(self, did: str) -> None:
         """This reader's state survives a power cut when this returns. Those who ask at the same time share the work.
@@ -96,9 +125,10 @@ class KeptReaders:
     async def flush(self) -> None:
         """Everything that changed."""
         known.set(len(self._readers))
-        self._hurried.clear()
         async with self._writing:
-            while taken := self._readers.take_changed(AT_ONCE):
+            await self._read_late()
+            self._hurried &= self._unread.keys()
+            while taken := self._readers.take_changed(AT_ONCE, self._unread.keys()):
                 if not await self._put(taken):
                     return
 
@@ -107,14 +137,16 @@ class KeptReaders:
         reader = reader_key(did)
         self._hurried.discard(reader)
         async with self._writing:
+            self._unread.pop(reader, None)
             self._readers.forget(reader)
             await self._store.forget_reader(reader)
 
     async def _write_hurried(self) -> bool:
         async with self._writing:
+            await self._read_late()
             taken: list[tuple[int, bytes]] = []
-            while self._hurried and len(taken) < AT_ONCE:
-                reader = self._hurried.pop()
+            for reader in list(self._hurried - self._unread.keys())[:AT_ONCE]:
+                self._hurried.discard(reader)
                 state = self._readers.get(reader)
                 if state is not None:
                     self._readers.changed.discard(reader)

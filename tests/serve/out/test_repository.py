@@ -191,6 +191,20 @@ async def test_failures_are_remembered_for_an_hour(answer: object) -> None:
     assert told is not None and told.follows.size == 2 and store.rows
 
 
+async def test_what_was_known_stays_when_a_later_reading_ends_half_way() -> None:
+    hosts = FakeHosts(one_page)
+    repositories, _, clock = made(hosts)
+    await repositories.meet(READER, 5)
+    before = repositories.fetched(READER)
+    assert before is not None and before.posts.size and before.follows.size
+    clock.advance(8 * 86_400)
+    hosts.answers = lambda collection, at: StoreError("x") if collection == FOLLOW_NSID else {"records": [like(3)]}
+    await repositories.meet(READER, 5)
+    after = repositories.fetched(READER)
+    assert after is not None
+    assert after.posts.tolist() == before.posts.tolist() and after.follows.tolist() == before.follows.tolist()
+
+
 async def test_one_look_however_many_ask_and_nobody_waits_for_ever() -> None:
     hosts = FakeHosts(one_page)
     hosts.hold = asyncio.Event()

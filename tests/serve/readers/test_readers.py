@@ -25,11 +25,15 @@ class Disk:
         self.days: set[int] = set()
         self.calls = 0
         self.full = False
+        self.unreadable = False
         self.hold: asyncio.Event | None = None
+        self.read_hold: asyncio.Event | None = None
         self.pruned: list[tuple[int, int]] = []
 
     async def reader(self, reader: int) -> bytes | None:
-        if self.full:
+        if self.read_hold is not None:
+            await self.read_hold.wait()
+        if self.full or self.unreadable:
             raise StoreFull("full")
         return self.states.get(reader)
 
@@ -95,6 +99,64 @@ async def test_what_could_not_be_written_is_written_later() -> None:
     disk.full = False
     await keeper.flush()
     assert len(disk.states) == 250
+
+
+@pytest.mark.parametrize("when", ["load", "flush", "hurry", "cancelled"])
+async def test_a_failed_read_erases_no_opinion(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """What was asked for before stays, and what was done meanwhile is added once the disk answers."""
+    monkeypatch.setattr(readers_module, "TICK_S", 0.01)
+    monkeypatch.setattr(readers_module, "TICKS", 1_000_000)
+    disk, now_us, reader = Disk(), ManualClock().now_us(), reader_key(DIDS[0])
+    before = ReaderState()
+    before.saw([1, 2], now_us)
+    before.opinions = [Opinion(post, 6, 7, now_us // 1_000_000, True) for post in (5, 8)]
+    disk.states[reader] = before.pack()
+    readers, keeper = kept(disk)
+    if when == "cancelled":  # the page did not wait for the disk
+        disk.read_hold = asyncio.Event()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await keeper.load(DIDS[0])
+        disk.read_hold = None
+    else:
+        disk.unreadable = True
+        await keeper.load(DIDS[0])
+    state = readers.edit(reader)
+    state.was_served([2, 3], now_us)
+    state.saw([4], now_us)
+    state.opinions.append(Opinion(8, 6, 7, now_us // 1_000_000, False))
+    if disk.unreadable:
+        await keeper.flush()
+        assert disk.states[reader] == before.pack()  # not replaced by a part
+    disk.unreadable = False
+    if when == "load":
+        await keeper.load(DIDS[0])
+        assert {o.post for o in readers.edit(reader).opinions} == {5, 8}
+    if when == "hurry":
+        keeper.hurry(DIDS[0])
+        running = asyncio.create_task(keeper.run())
+        async with asyncio.timeout(5):
+            while disk.states[reader] == before.pack():
+                await asyncio.sleep(0.005)
+        running.cancel()
+    await keeper.flush()
+    after = ReaderState.unpack(disk.states[reader])
+    assert [(o.post, o.less) for o in after.opinions] == [(5, True), (8, False)]  # the newest word on a post
+    assert seen(after) == [1, 2, 4] and list(after.served.all(now_us)) == [3]
+
+
+async def test_states_that_can_not_be_read_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers_module, "MAX_UNREAD", 10)
+    disk = Disk()
+    disk.states = {reader_key(did): b"kept" for did in DIDS}
+    disk.unreadable = True
+    readers, keeper = kept(disk)
+    for did in DIDS:
+        await keeper.load(did)
+        readers.edit(reader_key(did)).saw([1], ManualClock().now_us())
+    assert len(readers) == 10
+    await keeper.flush()
+    assert set(disk.states.values()) == {b"kept"}  # those let go are not written either
 
 
 async def test_opinions_are_written_first(monkeypatch: pytest.MonkeyPatch) -> None:
