@@ -37,6 +37,7 @@ from feedgen.rank.listing import ListRules
 from feedgen.rank.pace import Pace
 from feedgen.rank.paging import Cursors
 from feedgen.rank.params import RankParams
+from feedgen.rank.policy import MAY, NOT_FOLLOWED, verdicts
 from feedgen.rank.pool import RankPool
 from feedgen.rank.popular import Popular
 from feedgen.rank.seen import Taste
@@ -168,7 +169,7 @@ def _people(folder: Folder) -> People:
         count = fetch(db, "SELECT count(*) FROM people")[0][0]
         flags = np.zeros(count + MORE_PEOPLE, np.uint8)
         for n, said in db.execute("SELECT n, flags FROM people WHERE flags <> 0"):
-            flags[n] = said
+            flags[n] = said & 0xFF  # the bits above say how the name is kept
     finally:
         db.close()
     return People(flags)
@@ -247,8 +248,8 @@ class Evaluation:
 
     def _askable(self, view: View, people: U32, posts: U32, seed: int) -> dict[int, set[int]]:
         """Readers with a past, and what they liked next of what was there and may be listed."""
-        flags = view.post_flags(posts).astype(np.int64)
-        good = (flags & self.rules.require == self.rules.require) & (flags & self.rules.forbidden() == 0)
+        # Their followers may get posts of authors who opted out.
+        good = np.isin(verdicts(view, posts, self.rules.policy(view)), (MAY, NOT_FOLLOWED))
         good &= view.arrays.person_ratings[people] >= MIN_RATINGS
         people, posts = people[good], posts[good]
         self._liked.update(posts.tolist())

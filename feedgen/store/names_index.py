@@ -129,10 +129,13 @@ def read_index(path: Path, stamp: int, stored: int) -> _Index | str:
 
 
 def check_index(path: Path, db: apsw.Connection) -> str:
-    """What is wrong with names.idx, seen from names.db, or nothing. For `verify`."""
+    """What is wrong with names.idx, seen from names.db, or nothing. For `verify`. A missing one is made by the next
+    start: backups leave it out."""
+    if not path.exists():
+        return ""
     stamp = fetch(db, "SELECT value FROM meta WHERE name = 'index_stamp'")
     if not stamp:
-        return "belongs to another names.db" if path.exists() else ""
+        return "belongs to another names.db"
     stored = fetch(db, "SELECT coalesce(max(n) + 1, 0) FROM people")[0][0]
     index = read_index(path, int(stamp[0][0]), stored)
     if isinstance(index, str):

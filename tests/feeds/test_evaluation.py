@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import apsw
 import pytest
 
 from feedgen.core.errors import FeedgenError
@@ -12,6 +13,7 @@ from feedgen.feeds import evaluation
 from feedgen.feeds.evaluation import Evaluation, History
 from feedgen.graph.archive import Archive
 from feedgen.graph.graph import Graph
+from feedgen.ingest.events import OPTED_OUT
 from feedgen.rank.listing import ListRules
 from feedgen.rank.params import DEFAULT, PRESETS
 from scripts.benchmarks.loading import load, plan_for
@@ -42,6 +44,20 @@ def test_every_preset_is_judged_and_nothing_is_written(folder: Path, capsys: pyt
     assert head.split()[:4] == ["preset", "lists", "hit@30", "NDCG@20"]
     assert [line.split()[0] for line in lines] == [*PRESETS, "popular"]
     assert all(int(line.split()[1]) > 20 for line in lines)
+
+
+def test_people_with_unusual_dids_are_read(folder: Path) -> None:
+    """names.db notes with a flag above 255 that a DID is no did:plc; the made-up flood has none of them."""
+    db = apsw.Connection(str(folder / "names.db"))
+    with db:
+        db.execute("UPDATE people SET flags = flags | 256 | ? WHERE n = 5", (OPTED_OUT,))
+    try:
+        (row, *_) = Evaluation(folder, {"default": DEFAULT}, ListRules(), 5).run()
+        assert row.lists > 0
+    finally:
+        with db:
+            db.execute("UPDATE people SET flags = 0 WHERE n = 5")
+        db.close()
 
 
 def test_the_same_data_give_the_same_judgement(folder: Path) -> None:

@@ -321,6 +321,8 @@ def test_python_and_packages() -> None:
     assert machine.check_python().level == machine.check_packages().level == "ok"
     assert machine.check_python((3, 10, 2)).level == machine.check_python(bits=32).level == "failure"
     assert "no-such-package" in machine.check_packages(["numpy>=2", "no-such-package[x]>=1"]).said
+    optional = machine.check_packages(["numpy>=2", 'no-such-package>=1.2; extra == "export"'])
+    assert (optional.level, optional.said) == ("ok", "all 1 are there")
 
 
 def test_disk_space(tmp_path: Path) -> None:

@@ -87,6 +87,15 @@ def test_there_and_back(data: Path, tmp_path: Path) -> None:
     viewers.close()
 
 
+def test_what_was_just_restored_is_sound_before_the_first_start(data: Path, tmp_path: Path) -> None:
+    """names.idx is not backed up, and the next start makes it: that it is missing is no problem."""
+    assert (data / "names.idx").exists() and rows(data / "names.db", "SELECT 1 FROM meta WHERE name = 'index_stamp'")
+    backup(data, tmp_path / "kept")
+    restore(tmp_path / "kept", tmp_path / "again")
+    assert not (tmp_path / "again" / "names.idx").exists()
+    assert verify.verify(tmp_path / "again") == []
+
+
 def test_a_past_day_is_copied_once_and_left_when_it_leaves(data: Path, tmp_path: Path) -> None:
     backup(data, tmp_path / "kept")
     copy = tmp_path / "kept" / "data" / SEALED
