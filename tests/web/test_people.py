@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Route
 
 from tests.web.browser import PHONE, Demo, barriers, overflows, visiting
 from tests.web.test_my_feed import did_of, sign_in, token_of
@@ -90,6 +90,7 @@ def test_from_the_why_page_to_names_and_back(demo: Demo, browser: Browser, axe: 
         first = page.locator(".people li").filter(has=named).first
         if scripts:
             first.get_by_text("@").wait_for()
+            assert page.locator(".people li").count() == page.locator(".people .handle", has_text="@").count()
             assert barriers(page, axe) == [] and not overflows(page)
         link = first.get_by_role("link")
         assert str(link.get_attribute("href")).startswith("https://bsky.app/profile/did:plc:")
@@ -101,3 +102,27 @@ def test_from_the_why_page_to_names_and_back(demo: Demo, browser: Browser, axe: 
         page.get_by_text("Sign in first").wait_for()
         assert urlsplit(page.url).path == "/my/people" and page.locator(".people").count() == 0
         assert [one for one in visit.troubles if "401" not in one] == []
+
+
+@pytest.mark.needs("chromium", "npm")
+def test_the_appview_has_the_last_word_on_who_is_named(demo: Demo, browser: Browser) -> None:
+    """A profile may say "signed-in viewers only" since before this service listened: it can't know."""
+
+    def answer(route: Route) -> None:
+        profiles = route.fetch().json()["profiles"]
+        profiles[0]["labels"] = [{"val": "!no-unauthenticated"}]
+        route.fulfill(json={"profiles": [one for i, one in enumerate(profiles) if i != 1]})
+
+    with visiting(browser, viewport=PHONE) as visit:
+        page, did = visit.page, sign_in(visit.page, demo)
+        post, _ = post_of(demo, did)
+        page.route("**/app.bsky.actor.getProfiles*", answer)
+        with page.expect_response("**/app.bsky.actor.getProfiles*") as asked:
+            page.goto(f"{demo.private_url}/my/people?post={post}")
+        shown = [one["did"] for one in asked.value.json()["profiles"]][1:]
+        page.get_by_text("Not shown by Bluesky to people who are signed out").wait_for()
+        left = page.locator(".people li").evaluate_all("rows => rows.map(row => row.dataset.did)")
+        assert set(left) <= set(shown) and len(left) > 0
+        assert page.locator(".people .handle", has_text="@").count() == len(left)
+        named = asked.value.request.url.count("actors=")
+        assert page.locator(".not-shown b").inner_text() == str(named - len(left))
