@@ -363,7 +363,9 @@ class App:
         """What runs beside the server, by name."""
         assert self.catalog is not None and self.readers is not None and self.history is not None
         jetstream = self.settings.jetstream
-        pipeline = self.pipeline = Pipeline(archive.recorder, self.inlet, self.clock)
+        pipeline = self.pipeline = Pipeline(
+            archive.recorder, self.inlet, self.clock, retention_days=self.settings.store.retention_days
+        )
         self.client = Client(
             urls=jetstream.urls,
             wire=jetstream.wire,

@@ -46,6 +46,7 @@ from feedgen.ingest.events import (
     Delete,
     Event,
     Profile,
+    Replaced,
     Visibility,
 )
 from feedgen.store.keys import parse_keys
@@ -65,7 +66,9 @@ Operation = Callable[[], object]
 
 PROFILE_FLAGS: Final = NO_UNAUTHENTICATED | PERSON_ADULT | PERSON_HIDDEN
 MAX_DELETED: Final = 65_536  # accounts that are remembered as deleted; more would need a busier hour than any so far
+MAX_REPLACED: Final = 1 << 20  # ratings of one person that are compared with a repository that was read again
 KIND_OF: Final = {LIKE_NSID: LIKE, REPOST_NSID: REPOST}
+COLLECTION_KINDS: Final = {POST_NSID: POST, FOLLOW_NSID: FOLLOW}
 
 RATINGS = Counter("feedgen_recorded_ratings_total", "Likes and reposts recorded.")
 REPEATED = Counter("feedgen_recorded_repeats_total", "Records left out: they came again, or after their own deletion.")
@@ -139,6 +142,8 @@ class Recorder:
             self._change_flags(draft, event.did, OPTED_OUT, OPTED_OUT if event.hide else 0)
         elif isinstance(event, Account):
             self._change_account(draft, event)
+        elif isinstance(event, Replaced):
+            self._replace(draft, event)
 
     def _change_account(self, draft: _Draft, event: Account) -> None:
         if event.active:
@@ -149,6 +154,26 @@ class Recorder:
             self._erase(draft, event.did)
         elif not self._deleted.lately(event.did, event.time_us):
             self._change_flags(draft, event.did, INACTIVE, INACTIVE)
+
+    def _replace(self, draft: _Draft, event: Replaced) -> None:
+        """A repository was read again as a whole: what is recorded of it and not in it any more is taken back."""
+        person = self._names.find(event.did)
+        if person is None:
+            return
+        view = self._graph.view()
+        liked, _ = view.likes_of(person, MAX_REPLACED)
+        there, keys = draft.subjects(sorted(event.subjects))
+        all_there = bool(np.isin(liked, self._graph.find_posts(there, keys)).all())
+        kept = {(KIND_OF.get(name, COLLECTION_KINDS.get(name)), key) for name, of in event.keys.items() for key in of}
+        for kind, key in self._writer.records_of(person, ratings_today=not all_there) - kept:
+            if key >= 0 and key >> 10 > event.before_us:
+                continue  # made since then, and told before in another order
+            if kind == POST:
+                self._delete_post(draft, person, key)
+            elif kind == FOLLOW:
+                self._delete_follow(draft, person, key, replaced=True)
+            else:
+                self._delete_rating(draft, person, kind, key, replaced=True)
 
     def _delete(self, draft: _Draft, event: Delete, person: int) -> None:
         if person == NO_PERSON:
@@ -268,7 +293,7 @@ class _Draft:
 
     def add(self) -> None:
         """Name everything, leave out what is known, and give the rest to the writer."""
-        liked_authors, liked_keys = self._subjects(self._batch.ratings.subjects)
+        liked_authors, liked_keys = self.subjects(self._batch.ratings.subjects)
         numbers = self._posts(liked_authors, liked_keys)
         self._ratings = self._rate(numbers)
         self._follows = self._follow()
@@ -293,7 +318,7 @@ class _Draft:
 
     # --- posts
 
-    def _subjects(self, uris: list[str]) -> tuple[U32, I64]:
+    def subjects(self, uris: list[str]) -> tuple[U32, I64]:
         parsed = parse_post_uris(uris)
         authors = self._names.number(parsed.authors, authors=False)
         self._odd += [(int(authors[i]), int(parsed.keys[i]), text) for i, text in parsed.odd_keys]
@@ -310,7 +335,7 @@ class _Draft:
         authors = self._names.number(posts.authors)
         keys = self._own_keys(authors, posts.rkeys)
         about_at = [i for i, uri in enumerate(posts.abouts) if uri is not None]
-        about_authors, about_keys = self._subjects([uri for uri in posts.abouts if uri is not None])
+        about_authors, about_keys = self.subjects([uri for uri in posts.abouts if uri is not None])
 
         all_authors = np.concatenate([authors, about_authors, liked_authors])
         all_keys = np.concatenate([keys, about_keys, liked_keys])

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedgen.core.ids import US_PER_DAY
-from feedgen.ingest.events import Account, Block, Delete, Event, Follow, Identity, Post, Rating
+from feedgen.ingest.events import Account, Block, Delete, Event, Follow, Identity, Post, Rating, Replaced
 
 MAX_EVENTS: Final = 20_000
 
@@ -76,7 +76,8 @@ class Batch:
     """All events belong to one witnessed UTC day. `cursor` is the last event's.
 
     A day once left is not opened again: what comes later is counted to the open day, and the times in the columns are
-    then moved to its edge. `first_us`, `last_us` and the cursor are as witnessed.
+    then moved to its edge, as are those of old records that are told now. `first_us`, `last_us` and the cursor are as
+    witnessed.
     """
 
     day: int = 0
@@ -134,6 +135,7 @@ class BatchBuilder:
         self.host = host
         self.max_events = max_events
         self.day = 0
+        self.held: Cursor | None = None  # where to go on instead of after the last event
         self._reset()
 
     @property
@@ -143,6 +145,8 @@ class BatchBuilder:
     def add(self, event: Event, day: int) -> bool:
         batch = self._batch
         if batch.events:
+            if isinstance(event, Replaced):
+                return False  # it is compared with what is committed
             if day != self.day or batch.events >= self.max_events:
                 return False
             if self._changed and event.did in self._changed and not isinstance(event, Identity | Block):
@@ -189,7 +193,7 @@ class BatchBuilder:
         if isinstance(event, Delete):
             self._deleted.add((event.did, event.rkey))
             self._deleted_rkeys.add(event.rkey)
-        elif isinstance(event, Account):
+        elif isinstance(event, Account | Replaced):
             self._changed.add(event.did)
 
     def _see(self, events: int, day: int, seq: int, time_us: int, first_us: int, last_us: int) -> None:
@@ -204,7 +208,7 @@ class BatchBuilder:
         """The batch so far; the builder is empty afterwards."""
         batch = self._batch
         if batch.events:
-            batch.cursor = Cursor(self.host, self._seq, self._time_us)
+            batch.cursor = self.held or Cursor(self.host, self._seq, self._time_us)
             _keep_to_day(batch)
         self._reset()
         return batch
@@ -222,10 +226,18 @@ def add_create(to: Batch | Piece, event: Rating | Post | Follow, at: int | None 
     row: tuple[object, ...]
     columns: Ratings | Posts | Follows
     if isinstance(event, Rating):
-        columns, row = to.ratings, (event.did, event.kind, event.rkey, event.subject, event.time_us)
+        columns, row = to.ratings, (event.did, event.kind, event.rkey, event.subject, event.made_us or event.time_us)
     elif isinstance(event, Post):
         columns = to.posts
-        row = event.did, event.rkey, event.time_us, event.flags, event.language, event.about, event.updated
+        row = (
+            event.did,
+            event.rkey,
+            event.made_us or event.time_us,
+            event.flags,
+            event.language,
+            event.about,
+            event.updated,
+        )
     else:
         columns, row = to.follows, (event.did, event.rkey, event.subject)
     for name, value in zip(columns.__slots__, row, strict=True):

@@ -41,7 +41,7 @@ COLLECTIONS: Final = (
     BLOCK_NSID,
     VISIBILITY_NSID,
 )
-KINDS: Final = ("commit", "identity", "account")
+KINDS: Final = ("commit", "identity", "account", "sync")
 
 MAX_FRAME_BYTES: Final = 2 << 20  # a record is at most 1 MiB of CBOR; nothing larger is worth decoding
 MAX_LABELS: Final = 32
@@ -90,6 +90,7 @@ class Rating(Event, frozen=True, kw_only=True, gc=False):
     rkey: str
     subject: str  # at-uri of the post
     updated: bool = False  # the record was there before, with whatever subject
+    made_us: int = 0  # of an old record that is told now (dating.py); else 0
 
 
 class Post(Event, frozen=True, kw_only=True, gc=False):
@@ -99,12 +100,14 @@ class Post(Event, frozen=True, kw_only=True, gc=False):
     about: str | None = None  # at-uri of the post it quotes, else of the root it replies to
     created_us: int = 0  # what the record claims, 0 if it claims nothing sensible
     updated: bool = False
+    made_us: int = 0
 
 
 class Follow(Event, frozen=True, kw_only=True, gc=False):
     rkey: str
     subject: str  # DID
     updated: bool = False
+    made_us: int = 0
 
 
 class Block(Event, frozen=True, kw_only=True, gc=False):
@@ -137,6 +140,18 @@ class Identity(Event, frozen=True, kw_only=True, gc=False):
 class Account(Event, frozen=True, kw_only=True, gc=False):
     active: bool
     status: str | None = None
+
+
+class Sync(Event, frozen=True, kw_only=True, gc=False):
+    """The host reads this repository again; all its records follow at the same time (replacement.py)."""
+
+
+class Replaced(Event, frozen=True, kw_only=True):
+    """All that is in a repository, as of a moment: what else of it is recorded is gone."""
+
+    before_us: int
+    keys: dict[str, set[int]]  # by collection, as ids.rkey_to_int gives them
+    subjects: set[str]  # what is liked and reposted
 
 
 class Dropped(msgspec.Struct, frozen=True):
@@ -172,6 +187,7 @@ REASONS: Final = (
     "bad_time",
     "bad_subject",
     "not_a_post",
+    "too_old",
 )
 _DROPPED: Final = {reason: Dropped(reason) for reason in REASONS}
 NOT_ZSTD, TOO_BIG = _DROPPED["not_zstd"], _DROPPED["too_big"]
@@ -471,6 +487,8 @@ def _rare(
     if kind == "identity":
         handle = None if identity is None else identity.handle
         return Identity(did=did, time_us=time_us, seq=seq, handle=handle if handle and _HANDLE(handle) else None)
+    if kind == "sync":
+        return Sync(did=did, time_us=time_us, seq=seq)
     if account is None or account.active is None:
         return _MALFORMED
     status = account.status

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from feedgen.core.ids import FOLLOW_NSID, LIKE, LIKE_NSID, POST_NSID, REPOST, REPOST_NSID
 from feedgen.ingest import scan as s
 from feedgen.ingest.batch import Follows, Piece, Posts, Ratings, add_create
-from feedgen.ingest.events import Account, Block, Delete, Dropped, Event, Follow, Identity, Post, Rating, decode
+from feedgen.ingest.events import Account, Block, Delete, Dropped, Event, Follow, Identity, Post, Rating, Sync, decode
 
 Which = npt.NDArray[np.intp]
 
@@ -45,6 +45,8 @@ def gather(messages: Sequence[bytes], dropped: Counter[str]) -> Piece:
                 dropped[event.reason] += 1
             kinds[i] = _NOTHING
             continue
+        if isinstance(event, Sync):
+            piece.cut = min(piece.cut, i)  # what follows depends on it
         scanned.fields[s.TIME, i], scanned.fields[s.SEQ, i] = event.time_us, event.seq
         if isinstance(event, Rating | Post | Follow):
             rows = created[type(event)]

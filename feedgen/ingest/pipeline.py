@@ -20,12 +20,13 @@ import numpy as np
 
 from feedgen.core.clock import Clock
 from feedgen.core.errors import StoreFull
-from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, REPOST, REPOST_NSID, US_PER_S, day_of
+from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, REPOST, REPOST_NSID, US_PER_DAY, US_PER_S, day_of
 from feedgen.core.telemetry import Counter, Gauge, Histogram
 from feedgen.ingest.batch import I64, MAX_EVENTS, Batch, BatchBuilder, Cursor, Piece
-from feedgen.ingest.events import Delete, Dropped, Event, Follow, Rating, decode
+from feedgen.ingest.events import Delete, Dropped, Event, Follow, Rating, Sync, decode
 from feedgen.ingest.frames import DROPPED, Frames, Inflater, Inlet
 from feedgen.ingest.gather import gather
+from feedgen.ingest.replacement import Replacement
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +39,13 @@ SAME_HOST_REPEAT_US: Final = 1 * US_PER_S
 FEW: Final = 8  # messages that are cheaper to look at one by one
 TURN_S: Final = 5.0  # the thread comes around this often, events or not: a sign of life
 MANY: Final = 2_000  # that are taken apart in one go; more would only take more memory
+RETENTION_DAYS: Final = 90
 MAX_CUTS: Final = 8  # of them, into what can be added in one go; each costs a look at all that follow
 FULL_BACKOFF_S: Final = 1.0
 MAX_FULL_BACKOFF_S: Final = 30.0
 
 EVENTS = Counter("feedgen_ingest_events_total", "Events handed to the store.")
+REPLACED = Counter("feedgen_ingest_replaced_total", "Repositories that a host read again as a whole.")
 BATCHES = Counter("feedgen_ingest_batches_total", "Batches handed to the store.")
 UNBELIEVED = Counter("feedgen_ingest_future_total", "Events whose time lay beyond our own clock.")
 STORE_FULL = Counter("feedgen_ingest_store_full_total", "Times that the store had no room.")
@@ -90,6 +93,7 @@ class Pipeline:
         batch_s: float = BATCH_S,
         max_events: int = MAX_EVENTS,
         full_backoff_s: float = FULL_BACKOFF_S,
+        retention_days: int = RETENTION_DAYS,
         on_end: Callable[[BaseException | None], None] | None = None,
     ) -> None:
         self.status = Progress()
@@ -106,6 +110,8 @@ class Pipeline:
         self._inflater: Inflater | None = None
         self._tally: Tally[str] = Tally()
         self._gave_up = False  # a batch was not applied, so no later one may be: its cursor would skip the first
+        self._retention_us = retention_days * US_PER_DAY
+        self._replacement: Replacement | None = None
 
     def start(self) -> None:
         if self._thread is not None:
@@ -188,13 +194,14 @@ class Pipeline:
         if frames.connection != self._repeats.connection:
             if builder.events:
                 self._hand_over()  # its cursor belongs to the host that gave it
+            self._end_replacement()  # the rest of it may not come on this connection: nothing is removed
             builder.host = frames.host
             self._repeats.connect(frames)
         for start in range(0, len(frames.messages), MANY):
             if self._stop.is_set():
                 return
             messages = self._inflate(frames.messages[start : start + MANY], frames.dictionary)
-            if len(messages) < FEW:
+            if len(messages) < FEW or self._replacement is not None:
                 self._add_each(messages)
             else:
                 self._add_many(messages)
@@ -212,6 +219,8 @@ class Pipeline:
         for _ in range(MAX_CUTS):
             if not messages:
                 return
+            if self._replacement is not None:
+                break
             dropped: Tally[str] = Tally()
             piece = gather(messages, dropped)
             now, messages = messages[: max(piece.cut, 1)], messages[max(piece.cut, 1) :]
@@ -248,9 +257,37 @@ class Pipeline:
             event = decode(message)
             if isinstance(event, Event):
                 for part in parts_of(event):
-                    self._add(part, horizon_us)
+                    kept = self._in_replacement(part, horizon_us)
+                    if kept is not None:
+                        self._add(kept, horizon_us)
             elif isinstance(event, Dropped):
                 self._tally[event.reason] += 1
+
+    def _in_replacement(self, event: Event, horizon_us: int) -> Event | None:
+        """Begin, go on with or end the replacement of a repository. None for what is not to be recorded."""
+        replacement = self._replacement
+        if replacement is not None and replacement.is_over(event):
+            self._end_replacement()
+            replaced = replacement.end(event.time_us, event.seq)
+            if replaced is not None:
+                REPLACED.add(1)
+                self._add(replaced, horizon_us)
+        if isinstance(event, Sync):
+            self._replacement = Replacement(event, self._retention_us)
+            self._builder.held = Cursor(self._builder.host, event.seq, event.time_us)
+            return None
+        if replacement is None or not replacement.has(event):
+            return event
+        made = replacement.take(event)
+        if made is None:
+            self._tally["too_old"] += 1
+        self._repeats.expect()
+        return made
+
+    def _end_replacement(self) -> None:
+        if self._replacement is not None and self._builder.events:
+            self._hand_over()  # with the cursor at the sync
+        self._replacement, self._builder.held = None, None
 
     def _add(self, event: Event, horizon_us: int) -> None:
         if event.time_us > horizon_us:
@@ -379,6 +416,10 @@ class _Repeats:
         self._repeated = self._repeated or bool(back.any()) or int(times_us.min()) <= self._until_us
         self._seq, self._last_us = int(seq_before[-1]), int(us_before[-1])
         self.newest_us = max(self.newest_us, self._last_us)
+
+    def expect(self) -> None:
+        """What comes now may have come before, whatever its time and sequence."""
+        self._repeated = True
 
     def take(self) -> bool:
         """For the batch that ends here."""

@@ -297,6 +297,28 @@ class OpenDay:
                     return one
         return found
 
+    def records_of(self, actor: int, ratings: bool) -> Iterator[tuple[int, int]]:
+        """(kind, key) of all that is committed of one person; without `ratings` only the wide ones of these. Looks
+        through the whole log.
+        """
+        self._ensure_index()
+        columns = {"wide": r.WIDE_AT, "posts": 0, "follows": 0, "far_follows": 0} | ({"ratings": 0} if ratings else {})
+        for column, flag in columns.items():
+            owner = "author" if column == "posts" else "actor"
+            with spoken(self.path):
+                rows = self._db.execute(f"SELECT n, {column} FROM log WHERE {column} IS NOT NULL")
+                for n, blob in rows:
+                    records = np.frombuffer(blob, r.LOG_BLOBS[column])
+                    for at in np.flatnonzero(records[owner] == actor).tolist():
+                        one = records[at : at + 1]
+                        if column == "posts":
+                            yield r.POST_RECORD, int(one["key"][0])
+                        elif column in ("follows", "far_follows"):
+                            yield r.FOLLOW_RECORD, int(one["key"][0])
+                        elif not self._is_removed(int(str(n)), at | flag):
+                            kind = one["kind"] if flag else r.kinds(one)
+                            yield int(kind[0]), int((one["key"] if flag else r.full_keys(self.day, one))[0])
+
     def have_ratings(self, n: int, rows: RatingRows, out: Bool) -> None:
         """Mark the rows that this day already holds; many at once."""
         if not len(rows):

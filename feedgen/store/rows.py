@@ -24,6 +24,10 @@ I64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 Records = NDArray[np.void]
 
+# What a record key names, beside ids.LIKE and ids.REPOST.
+POST_RECORD: Final = 2
+FOLLOW_RECORD: Final = 3
+
 # A key within this distance of its tick fits into 29 bits of microseconds.
 NEAR_US: Final = 1 << 28
 SLACK_US: Final = 2_000_000  # more than a tick: a key is near its tick's start, commits know true times

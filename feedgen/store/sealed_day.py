@@ -152,6 +152,14 @@ class SealedDay:
                 return int(held["post"][mine][0])
         return None
 
+    def records_of(self, actor: int, ratings: bool) -> Iterator[tuple[int, int]]:
+        """(kind, key) of all that is recorded of one person."""
+        near, wide = self._part(actor, "ratings"), self._part(actor, "wide")
+        yield from zip(r.kinds(near).tolist(), r.full_keys(self.day, near).tolist(), strict=True)
+        yield from zip(wide["kind"].tolist(), wide["key"].tolist(), strict=True)
+        for name, kind in (("posts", r.POST_RECORD), ("follows", r.FOLLOW_RECORD)):
+            yield from ((kind, key) for key in self._part(actor, name)["key"].tolist())
+
     def strays(self) -> U32:
         """Who has records whose keys claim another day. Days that were sealed before this was noted are looked through
         once.

@@ -36,8 +36,8 @@ from feedgen.store.strays import Strays
 
 log = logging.getLogger(__name__)
 
-POST: Final = 2  # kinds of a record key, beside ids.LIKE and ids.REPOST
-FOLLOW: Final = 3
+POST: Final = r.POST_RECORD  # kinds of a record key, beside ids.LIKE and ids.REPOST
+FOLLOW: Final = r.FOLLOW_RECORD
 MAX_OPEN_DAYS: Final = 128
 MAX_TOMBSTONES: Final = 65_536
 MAX_ERASING: Final = 4_096
@@ -178,6 +178,12 @@ class Writer:
             self._day(day).have_follows(self._next_n, actor[asked], key[asked], part)
             out[asked] = part
         return out
+
+    def records_of(self, actor: int, ratings_today: bool) -> set[tuple[int, int]]:
+        """(kind, key) of all that is committed of one person, on all days; the ratings of open days only if wanted,
+        because those take a pass over the log.
+        """
+        return {record for day in self.days() for record in self._day(day).records_of(actor, ratings_today)}
 
     def remove_rating(self, actor: int, kind: int, key: int, bury: bool = True) -> list[tuple[int, int]]:
         """(day, post) of all records of this name: a key that was used for two subjects has two. The name stays known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from feedgen.core.ids import (
     NO_PERSON,
     NO_POST,
     POST_NSID,
+    REPOST,
     REPOST_NSID,
     day_of,
     make_tid,
@@ -35,6 +37,7 @@ from feedgen.ingest.events import (
     Post,
     Profile,
     Rating,
+    Replaced,
     Visibility,
 )
 from feedgen.ingest.pipeline import parts_of
@@ -91,6 +94,8 @@ class Model:
                 self.deleted.add(self.mine(event))
         elif isinstance(event, Delete):
             self._delete(event)
+        elif isinstance(event, Replaced):
+            self._replace(event)
         elif isinstance(event, Account) and not event.active and event.status == "deleted":
             self._erase(event.did)
             self.gone[event.did] = event.time_us
@@ -158,6 +163,24 @@ class Model:
         recent = abs((key >> 10) - self.high_us) <= HOUR_US
         if (key >= 0 and recent) or (key < 0 and not found):
             self.buried[event.did, self.life(event.did), kind, event.rkey] = self.high_us
+
+    def _replace(self, event: Replaced) -> None:
+        """What the repository lacks goes, unless its key says that it was made since."""
+
+        def gone(collection: str, rkey: str) -> bool:
+            key = rkey_to_int(rkey)
+            return key not in event.keys[collection] and (key < 0 or key >> 10 <= event.before_us)
+
+        for who, kind, rkey in list(self.ratings):
+            if who == event.did and gone(LIKE_NSID if kind == LIKE else REPOST_NSID, rkey):
+                del self.ratings[who, kind, rkey]
+        for who, rkey in list(self.follows):
+            if who == event.did and gone(FOLLOW_NSID, rkey):
+                del self.follows[who, rkey]
+        for ref in list(self.posts):
+            if ref[0] == event.did and gone(POST_NSID, ref[2]):
+                del self.posts[ref]
+                self.deleted.add(ref)
 
     def _is_buried(self, who: str, kind: int, rkey: str) -> bool:
         when = self.buried.get((who, self.life(who), kind, rkey))
@@ -267,6 +290,15 @@ class Feeder:
     def visibility(self, who: str, hide: bool) -> Visibility:
         us, seq = self.moment()
         return Visibility(did=who, time_us=us, seq=seq, hide=hide)
+
+    def replaced(self, who: str, **rkeys: Sequence[str]) -> Replaced:
+        """A repository with these likes, reposts, posts and follows."""
+        us, seq = self.moment()
+        names = {"likes": LIKE_NSID, "reposts": REPOST_NSID, "posts": POST_NSID, "follows": FOLLOW_NSID}
+        keys = {nsid: {rkey_to_int(rkey) for rkey in rkeys.get(name, ())} for name, nsid in names.items()}
+        kept = [(kind, rkey) for kind, name in ((LIKE, "likes"), (REPOST, "reposts")) for rkey in rkeys.get(name, ())]
+        subjects = {uri(ref[0], ref[2]) for k in kept if (ref := self.model.ratings.get((who, *k), (None,))[0])}
+        return Replaced(did=who, time_us=us, seq=seq, before_us=us - 1, keys=keys, subjects=subjects)
 
     # What the arrays and the truth say
 

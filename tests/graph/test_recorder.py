@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -675,6 +676,74 @@ def test_that_an_account_was_deleted_is_forgotten_after_an_hour(feed: Feeder) ->
     person = feed.archive.library.person(A)
     assert person is not None and feed.archive.graph.view().arrays.person_flags[person] == INACTIVE
     feed.check()
+
+
+@pytest.mark.parametrize("key", [KEY, OLD_KEY, ODD_KEY])
+@pytest.mark.parametrize("days", [0, 1])
+def test_what_a_replaced_repository_lacks_is_gone(feed: Feeder, key: str, days: int) -> None:
+    """A record of each kind that is there still, and one that is not; on the open day, and after it was sealed."""
+    posts = [make_tid(NOON_US - (60 + i) * 1_000_000) for i in range(3)]
+    feed.tell(
+        *(feed.post(A, rkey) for rkey in posts),
+        feed.rating(B, uri(A, posts[0]), key),
+        feed.rating(B, uri(A, posts[1]), "2222222222222"),
+        feed.rating(B, uri(A, posts[2]), key, REPOST),
+        feed.rating(C, uri(A, posts[0]), key),
+        feed.post(B, key),
+        feed.post(B, "3jzfcijpj2z2a"),
+        feed.follow(B, A, key),
+        feed.follow(B, C, "3jzfcijpj2z2a"),
+    )
+    if days:
+        midnight(feed)
+        feed.settle()
+    feed.tell(feed.replaced(B, likes=["2222222222222"], posts=["3jzfcijpj2z2a"], follows=["3jzfcijpj2z2a"]))
+    assert likes(feed, B) == [uri(A, posts[1])]
+    assert likers(feed, A, posts[0]) == [C]
+    feed.check()
+    feed.reopen()
+    feed.check()
+
+
+def test_a_repository_that_lacks_nothing_stays(feed: Feeder) -> None:
+    feed.tell(feed.post(A, POST_KEY), feed.rating(B, uri(A, POST_KEY), KEY), feed.rating(B, uri(C, "odd"), ODD_KEY))
+    feed.tell(feed.replaced(B, likes=[KEY, ODD_KEY]))
+    for _ in everywhere(feed):
+        assert likes(feed, B) == [uri(C, "odd"), uri(A, POST_KEY)]
+        feed.check()
+
+
+def test_a_replaced_repository_again_and_in_another_order(feed: Feeder) -> None:
+    """What was liked since stays, also when the sync is told again; what was gone does not come back by itself."""
+    feed.tell(feed.post(A, POST_KEY), feed.rating(B, uri(A, POST_KEY), KEY))
+    sync = feed.replaced(B, likes=["3jzfcijpj2z2a"])
+    since = feed.rating(B, uri(C, POST_KEY))
+    feed.tell(sync, since)
+    feed.tell(sync, since, replayed=True)
+    for _ in everywhere(feed):
+        assert likes(feed, B) == [uri(C, POST_KEY)]
+        feed.check()
+    feed.tell(feed.rating(B, uri(A, POST_KEY), KEY))
+    assert likes(feed, B) == [uri(A, POST_KEY), uri(C, POST_KEY)]
+    feed.check()
+
+
+def test_a_replaced_repository_of_somebody_unknown(feed: Feeder) -> None:
+    feed.tell(feed.replaced(D, likes=[KEY]))
+    assert feed.archive.library.person(D) is None
+    feed.check()
+
+
+def test_old_records_of_a_replacement_are_dated_before_all_of_the_day(feed: Feeder) -> None:
+    """A like of last week that is told only now is a like of this day's first moment, not one of now."""
+    feed.tell(feed.post(A, POST_KEY), feed.rating(B, uri(A, POST_KEY)))
+    old = feed.rating(C, uri(A, POST_KEY), make_tid(NOON_US - 7 * DAY_US))
+    feed.tell(msgspec.structs.replace(old, made_us=NOON_US - 7 * DAY_US))
+    for _ in everywhere(feed):
+        people, times_us = feed.archive.graph.view().likers_of(number(feed, A, POST_KEY), 9)
+        times = dict(zip(map(feed.archive.library.did, people.tolist()), times_us.tolist(), strict=True))
+        assert times[C] - NOON_US // DAY_US * DAY_US < 400_000_000 < times[B] - times[C]
+        feed.check()
 
 
 def test_an_account_is_deleted_in_the_batch_of_its_likes(feed: Feeder) -> None:

@@ -9,7 +9,7 @@ import pytest
 from feedgen.core import languages
 from feedgen.core.ids import LIKE, REPOST, make_tid
 from feedgen.ingest import events as e
-from feedgen.ingest.events import REASONS, Dropped, Event, StreamError, StreamInfo, decode
+from feedgen.ingest.events import REASONS, Dropped, Event, StreamError, StreamInfo, Sync, decode
 from tests.ingest import wires
 from tests.ingest.wires import AUTHOR, DID, NOW_US, POST_URI, RKEY, ROOT_URI, WIRES, commit, dump, iso, ref
 
@@ -313,7 +313,7 @@ def test_account(wire: str, active: Any, status: Any, event: Event | Dropped) ->
 
 def test_other_kinds() -> None:
     sync = wires.v2("sync", seq=1, did=DID, time=iso(NOW_US), sync={"blocks": ""})
-    assert of(sync) == Dropped("unwanted_kind")
+    assert of(sync) == Sync(did=DID, time_us=NOW_US, seq=1)
     assert of({"did": DID, "time_us": NOW_US, "kind": "novel"}) == Dropped("unwanted_kind")
     assert of({"did": DID, "time_us": NOW_US, "kind": "commit"}) == Dropped("malformed")
 

@@ -41,7 +41,7 @@ def test_what_v2_is_asked() -> None:
     assert parts.path == "/xrpc/network.bsky.jetstream.subscribeEvents"
     assert parse_qs(parts.query) == {
         "collections": list(COLLECTIONS),
-        "kinds": ["commit", "identity", "account"],
+        "kinds": ["commit", "identity", "account", "sync"],
         "zstdDictionary": ["20260811"],
         "maxMessageSizeBytes": ["2097152"],
     }

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from feedgen.core.errors import StoreFull
-from feedgen.core.ids import US_PER_DAY, US_PER_S, make_tid
+from feedgen.core.ids import US_PER_DAY, US_PER_S, make_tid, rkey_to_int
+from feedgen.ingest import replacement
 from feedgen.ingest.batch import Batch, Cursor, Piece
+from feedgen.ingest.events import Replaced
 from feedgen.ingest.frames import Frames, Inlet
 from feedgen.ingest.gather import gather
 from feedgen.ingest.pipeline import DROPPED, FUTURE_US, REPEAT_US, Pipeline
@@ -415,6 +417,82 @@ async def test_however_long_the_sink_takes_it_is_in_use_until_run_returns() -> N
 def test_a_pipeline_starts_once() -> None:
     with running() as b, pytest.raises(RuntimeError):
         b.pipeline.start()
+
+
+def sync(did: str = wires.DID, seq: int = 5, time_us: int = NOW_US) -> bytes:
+    inner = {"did": did, "rev": wires.RKEY, "seq": 1}
+    return dump(wires.v2("sync", did=did, seq=seq, time=wires.iso(time_us), sync=inner))
+
+
+def row(rkey: str, seq: int, did: str = wires.DID, time_us: int = NOW_US, **more: Any) -> bytes:
+    return dump(commit("v2", record=wires.like(**more), rkey=rkey, time_us=time_us, seq=seq, did=did))
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_sync_and_what_replaces_the_repository(together: bool) -> None:
+    """Old records are dated by their keys, too old ones are left out, and at the end stands what is there."""
+    week, year = make_tid(NOW_US - 7 * US_PER_DAY), make_tid(NOW_US - 365 * US_PER_DAY)
+    messages = [
+        row("before", 4, time_us=NOW_US - 9),
+        sync(),
+        row(week, 6),
+        row(year, 7),
+        row("odd", 8),
+        row("other", 9, did=wires.AUTHOR),
+        row("after", 10, time_us=NOW_US + 5),
+    ]
+    with running(retention_days=90) as b:
+        for message in [messages] if together else [[m] for m in messages]:
+            b.push(*message)
+        b.until(lambda: "after" in b.sink.rkeys)
+        assert b.sink.rkeys == ["before", week, "odd", "other", "after"]
+        times = {k: t for x in b.sink.batches for k, t in zip(x.ratings.rkeys, x.ratings.times_us, strict=True)}
+        assert times[week] == NOW_US - 7 * US_PER_DAY
+        assert {times["odd"], times["other"]} == {NOW_US}
+        [replaced] = [event for x in b.sink.batches for event in x.rare]
+        assert isinstance(replaced, Replaced)
+        assert (replaced.did, replaced.before_us) == (wires.DID, NOW_US)
+        assert replaced.keys["app.bsky.feed.like"] == {rkey_to_int(k) for k in (week, year, "odd")}
+        [rows] = [x for x in b.sink.batches if "odd" in x.ratings.rkeys]
+        assert rows.replayed
+        assert rows.cursor == Cursor("host", 5, NOW_US)  # a restart hears the sync again
+        assert b.sink.cursor() == Cursor("host", 10, NOW_US + 5)
+
+
+def test_live_creates_keep_the_witnessed_time() -> None:
+    """However old their keys: nobody can date a like into the past."""
+    week = make_tid(NOW_US - 7 * US_PER_DAY)
+    with running() as b:
+        b.push(row(week, 6))
+        b.until_applied(1)
+        assert b.sink.batches[0].ratings.times_us == [NOW_US]
+
+
+def test_a_sync_that_replaces_nothing_removes_nothing() -> None:
+    with running() as b:
+        b.push(sync(), row("after", 6, time_us=NOW_US + 5))
+        b.until_applied(1)
+        assert [x.rare for x in b.sink.batches] == [[]]
+
+
+def test_a_replacement_that_was_cut_off_removes_nothing() -> None:
+    with running() as b:
+        b.push(sync(), row("some", 6))
+        b.until(lambda: not b.inlet.pieces)
+        b.connection += 1
+        b.push(row("more", 7), row("after", 8, time_us=NOW_US + 5))
+        b.until(lambda: "after" in b.sink.rkeys)
+        assert not any(x.rare for x in b.sink.batches)
+        assert b.sink.cursor() == Cursor("host", 8, NOW_US + 5)
+
+
+def test_of_a_very_large_repository_nothing_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replacement, "MAX_RECORDS", 2)
+    with running() as b:
+        b.push(sync(), *(row(f"k{i}", 6 + i) for i in range(3)), row("after", 10, time_us=NOW_US + 5))
+        b.until(lambda: "after" in b.sink.rkeys)
+        assert b.sink.rkeys == ["k0", "k1", "k2", "after"]
+        assert not any(x.rare for x in b.sink.batches)
 
 
 async def test_from_the_socket_to_the_sink_and_on_after_a_restart(tmp_path: Path) -> None:
