@@ -19,9 +19,7 @@ from feedgen.ingest.events import MAX_FRAME_BYTES, TOO_BIG
 from feedgen.ingest.frames import DROPPED, Frames, Inlet
 
 READ_EVERY_S: Final = 0.5  # of a live stream
-CATCH_UP_EVERY_S: Final = (
-    0.02  # of an older one: hosts write each event by itself, and few at once cost five times more
-)
+CATCH_UP_EVERY_S: Final = 0.05  # of an older one: hosts write each event by itself, and few at once cost more
 READ_BUFFER_BYTES: Final = 256 << 10
 READ_BYTES: Final = 128 << 10  # at a time: five hundred messages, a millisecond's work
 HEAD_MESSAGES: Final = 50  # the first of a connection, kept to be looked at

@@ -32,8 +32,9 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
 @click.option("--hosts", default="v2,v2,legacy", help="Jetstream hosts, by flavour: v2 or legacy.")
 @click.option("--lookback-h", type=float, help="How old a cursor may be, -1 for any age. [default: v2 36, legacy 24]")
 @click.option("--ping-s", default=30.0, help="Seconds between websocket pings.")
-@click.option("--outbox", type=int, help="Events a live reader may be behind, 0 for any. [default: v2 0, legacy 10000]")
+@click.option("--outbox", type=int, help="Events a live reader may be behind, 0 for any. [default: v2 0, legacy 50000]")
 @click.option("--max-rate", default=0.0, help="Events/s for each reader, 0 for no limit. (Real legacy hosts: 5000.)")
+@click.option("--batched", is_flag=True, help="Write many events at a time; real hosts write each by itself.")
 @click.option("--segment-s", default=3600.0, help="Length of a v2 host's segments; time cursors find sealed ones only.")
 @click.option("--listen", default="127.0.0.1", help="Address to listen at.")
 @click.option("--port", default=0, help="First port: pds, then appview, plc, web, control, the hosts. 0: free ones.")
@@ -124,6 +125,7 @@ def hosts_of(given: dict[str, Any], seq_step: int = 7_000_000) -> tuple[HostOpti
             outbox_events=given["outbox"],
             max_rate=given["max_rate"],
             segment_s=given["segment_s"],
+            batched=given["batched"],
             first_seq=1 + seq_step * number,
         )
         for number, flavour in enumerate(flavours)

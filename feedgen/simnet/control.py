@@ -25,6 +25,7 @@ ROUTES: Final = """\
   POST /_ctl/rotate?person=7  a new signing key, and the identity event that goes with it
   POST /_ctl/chances          {"person": 7, "posts": [at-uri, ...]}: how likely each is liked, if seen
   POST /_ctl/like             {"person": 7, "post": at-uri}: a like, told at once
+  POST /_ctl/resync           {"person": 7, "without": [rkey, ...]}: a sync, and the repository's records again (v2)
   POST /_ctl/event            {"did", "kind", "operation", "collection", "rkey", "record": {...}, "detail": {...}}
   POST /_ctl/advance?seconds=60   move a manual clock, and tell what happens until then
   GET, POST, DELETE /_ctl/faults  {"kind", "where", "count", "duration_s", options...}
@@ -46,6 +47,7 @@ class Control:
             "rotate": self._rotate,
             "chances": self._chances,
             "like": self._like,
+            "resync": self._resync,
             "event": self._event,
             "advance": self._advance,
             "faults": self._faults,
@@ -106,6 +108,11 @@ class Control:
     def _like(self, request: Request) -> dict[str, Any]:
         asked = msgspec.json.decode(request.body)
         return _told(self._simnet.like(self._person(asked["person"]), asked["post"]))
+
+    def _resync(self, request: Request) -> dict[str, Any]:
+        asked = msgspec.json.decode(request.body)
+        person = self._person(asked["person"])
+        return {"events": len(self._simnet.resync(person, set(asked.get("without", ()))))}
 
     def _event(self, request: Request) -> dict[str, Any]:
         asked = msgspec.json.decode(request.body)

@@ -13,7 +13,7 @@ import math
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, TypeVar
 
 from feedgen.core.ids import LIKE_NSID, make_tid
 from feedgen.simnet import websocket, wire
@@ -26,13 +26,16 @@ from feedgen.simnet.records import SimEvent
 from feedgen.simnet.subscriber import Subscriber
 
 Flavour = Literal["v2", "legacy"]
+T = TypeVar("T")
 SEQ_LIMIT: Final = 1_000_000_000_000_000  # a cursor from here on is a time in microseconds
 DICTIONARY_SAMPLES: Final = 4_000
 MIN_SAMPLES: Final = 200
 JUMP: Final = 1_000_000
 SUBPROTOCOL: Final = "xrpc.v1.json"
 LOOKBACK_S: Final = {"v2": 36 * 3600.0, "legacy": 24 * 3600.0}
-OUTBOX_EVENTS: Final = {"v2": 0, "legacy": 10_000}  # a v2 host lets a slow reader fall behind
+OUTBOX_EVENTS: Final = {"v2": 0, "legacy": 50_000}  # a v2 host lets a slow reader fall behind
+WRITE_TIMEOUT_S: Final = {"v2": 5.0, "legacy": 10.0}
+PONG_TIMEOUT_S: Final = {"v2": 5.0, "legacy": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,9 @@ class HostOptions:
     max_rate: float = 0.0  # events/s for each reader; legacy hosts have 5,000
     segment_s: float = 3600.0  # v2: a time cursor inside the newest segment starts at the segment's beginning
     first_seq: int = 1
+    write_timeout_s: float | None = None  # a reader that blocks one write for so long is cut off
+    pong_timeout_s: float | None = None  # and so is one that does not answer a ping; 0: never
+    batched: bool = False  # many events a write, which no real host does: for benchmarks of what comes after
 
 
 class Dictionary:
@@ -152,9 +158,10 @@ class JetstreamHost:
         self._now_us = now_us
         self.dictionary = dictionary
         self.v2 = options.flavour == "v2"
-        self.lookback_s = LOOKBACK_S[options.flavour] if options.lookback_s is None else options.lookback_s
-        outbox = options.outbox_events
-        self.outbox_events = OUTBOX_EVENTS[options.flavour] if outbox is None else outbox
+        self.lookback_s = _given(options.lookback_s, LOOKBACK_S[options.flavour])
+        self.outbox_events = _given(options.outbox_events, OUTBOX_EVENTS[options.flavour])
+        self.write_timeout_s = _given(options.write_timeout_s, WRITE_TIMEOUT_S[options.flavour])
+        self.pong_timeout_s = _given(options.pong_timeout_s, PONG_TIMEOUT_S[options.flavour])
         # From which sequence of the history on how much is added: the host's own start, then one entry a jump.
         self._jumps: list[tuple[int, int]] = [(0, options.first_seq - 1)]
         self.readers: set[Subscriber] = set()
@@ -316,9 +323,17 @@ class JetstreamHost:
         for reader in list(self.readers):
             if reader.live and self.history.tip - reader.position > self.outbox_events:
                 self.readers.discard(reader)
-                self.stats.slow_closes += 1
-                reader.cut()
+                reader.cut_as_slow()
 
     async def stop(self) -> None:
-        """Say 1001 to everybody, then go."""
-        await asyncio.gather(*(reader.close(websocket.GOING_AWAY, "shutting down") for reader in list(self.readers)))
+        """Say 1001 to everybody, then go. The original server goes without a word."""
+        if self.v2:
+            ends = (reader.close(websocket.GOING_AWAY, "shutting down") for reader in list(self.readers))
+            await asyncio.gather(*ends)
+            return
+        for reader in list(self.readers):
+            reader.cut()
+
+
+def _given(value: T | None, default: T) -> T:
+    return default if value is None else value

@@ -29,6 +29,7 @@ class SimEvent(msgspec.Struct, gc=False):
     cid: str = ""
     record: bytes | None = None
     detail: bytes = b""  # the relay's own event, for identity, account and sync
+    resync: bool = False  # a record that a sync put in place of what was there; its time is the sync's
     odd: str = ""  # why this event is not as it should be; "" for nearly all
 
 

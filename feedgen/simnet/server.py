@@ -6,7 +6,7 @@ In a test: `async with Simnet.start(people=200) as sim:`. In a process of its ow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -188,6 +188,13 @@ class Simnet:
         event = self.world.like(person, post, max(self.clock.now_us(), self.world.now_us + 1))
         self._tell(event.time_us)
         return event
+
+    def resync(self, person: int, without: Collection[str] = ()) -> list[SimEvent]:
+        """The v2 hosts replace this person's repository; records with these keys are in it no more."""
+        self._must_be_present()
+        events = self.world.resync(person, without, max(self.clock.now_us(), self.world.now_us + 1))
+        self._tell(events[0].time_us)
+        return events
 
     def unlike(self, like: SimEvent) -> SimEvent:
         return self.emit(SimEvent(0, 0, like.did, "commit", "delete", LIKE_NSID, like.rkey))

@@ -1,14 +1,14 @@
 """One subscriber of a Jetstream host: a position in the history, a filter, and a socket.
 
 There is no queue: a subscriber that reads slowly moves on slowly. Frames are taken from the history's shared, encoded
-chunks and written many at a time; only when a fault holds are they written one by one.
+chunks and written one by one, as the real hosts do: a reader gets a few of them with each read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +28,8 @@ LIVE_EVENTS: Final = 256  # written at once near the tip, so that an outbox is m
 REPEAT_EVENTS: Final = 100
 REORDER_EVENTS: Final = 5_000
 INFO_ALONE_S: Final = 0.02  # before the first event: a reader may get the info frame in a read of its own
+MAX_BUFFERED_BYTES: Final = 64 << 10
+MAX_RKEY_BYTES: Final = 255  # v2 hosts leave out records with longer keys
 _SLEEP_S: Final = 0.005  # shorter sleeps are not honoured anyway
 
 
@@ -56,6 +58,8 @@ class Subscriber:
     live: bool = False
     _connection: Connection = field(init=False)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
+    _pinged: int = 0
+    _answered: int = 0  # up to which ping
     _debt_s: float = 0.0
 
     async def run(self, connection: Connection) -> None:
@@ -84,6 +88,10 @@ class Subscriber:
     def cut(self) -> None:
         self._connection.abort()
 
+    def cut_as_slow(self) -> None:
+        self.host.stats.slow_closes += 1
+        self.cut()
+
     async def close(self, code: int, reason: str = "") -> None:
         with contextlib.suppress(ConnectionError, TimeoutError):
             await asyncio.wait_for(self._connection.send(websocket.close_frame(code, reason)), 1)
@@ -107,6 +115,8 @@ class Subscriber:
             raise _Gone
         if frame.opcode == websocket.PING:
             await self._connection.send(websocket.frame(frame.payload, websocket.PONG))
+        elif frame.opcode == websocket.PONG:
+            self._answered = self._pinged
         elif frame.opcode in (websocket.TEXT, websocket.BINARY):
             if self.v2:
                 raise websocket.ProtocolError(websocket.POLICY_VIOLATION, "this stream takes no messages")
@@ -130,7 +140,38 @@ class Subscriber:
         while True:
             await asyncio.sleep(self.host.options.ping_s)
             await self.host.faults.hold(self.host.name)
+            self._pinged += 1
             await self._connection.send(websocket.frame(b"", websocket.PING))
+            if self.host.pong_timeout_s:
+                loop = asyncio.get_running_loop()
+                loop.call_later(self.host.pong_timeout_s, self._check_pong, self._pinged)
+
+    def _check_pong(self, number: int) -> None:
+        if self._answered < number and self in self.host.readers:
+            self.cut_as_slow()
+
+    async def _in_time(self, wait: Awaitable[object], timeout_s: float) -> None:
+        try:
+            await asyncio.wait_for(wait, timeout_s)
+        except TimeoutError:
+            self.cut_as_slow()
+            raise _Gone from None
+
+    async def _write(self, data: bytes | memoryview) -> None:
+        """Events, within the time that a reader may block a write."""
+        writer = self._connection.writer
+        if writer.transport.is_closing():
+            raise _Gone
+        writer.write(data)
+        if writer.transport.get_write_buffer_size() > MAX_BUFFERED_BYTES:
+            await self._in_time(writer.drain(), self.host.write_timeout_s)
+
+    async def _write_each(self, frames: Iterable[bytes | memoryview]) -> None:
+        for frame in frames:
+            if frame:
+                await self._write(frame)
+                await asyncio.sleep(0)  # or the event loop would write several at once
+                await self._pace(1, self.host.options.max_rate)
 
     async def _pour(self) -> None:
         await self._ready.wait()
@@ -171,13 +212,15 @@ class Subscriber:
             end = min(end, offset + LIVE_EVENTS)
         if wrong:
             return await self._pour_wrong(number, offset, end)
-        data = b"".join(frames[offset:end])
+        piece = frames[offset:end]
         self.position += end - offset
         host.stats.events += end - offset
-        host.stats.bytes += len(data)
-        if data:
-            await self._connection.send(data)
-        await self._pace(end - offset, host.options.max_rate)
+        host.stats.bytes += sum(map(len, piece))
+        if host.options.batched:
+            await self._write(b"".join(piece))
+            await self._pace(end - offset, host.options.max_rate)
+        else:
+            await self._write_each(piece)
 
     async def _pour_wrong(self, number: int, offset: int, end: int) -> None:
         """The same one event at a time, with what goes wrong on the way."""
@@ -282,7 +325,7 @@ class Subscriber:
         max_bytes = self.filter.max_bytes
         frames = []
         for event in events:
-            if wants is not None and not wants(event):
+            if (wants is not None and not wants(event)) or (self.host.v2 and len(event.rkey) > MAX_RKEY_BYTES):
                 frames.append(b"")
                 continue
             payload = self._payload(event)
@@ -297,8 +340,11 @@ class Subscriber:
             await self._end_if_told()
             host.stats.events += events
             host.stats.bytes += len(data)
-            await self._connection.send(data)
-            await self._pace(events, host.options.max_rate)
+            if host.options.batched:
+                await self._write(data)
+                await self._pace(events, host.options.max_rate)
+            else:
+                await self._write_each(websocket.split(data))
         await asyncio.Event().wait()  # all was told; the stream stays open
 
 

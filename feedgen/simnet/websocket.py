@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 TEXT: Final = 0x1
@@ -53,6 +54,19 @@ def frame(payload: bytes, opcode: int = TEXT) -> bytes:
     if n < 65536:
         return bytes([0x80 | opcode, 126]) + n.to_bytes(2, "big") + payload
     return bytes([0x80 | opcode, 127]) + n.to_bytes(8, "big") + payload
+
+
+def split(frames: memoryview) -> Iterator[memoryview]:
+    """Whole unmasked frames that were glued together."""
+    at, end = 0, len(frames)
+    while at < end:
+        n, start = frames[at + 1], at
+        at += 2 + n
+        if n == 126:
+            at = start + 4 + int.from_bytes(frames[start + 2 : start + 4], "big")
+        elif n == 127:
+            at = start + 10 + int.from_bytes(frames[start + 2 : start + 10], "big")
+        yield frames[start:at]
 
 
 def close_frame(code: int, reason: str = "") -> bytes:

@@ -27,7 +27,9 @@ def rfc3339(us: int) -> str:
 
 
 def v1(event: SimEvent, cursor: bool = False) -> bytes | None:
-    """A frame of `/subscribe`. `cursor`: as v2 hosts write it. None for sync, which this wire never carries."""
+    """A frame of `/subscribe`. `cursor`: as v2 hosts write it. None for a sync and what replaces the repository."""
+    if event.kind == "sync" or event.resync:
+        return None
     at = f',"cursor":{event.seq}' if cursor else ""
     head = f'{{"did":"{event.did}","time_us":{event.time_us}{at},"kind":"{event.kind}"'
     if event.kind == "commit":
@@ -36,8 +38,6 @@ def v1(event: SimEvent, cursor: bool = False) -> bytes | None:
         if event.record is None:
             return (head + "}}").encode()
         return b'%b,"record":%b,"cid":"%b"}}' % (head.encode(), event.record, event.cid.encode())
-    if event.kind == "sync":
-        return None
     return b'%b,"%b":%b}' % (head.encode(), event.kind.encode(), event.detail)
 
 
@@ -86,9 +86,11 @@ class Compressor:
     def __call__(self, frame: bytes) -> bytes:
         context = getattr(self._local, "context", None)
         if context is None:
-            # The real host's frames carry no checksum, and the dictionary's id; small ones no content size.
-            small = zstandard.ZstdCompressor(self._level, self._dictionary, write_content_size=False)
-            large = zstandard.ZstdCompressor(self._level, self._dictionary, write_content_size=True)
+            # As the real host's frames: a checksum, the dictionary's id, and a content size unless they are small.
+            small, large = (
+                zstandard.ZstdCompressor(self._level, self._dictionary, write_checksum=True, write_content_size=sized)
+                for sized in (False, True)
+            )
             context = self._local.context = (small, large)
         compressor: zstandard.ZstdCompressor = context[len(frame) >= 256]
         return compressor.compress(frame)

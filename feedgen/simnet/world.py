@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -139,7 +139,9 @@ class World:
     def _tell(self, event: SimEvent) -> SimEvent:
         self.seq += 1
         event.seq = self.seq
-        if event.time_us <= self.now_us:
+        if event.resync:
+            event.time_us = self.now_us  # all have one time, that of the sync before them
+        elif event.time_us <= self.now_us:
             event.time_us = self.now_us + 1
         self.now_us = event.time_us
         return event
@@ -180,7 +182,7 @@ class World:
             raise ValueError(f"more than {MAX_INJECTED} injected events wait to be told")
         event.time_us = max(event.time_us, self.now_us + 1)
         heapq.heappush(self._injected, (event.time_us, len(self._injected) + self.seq * MAX_INJECTED, event))
-        if event.kind == "commit":
+        if event.kind == "commit" and not event.resync:
             mine = self._extra.setdefault((event.did, event.collection), {})
             if event.record is None:
                 mine.pop(event.rkey, None)
@@ -188,6 +190,26 @@ class World:
                 uri = f"at://{event.did}/{event.collection}/{event.rkey}"
                 mine[event.rkey] = Record(uri, event.rkey, event.cid, event.record)
         return event
+
+    def resync(self, person: int, without: Collection[str], time_us: int) -> list[SimEvent]:
+        """The host found that it missed something of this repository: a sync, and all records as creates, at one time.
+        `without` are record keys that are in the repository no more, though nobody was told of their deletion.
+        """
+        did = self.did(person)
+        rev = make_tid(time_us)
+        events = [
+            SimEvent(0, time_us, did, "sync", detail=f'{{"did":"{did}","rev":"{rev}","seq":1}}'.encode()),
+            *(
+                SimEvent(
+                    0, time_us, did, "commit", "create", collection, record.rkey, rev, record.cid, record.value,
+                    resync=True,
+                )
+                for collection in sorted(records.COLLECTIONS)
+                for record in self.records(did, collection)
+                if record.rkey not in without
+            ),
+        ]  # fmt: skip
+        return [self.inject(event) for event in events]
 
     def like(self, person: int, uri: str, time_us: int) -> SimEvent:
         """This person likes that post at that time (or as soon as the next event can be)."""

@@ -70,7 +70,8 @@ def _go_on(
     left = plan.events - plan.event_at(at_us)
     if left < warm_up + events:
         raise RuntimeError(f"the flood of this folder has only {left:,} events left; fill another one")
-    with FloodProcess("--plan", json.dumps(asdict(plan)), "--hosts", "v2", "--outbox", "0", *words) as sim:
+    flood = ("--plan", json.dumps(asdict(plan)), "--hosts", "v2", "--outbox", "0", "--batched", *words)
+    with FloodProcess(*flood) as sim:
         listening = Listening(archive, sim.urls.jetstream[0], "v2", ClockAt(at_us + behind_us))
         return asyncio.run(listening.measure(warm_up, events))
 

@@ -30,7 +30,7 @@ def run(params: Params) -> Iterable[Figure]:
     folder = Path(tempfile.mkdtemp(prefix="feedgen-pages-", dir=str(params["folder"]) or None))
     ratings, pages = int(params["ratings"]), int(params["pages"])
     plan, days = plan_for(ratings, int(time.time() * 1e6) - AGO_US)
-    words = ("--plan", json.dumps(asdict(plan)), "--hosts", "v2", "--outbox", "0")
+    words = ("--plan", json.dumps(asdict(plan)), "--hosts", "v2", "--outbox", "0", "--batched")
     try:
         load(folder / "data", plan, days, ratings)
         with FloodProcess(*words, "--max-rate", "1") as quiet:

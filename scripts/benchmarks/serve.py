@@ -242,7 +242,7 @@ def errors_of(found: dict[str, Any]) -> int:
 
 
 def flood(params: Params, *more: str) -> FloodProcess:
-    words = ["--seed", str(SEED), "--people", str(params["people"]), "--hosts", "v2", *more]
+    words = ["--seed", str(SEED), "--people", str(params["people"]), "--hosts", "v2", "--batched", *more]
     return FloodProcess(*words, "--lookback-h", "-1")
 
 

@@ -60,9 +60,11 @@ class Hearing:
         self.client, self.inlet = client, inlet
         self.pieces: list[Frames] = []
         self.events: list[Event] = []
+        self.reads = 0
         self.task: asyncio.Task[None] = asyncio.get_running_loop().create_task(client.run())
 
     def drain(self) -> None:
+        self.reads += self.inlet.pieces
         while self.inlet.pieces:
             frames = self.inlet.take(0)
             assert frames is not None

@@ -487,6 +487,15 @@ async def test_a_live_socket_is_read_now_and_then(tmp_path: Path) -> None:
         assert len(h.pieces) - before < 30
 
 
+async def test_catching_up_brings_many_with_each_read(tmp_path: Path) -> None:
+    """Hosts write each event by itself, and a wake-up for each would cost more than the events."""
+    old = likes(3_000, until_us=NOW_US - HOUR_US)
+    async with stage(old) as s, listening(tmp_path, await s.add(replace(ALL, max_rate=5_000.0))) as h:
+        await h.until_heard(3_000)
+        assert h.client.status.state is State.CATCHING_UP
+        assert h.reads < 150
+
+
 async def test_a_burst_in_the_live_stream_is_not_put_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pause is for little that comes; while more waits there is none."""
     holds: list[str] = []

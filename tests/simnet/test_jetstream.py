@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 
 import httpx
+import msgspec
 import pytest
 import websockets
 import zstandard
@@ -407,6 +410,87 @@ async def test_a_host_can_limit_its_rate() -> None:
         started = loop.time()
         await read(f"{url}/subscribe?cursor=1", 700)
         assert 0.3 < loop.time() - started < 5
+
+
+@pytest.mark.parametrize("path", [V2, "/subscribe"])
+async def test_each_event_is_a_write_of_its_own(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes: list[int] = []
+    write = asyncio.StreamWriter.write
+
+    def noting(writer: asyncio.StreamWriter, data: bytes) -> None:
+        writes.append(len(data))
+        write(writer, data)
+
+    monkeypatch.setattr(asyncio.StreamWriter, "write", noting)
+    async with stage(likes(50, step_us=1000)) as s:
+        for batched in (False, True):
+            url = await s.add(replace(ALL, batched=batched))
+            writes.clear()
+            await read(f"{url}{path}?cursor=1", 50)
+            assert (len(writes) > 50) is not batched
+
+
+@pytest.mark.parametrize(("flavour", "path"), [("v2", V2), ("legacy", "/subscribe")])
+async def test_who_blocks_one_write_for_too_long_is_cut(flavour: Flavour, path: str) -> None:
+    async with stage(likes(20_000, step_us=10)) as s:
+        url = await s.add(HostOptions(flavour, lookback_s=inf, write_timeout_s=0.1), send_buffer_bytes=65536)
+        async with RawSocket.open(f"{url}{path}?cursor=1", receive_buffer_bytes=65536) as raw:
+            await _until(lambda: s.hosts[0].stats.slow_closes == 1)
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                while True:
+                    opcode, _ = await asyncio.wait_for(raw.frame(), 5)
+                    assert opcode != websocket.CLOSE
+
+
+@pytest.mark.parametrize(("flavour", "path", "cut"), [("v2", V2, 1), ("legacy", "/subscribe", 0)])
+async def test_who_does_not_answer_a_ping_is_cut_by_a_v2_host(flavour: Flavour, path: str, cut: int) -> None:
+    async with stage([]) as s:
+        timeout_s = 0.05 if flavour == "v2" else None
+        url = await s.add(HostOptions(flavour, ping_s=0.02, pong_timeout_s=timeout_s))
+        async with RawSocket.open(url + path) as raw:
+            for _ in range(3):  # answered in time
+                while (await asyncio.wait_for(raw.frame(), 5))[0] != websocket.PING:
+                    pass
+                await raw.send(b"", websocket.PONG)
+            assert s.hosts[0].stats.slow_closes == 0
+            await asyncio.sleep(0.3)
+            assert s.hosts[0].stats.slow_closes == cut
+
+
+async def test_the_original_server_says_nothing_at_its_end() -> None:
+    async with stage([]) as s:
+        url = await s.add(HostOptions("legacy"))
+        async with websockets.connect(url + "/subscribe") as socket:
+            await s.hosts[0].stop()
+            with pytest.raises(websockets.ConnectionClosed):
+                await asyncio.wait_for(socket.recv(), 5)
+            assert socket.close_code == 1006
+
+
+async def test_a_v2_host_leaves_out_records_with_long_keys() -> None:
+    long = msgspec.structs.replace(like(2, NOW_US - 2), rkey="k" * 256)
+    longest = msgspec.structs.replace(like(3, NOW_US - 1), rkey="k" * 255)
+    async with stage([like(1, NOW_US - 3), long, longest]) as s:
+        v2, legacy = await s.add(ALL), await s.add(HostOptions("legacy", lookback_s=inf))
+        assert [m["payload"]["seq"] for m in await read(f"{v2}{V2}?cursor=1", 2)] == [1, 3]
+        assert [m["cursor"] for m in await read(f"{v2}/subscribe?cursor=1", 2)] == [1, 3]
+        assert len(await read(f"{legacy}/subscribe?cursor=1", 3)) == 3
+
+
+async def test_the_info_frame_comes_before_the_first_event_is_written() -> None:
+    """Whoever reads at once gets it alone."""
+    async with stage(likes(100)) as s:
+        url = await s.add(HostOptions(lookback_s=10.0))
+        async with RawSocket.open(f"{url}{V2}?cursor={10**15}") as raw:
+            _, payload = await asyncio.wait_for(raw.frame(), 5)
+            assert json.loads(payload)["payload"]["name"] == "OutdatedCursor"
+            assert not raw.reader._buffer  # type: ignore[attr-defined]
+
+
+async def _until(done: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not done():
+            await asyncio.sleep(0.01)
 
 
 async def test_a_plain_request_is_told_to_upgrade() -> None:

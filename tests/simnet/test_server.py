@@ -250,3 +250,23 @@ async def test_views_are_what_the_lexicons_say(sim: Simnet, http: httpx.AsyncCli
 async def test_unknown_methods(sim: Simnet, http: httpx.AsyncClient) -> None:
     assert (await http.get(f"{sim.urls.appview}/xrpc/app.bsky.feed.getTimeline")).status_code == 501
     assert (await http.get(f"{sim.urls.pds}/nothing")).status_code == 404
+
+
+async def test_a_repository_that_is_replaced() -> None:
+    """v2 tells a sync, and all records once more at its time; the old wire tells nothing of it."""
+    async with Simnet.start(people=30, history_days=0.2, now_us=NOW_US) as sim:
+        [person] = sim.readers(1)
+        did = sim.people.did(person)
+        kept = [record.rkey for record in sim.world.records(did, LIKE_NSID)]
+        v2, legacy = sim.urls.jetstream[0] + V2, sim.urls.jetstream[2] + "/subscribe"
+        async with websockets.connect(v2) as new, websockets.connect(legacy) as old:
+            await asyncio.sleep(0.1)
+            told = sim.resync(person, {kept[0]})
+            sim.like(person, sim.world.post_uris(sim.world.posts_since(0)[:1])[0])
+            came = [json.loads(await asyncio.wait_for(new.recv(), 5))["payload"] for _ in range(len(told) + 1)]
+            [last] = [json.loads(await asyncio.wait_for(old.recv(), 5))]
+    assert came[0]["$type"].endswith("#sync") and came[0]["did"] == did
+    assert {frame["time"] for frame in came[:-1]} == {came[0]["time"]}
+    assert [frame["rkey"] for frame in came[1:-1] if frame["collection"] == LIKE_NSID] == kept[1:]
+    assert {frame["operation"] for frame in came[1:]} == {"create"}
+    assert came[-1]["rkey"] == last["commit"]["rkey"]

@@ -103,6 +103,7 @@ def test_dictionary_and_frames(events: list[SimEvent]) -> None:
     for frame, original in zip(packed, frames, strict=False):
         assert reader.decompress(frame, max_output_size=1 << 20) == original
         assert zstandard.get_frame_parameters(frame).dict_id == wire.DICTIONARY_ID
+        assert zstandard.get_frame_parameters(frame).has_checksum
     # Dictionary compression is what the wire has it for.
     assert sum(map(len, packed)) < 0.6 * sum(map(len, frames[:500]))
     with pytest.raises(zstandard.ZstdError):

@@ -14,7 +14,19 @@ from feedgen.simnet.server import SimnetOptions
 from scripts.benchmarks.flood.plan import FloodPlan
 from scripts.benchmarks.flood.source import Torrent
 
-SHARED = {"seed", "hosts", "lookback_h", "ping_s", "outbox", "max_rate", "segment_s", "listen", "port", "now_us"}
+SHARED = {
+    "seed",
+    "hosts",
+    "lookback_h",
+    "ping_s",
+    "outbox",
+    "max_rate",
+    "batched",
+    "segment_s",
+    "listen",
+    "port",
+    "now_us",
+}
 
 
 @click.command(

@@ -195,7 +195,7 @@ class Encoder:
         if self.dictionary:
             made = zstandard.ZstdCompressionDict(self.dictionary)
             made.precompute_compress(level=self.level)
-            self._compressor = zstandard.ZstdCompressor(self.level, made, write_content_size=True)
+            self._compressor = zstandard.ZstdCompressor(self.level, made, write_checksum=True, write_content_size=True)
 
     def encode(self, plan: FloodPlan, columns: Columns) -> tuple[memoryview, I64]:
         """As many of the events as fit a buffer of the usual size: usually all of them."""
