@@ -131,6 +131,9 @@ def list_rules(settings: Settings) -> ListRules:
     return ListRules(
         size=lists.posts,
         author_max=lists.author_max,
+        author_gap=lists.author_gap,
+        author_page_max=lists.author_page_max,
+        spread=lists.spread,
         about_max=lists.about_max,
         replies=lists.replies,
         quotes=lists.quotes,

@@ -574,6 +574,27 @@ class Lists(Section, frozen=True, kw_only=True):
     author_max: Annotated[
         int, Key("Posts by one author in a list. They never stand side by side.", unit="posts", low=1, high=500)
     ] = 5
+    author_gap: Annotated[
+        int,
+        Key(
+            "Within so many places an author stands once. With too few authors, as far apart as possible.",
+            unit="places",
+            low=2,
+            high=30,
+        ),
+    ] = 10
+    author_page_max: Annotated[
+        int, Key("Within a page of 30 an author stands so often.", unit="posts", low=1, high=30)
+    ] = 2
+    spread: Annotated[
+        float,
+        Key(
+            "Each further post on a page that the same like led to counts this many times less: a page is about more "
+            "than one of the reader's interests. 1: no difference.",
+            low=0.1,
+            high=1,
+        ),
+    ] = 0.9
     about_max: Annotated[
         int,
         Key(

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedgen.core.ids import NO_PERSON
-from feedgen.core.jit import brief
 from feedgen.core.telemetry import Counter
 from feedgen.feeds.contract import Ask, Fetched, Known, Made
 from feedgen.feeds.list_feed import ListFeed
@@ -62,10 +61,6 @@ class Drawn(NamedTuple):
     liked: Seeds
     follows: U32
 
-    def codes(self) -> U8:
-        """Where each listed post came from."""
-        return codes_of(self.listed, self.ranked, no_likes=self.liked.posts.size == 0)
-
 
 class ForYou(ListFeed):
     name = "for-you"
@@ -84,7 +79,7 @@ class ForYou(ListFeed):
         laps = self.services.laps(cheap, known.recipe)
         drawn = self.draw(ask, known, self.services.formula(cheap, known.recipe), lap=laps.lap)
         edges_total.add(drawn.ranked.edges, laps.preset)
-        return Made(drawn.listed.posts, drawn.codes(), ask.languages)
+        return Made(drawn.listed.posts, drawn.listed.codes, ask.languages)
 
     def draw(
         self,
@@ -101,7 +96,7 @@ class ForYou(ListFeed):
         lap("seeds")
         ranked = rank(view, f, query)
         lap("ranking")
-        sources = [Source(PERSONAL, ranked.ints), Source(POPULAR, self.popular_rows(ask))]
+        sources = self.sources(ask, ranked, no_likes=liked.posts.size == 0)
         listed = make_list(
             view,
             sources,
@@ -115,6 +110,15 @@ class ForYou(ListFeed):
         )
         lap("list")
         return Drawn(view, query, ranked, sources, listed, liked, follows)
+
+    def sources(self, ask: Ask, ranked: Ranked, no_likes: bool) -> list[Source]:
+        """What a list is made of: what people like the reader like, filled up from what is popular."""
+        popular = self.popular_rows(ask)
+        codes = np.full(len(popular), CODE_NO_LIKES_YET if no_likes else CODE_POPULAR, np.uint8)
+        return [
+            Source(PERSONAL, ranked.ints, ranked.scores, codes_of(ranked.ints), share=1.0),
+            Source(POPULAR, popular, codes=codes),
+        ]
 
     async def why(self, ask: Ask, post: int) -> Why | str:
         """Why a post would stand in the list this reader would get now, or why not. Nothing is remembered of it."""
@@ -212,19 +216,7 @@ def seeds_of(liked: Seeds, now_us: int, f: Formula, taste: Taste) -> Seeds:
     )
 
 
-def codes_of(listed: Listed, ranked: Ranked, no_likes: bool) -> U8:
-    """Where each listed post came from."""
-    codes = np.empty(listed.posts.size, np.uint8)
-    _write_codes(listed, ranked.ints, CODE_NO_LIKES_YET if no_likes else CODE_POPULAR, codes)
-    return codes
-
-
-@brief
-def _write_codes(listed: Listed, ints: I64, of_popular: int, codes: U8) -> None:
-    for k in range(codes.size):
-        if listed.kinds[k] != PERSONAL:
-            codes[k] = of_popular
-        elif ints[listed.rows[k], R_SEED] < 0:
-            codes[k] = CODE_FOLLOWS  # whoever led here shares no seed with the reader: somebody whom they follow
-        else:
-            codes[k] = min(ints[listed.rows[k], R_PATHS], 200) - 1 + CODE_LIKES
+def codes_of(ints: I64) -> U8:
+    """What brought each ranked post: so many people, or somebody who shares no seed and whom the reader follows."""
+    likes = np.minimum(ints[:, R_PATHS], 200) - 1 + CODE_LIKES
+    return np.where(ints[:, R_SEED] < 0, CODE_FOLLOWS, likes).astype(np.uint8)

@@ -167,7 +167,7 @@ class Preview:
     def listing(self, subject: Subject, params: RankParams, limit: int, now_us: int) -> list[Placed]:
         """The first posts of the list."""
         drawn = self._draw(subject, params, now_us)
-        rows, codes, placed = self._rows(drawn), drawn.codes(), list[Placed]()
+        rows, codes, placed = self._rows(drawn), drawn.listed.codes, list[Placed]()
         for start in range(0, len(rows), limit):
             some = rows[start : start + limit]
             contexts = [self._feed.context(code) or "" for code in codes[start : start + limit].tolist()]
@@ -234,10 +234,11 @@ class Preview:
         query, liked, follows = self.question(view, f, subject, now_us)
         # Ranked without a rule, so that each can say what it drops.
         ranked = rank(view, f, query._replace(reader=NO_PERSON, excluded=_NONE, require=0, forbid=0, early=False))
-        ints = np.concatenate([ranked.ints, self._feed.popular_rows(ask)])
+        sources = self._feed.sources(ask, ranked, no_likes=liked.posts.size == 0)
+        ints = np.concatenate([source.ints for source in sources])
         walked = walk(
             view,
-            ints,
+            sources,
             self._feed.rules_for(known),
             size,
             reader=query.reader,

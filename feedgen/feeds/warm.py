@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from feedgen.feeds.for_you import codes_of
 from feedgen.graph.graph import Graph
 from feedgen.rank.kernel import rank
 from feedgen.rank.listing import PERSONAL, ListRules, Source, make_list
@@ -17,5 +16,5 @@ def warm() -> None:
     with tempfile.TemporaryDirectory() as folder:
         graph = Graph(Path(folder))
         ranked = rank(graph.view(), CHEAP.formula(), request(0))
-        codes_of(make_list(graph.view(), [Source(PERSONAL, ranked.ints)], ListRules()), ranked, no_likes=True)
+        make_list(graph.view(), [Source(PERSONAL, ranked.ints)], ListRules())
         graph.close()

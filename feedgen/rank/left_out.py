@@ -1,18 +1,19 @@
-"""What nearly made a list, and the rule that kept each post out: `listing.py` again, slow and obvious, with the reason
-for each post that it drops.
-"""
+"""What nearly made a list, and the rule that kept each post out."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple, Unpack
+
+import numpy as np
 
 from feedgen.core.ids import NO_POST
 from feedgen.graph.access import I64, U32
 from feedgen.graph.view import View
-from feedgen.rank.listing import ListRules
+from feedgen.rank.listing import NO_FADES, Fades, ListRules, Source, in_order, make_list
 from feedgen.rank.policy import MAY, NO_NUMBERS, REASONS, Reader, row_verdicts
-from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_POST
+from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_POST, RESULT_INTS
 
 # Every rule with its sentence: the policy's, then those of the list itself.
 RULES: Final = {
@@ -20,6 +21,8 @@ RULES: Final = {
     "seen": "The reader saw it in the last two days; it comes after all that is new.",
     "pile-on": "Enough posts about the same post stand in the list.",
     "author cap": "Enough posts of its author stand in the list.",
+    "author near": "Another post of its author stands too near; it comes later.",
+    "interest": "Enough posts that the same like led to stand on the page; it comes later.",
     "side by side": "Its author's post stands just before, and nobody else's came in between.",
 }
 
@@ -31,56 +34,62 @@ class Dropped(NamedTuple):
 
 
 class Walked(NamedTuple):
-    kept: list[int]  # rows, in the list's order
+    kept: list[int]  # rows of all sources, one after the other; in the list's order
     dropped: list[Dropped]  # best first
 
 
 def walk(
-    view: View, ints: I64, rules: ListRules, size: int, *, seen: U32 = NO_NUMBERS, **who: Unpack[Reader]
+    view: View,
+    sources: Sequence[Source],
+    rules: ListRules,
+    size: int,
+    *,
+    seen: U32 = NO_NUMBERS,
+    fades: Fades = NO_FADES,
+    **who: Unpack[Reader],
 ) -> Walked:
-    """The list's first `size` posts out of candidates, best first, that no rule was asked of yet. What stands below the
-    last of them did not nearly make it, and is not looked at.
+    """The list's first `size` posts out of candidates that no rule was asked of yet, and what of them is not there.
+    Rows below the last that is listed of their source did not nearly make it, and are not looked at.
     """
+    sources = in_order(sources)
+    ints = np.concatenate([np.empty((0, RESULT_INTS), np.int64), *(source.ints for source in sources)])
+    starts = np.cumsum([0, *(len(source.ints) for source in sources)]).tolist()
+    listed = make_list(view, sources, rules, seen=seen, fades=fades, **who)
     verdicts = row_verdicts(view, ints, rules.policy(view, **who)).tolist()
     facts = _Facts(ints, verdicts, set(seen.tolist()))
-    kept, waiting = list[int](), list[int]()
+    whole = [starts[s] + row for s, row in zip(listed.sources.tolist(), listed.rows.tolist(), strict=True)]
+    unseen = [row for row in whole if facts.post(row) not in facts.seen]
+    kept, more = unseen[:size], set(unseen[size:])
     dropped = list[Dropped]()
-    authors, abouts, posts = Counter[int](), Counter[int](), set[int]()
-    order, last = iter(range(len(ints))), -1
-    while len(kept) < size:
-        row = next((w for w in waiting if facts.author(w) != last), None)
-        if row is not None:
-            waiting.remove(row)
-        else:
-            row = next(order, None)
-            if row is None:
-                break
-            if facts.post(row) in posts:
+    for start, end in pairwise(starts):
+        mine = [(row, place) for place, row in enumerate(kept, 1) if start <= row < end]
+        last = max((row for row, _ in mine), default=start - 1) if len(kept) == size else end - 1
+        for row in range(start, last + 1):
+            if row in kept or facts.post(row) in {facts.post(k) for k in kept}:
                 continue
-            if rule := facts.forbids(row):
-                dropped.append(Dropped(row, rule, len(kept) + 1))
-                continue
-        post, author, about = facts.post(row), facts.author(row), facts.about(row)
-        if authors[author] >= rules.author_max or abouts[about] >= rules.about_max:
-            rule = "author cap" if authors[author] >= rules.author_max else "pile-on"
-            dropped.append(Dropped(row, rule, len(kept) + 1))
-        elif author == last:
-            waiting.append(row)
-        else:
-            posts.add(post)
-            authors[author] += 1
-            abouts[about] += 1
-            kept.append(row)
-            last = author
-    dropped += [Dropped(row, "side by side", len(kept) + 1) for row in waiting]
-    return Walked(kept, dropped)
+            rule = facts.forbids(row) or _crowded(facts, row, kept, rules, row in more)
+            place = min((place for other, place in mine if other > row), default=len(kept) + 1)
+            dropped.append(Dropped(row, rule, place))
+    return Walked(kept, sorted(dropped, key=lambda one: (one.place, one.row)))
+
+
+def _crowded(facts: _Facts, row: int, kept: list[int], rules: ListRules, later: bool) -> str:
+    """What keeps a post out that might be shown: others that stand in the list."""
+    authors = [facts.author(k) for k in kept]
+    if authors.count(facts.author(row)) >= rules.author_max:
+        return "author cap"
+    if [facts.about(k) for k in kept].count(facts.about(row)) >= rules.about_max:
+        return "pile-on"
+    if facts.author(row) not in authors:
+        return "interest"
+    return "author near" if later else "side by side"
 
 
 class _Facts:
     """What the rules ask of a row."""
 
     def __init__(self, ints: I64, verdicts: list[int], seen: set[int]) -> None:
-        self._rows, self._verdicts, self._seen = ints, verdicts, seen
+        self._rows, self._verdicts, self.seen = ints, verdicts, seen
 
     def post(self, row: int) -> int:
         return int(self._rows[row, R_POST])
@@ -97,4 +106,4 @@ class _Facts:
         """The rule that keeps this post out, whatever else stands in the list; empty: none."""
         if self._verdicts[row] != MAY:
             return REASONS[self._verdicts[row]].name
-        return "seen" if self.post(row) in self._seen else ""
+        return "seen" if self.post(row) in self.seen else ""

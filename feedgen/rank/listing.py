@@ -1,15 +1,14 @@
-"""From ranked posts to a list: who and what may be shown, and in which order it is pleasant to read.
+"""From the rows of sources to a list: which posts may be shown, and what fades; `compose.py` makes the order.
 
-Rows come in the layout of `request.py` from one source or two (personal, popular), each best first. Unseen posts come
-before seen ones, and personal before popular ones within that, so that nothing is shown again while there is something
-new, and nothing runs dry either.
+Rows come in the layout of `request.py`, the best of each source first. Unseen posts come before seen ones, and sources
+with a share before those that fill up what is left, so that nothing is shown again while there is something new, and
+nothing runs dry either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
 from typing import Final, NamedTuple, Unpack
 
 import numpy as np
@@ -19,9 +18,10 @@ from feedgen.core.ids import NO_POST
 from feedgen.core.jit import inline, njit
 from feedgen.graph.access import I64, U8, U16, U32
 from feedgen.graph.view import View
-from feedgen.graph.words import load_i64, store_i64
+from feedgen.graph.words import load_i64
 from feedgen.ingest.events import ADULT, DELETED, HIDDEN, KNOWN, LATE, QUOTE, REPLY, VIDEO
-from feedgen.rank.numeric import I32, wide
+from feedgen.rank.compose import _AUTHOR, _INTEREST, _POST, NO_INTEREST, Candidates, Numbering, Plan, compose, number_of
+from feedgen.rank.numeric import F64, I32, wide
 from feedgen.rank.params import MAX_LIST
 from feedgen.rank.policy import (
     MAY,
@@ -35,9 +35,11 @@ from feedgen.rank.policy import (
     set_of,
     verdict,
 )
-from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_FLAGS, R_POST, RESULT_INTS
+from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_FLAGS, R_LANGUAGE, R_POST, R_SEED, RESULT_INTS
 
-MAX_WAITING: Final = 64  # posts put off because their author came just before
+LANGUAGES: Final = 256
+KEYS_OF_EACH: Final = 5  # its author, itself, what it is about, its interest, its queue
+HALF_AT: Final = 10.0  # without scores, a row counts half as much as the first from this rank on
 
 # Where a listed post came from.
 PERSONAL: Final = 0
@@ -52,6 +54,9 @@ class ListRules:
 
     size: int = MAX_LIST
     author_max: int = 5  # posts by one author in a list; never two side by side
+    author_gap: int = 10  # within so many places an author stands once,
+    author_page_max: int = 2  # and within a page of 30 so often
+    spread: float = 0.9  # each further post on a page that the same like led to counts so much less
     about_max: int = 2  # posts that quote or answer the same post, that post itself counted
     replies: bool = False
     quotes: bool = True
@@ -76,19 +81,53 @@ class ListRules:
 
 
 class Source(NamedTuple):
-    """Candidates of one kind, best first."""
+    """Candidates of one kind, best first.
+
+    Sources with a share are mixed, each place going to the one that is most behind; those without follow one after the
+    other, where the ones before have nothing. `codes` say of each row where it came from."""
 
     kind: int
     ints: I64
+    scores: F64 | None = None
+    codes: U8 | None = None
+    share: float = 0.0
+    first: int = 0  # the first place that it may take
 
+    def scored(self) -> F64:
+        if self.scores is not None:
+            return self.scores
+        return np.divide(HALF_AT, HALF_AT + np.arange(len(self.ints), dtype=np.float64))
 
-_EMPTY: Final = Source(PERSONAL, np.empty((0, RESULT_INTS), np.int64))
+    def coded(self) -> U8:
+        return np.zeros(len(self.ints), np.uint8) if self.codes is None else self.codes
 
 
 class Listed(NamedTuple):
     posts: U32
-    kinds: U8  # PERSONAL | POPULAR
+    kinds: U8  # of its source
+    sources: U8  # which, in the order in which they are asked
     rows: I32  # of its source
+    codes: U8  # of its source; 0 without
+
+
+class Fades(NamedTuple):
+    """What counts less for this reader: posts that were served, languages that they do not read."""
+
+    posts: U32  # ascending
+    factors: F64
+    languages: F64
+
+
+NO_FADES: Final = Fades(NO_NUMBERS, np.empty(0), np.ones(LANGUAGES))
+
+
+class _Rows(NamedTuple):
+    """Of all sources, one after the other; only the widest column stays where it is."""
+
+    ints: I64  # addresses
+    sizes: I64
+    scores: F64
+    codes: U8
 
 
 # What runs for each row gets plain numbers only, addresses among them: see `Places` in graph/access.py.
@@ -101,223 +140,189 @@ class _Row(NamedTuple):
     author: int
     flags: int
     about: int
-
-
-class _Rows(NamedTuple):
-    """Of both sources, counted through."""
-
-    first: int  # the address of `n` rows
-    n: int
-    second: int
+    language: int
+    interest: int  # the seed that led here; -1: none
 
 
 @inline
-def _address(rows: _Rows, i: int) -> int:
-    return rows.first + i * _ROW_BYTES if i < rows.n else rows.second + (i - rows.n) * _ROW_BYTES
+def _row(address: int, i: int) -> _Row:
+    at = address + i * _ROW_BYTES
+    return _Row(
+        load_i64(at, R_POST),
+        load_i64(at, R_AUTHOR),
+        load_i64(at, R_FLAGS),
+        load_i64(at, R_ABOUT),
+        load_i64(at, R_LANGUAGE),
+        load_i64(at, R_SEED),
+    )
 
 
 @inline
-def _author(rows: _Rows, i: int) -> int:
-    return load_i64(_address(rows, i), R_AUTHOR)
+def _faded(fades: Fades, post: int) -> float:
+    i = np.searchsorted(fades.posts, np.uint32(post))
+    factor: float = fades.factors[i] if i < fades.posts.size and fades.posts[i] == post else 1.0
+    return factor
 
 
 @inline
-def _row(rows: _Rows, i: int) -> _Row:
-    at = _address(rows, i)
-    return _Row(load_i64(at, R_POST), load_i64(at, R_AUTHOR), load_i64(at, R_FLAGS), load_i64(at, R_ABOUT))
-
-
-class _Counts(NamedTuple):
-    """How often posts, authors and what posts are about were listed, and the room for them."""
-
-    keys: int  # the address of a table; -1 where there is none
-    counts: int
-    mask: int
-    author_max: int
-    about_max: int
+def _score(score: float, fades: Fades, row: _Row) -> float:
+    if fades.posts.size:
+        score *= _faded(fades, row.post)
+    factor: float = score * fades.languages[row.language]
+    return factor
 
 
 @inline
-def _slot(c: _Counts, kind: int, key: int) -> int:
-    """Where posts (0), authors (1) or what posts are about (2) are counted, or would be."""
-    wanted = wide(kind) << 32 | key
-    i: int = (wanted * -7046029254386353131 >> 20) & c.mask
-    found = load_i64(c.keys, i)
-    while found >= 0 and found != wanted:
-        i = (i + 1) & c.mask
-        found = load_i64(c.keys, i)
-    return i
-
-
-@inline
-def _counted(c: _Counts, i: int) -> int:
-    """In a slot; what stands in `counts` means nothing before there is a key."""
-    return load_i64(c.counts, i) if load_i64(c.keys, i) >= 0 else 0
-
-
-@inline
-def _listed(c: _Counts, kind: int, key: int) -> int:
-    return _counted(c, _slot(c, kind, key))
-
-
-@inline
-def _count(c: _Counts, kind: int, key: int) -> None:
-    i = _slot(c, kind, key)
-    store_i64(c.counts, i, _counted(c, i) + 1)
-    store_i64(c.keys, i, wide(kind) << 32 | key)
-
-
-@inline
-def _room(c: _Counts, row: _Row, take: int) -> bool:
-    """Whether the list has room for one more by that author and about that; `take` 1 counts it as listed."""
-    about = row.post if row.about == NO_POST else row.about
-    if _listed(c, 1, row.author) >= c.author_max or _listed(c, 2, about) >= c.about_max or _listed(c, 0, row.post) > 0:
-        return False
-    if take:
-        _count(c, 0, row.post)
-        _count(c, 1, row.author)
-        _count(c, 2, about)
-    return True
-
-
-@inline
-def _next_waiting(rows: _Rows, waiting: I64, held: int, last: int) -> int:
-    """Which of those put off may follow the last author: the one that waits longest; -1: none."""
-    for w in range(held):
-        if _author(rows, waiting[w]) != last:
-            return w
-    return -1
-
-
-@inline
-def _last_gap(rows: _Rows, out: I64, kept: int, start: int, end: int, author: int) -> int:
-    """The last place from `start` to `end` where a post by this author stands beside none of theirs; -1: none."""
-    for at in range(end, start - 1, -1):
-        after = at < kept and _author(rows, out[at]) == author
-        before = at > 0 and _author(rows, out[at - 1]) == author
-        if not before and not after:
-            return at
-    return -1
-
-
-@inline
-def _fit_in(
-    rows: _Rows, c: _Counts, waiting: I64, waits_unseen: BOOL, held: int, out: I64, kept: int, border: int
-) -> int:
-    """Posts that wait although all are told are by the last author: each goes in as late as it may stand, and nothing
-    seen before the `border` where the seen ones begin. Returns how many are listed then."""
-    for w in range(held):
-        if kept == out.size:
-            break
-        row, unseen = waiting[w], waits_unseen[w]
-        start, end = (0, border) if unseen else (border, kept)
-        at = _last_gap(rows, out, kept, start, end, _author(rows, row))
-        if at < 0 or not _room(c, _row(rows, row), 1):
-            continue
-        for k in range(kept, at, -1):
-            out[k] = out[k - 1]
-        out[at] = row
-        kept += 1
-        border += wide(unseen)
-    return kept
-
-
-@inline
-def _choose(rows: _Rows, end: int, others: U16, policy: Policy, seen_by: U32, c: _Counts, out: I64) -> int:
-    """Walks the candidates, unseen ones first, and takes what the rules allow, until `out` is full. Returns how many
-    rows it took.
-    """
+def _gather(
+    rows: _Rows,
+    others: U16,
+    policy: Policy,
+    seen_by: U32,
+    fades: Fades,
+    plan: Plan,
+    t: Numbering,
+    enough: int,
+    c: Candidates,
+) -> tuple[int, int, int, int]:
+    """Writes down what may be shown, the best of each source first. Returns how many candidates, authors, posts and
+    interests there are. Sources without a share are not asked when the ones before have `enough`."""
     who, seen_posts = plain_policy(policy), set_of(seen_by)
-    waiting, waits_unseen = np.empty(MAX_WAITING, np.int64), np.empty(MAX_WAITING, np.bool_)
-    seen = np.empty(end if seen_posts.size else 0, np.int64)  # put off until nothing unseen is left
-    kept, held, i, last, first_seen, seen_before, seen_again = 0, 0, 0, -1, -1, 0, 0
-    while kept < out.size:
-        w = _next_waiting(rows, waiting, held, last)
-        if w >= 0:
-            at, is_unseen = waiting[w], waits_unseen[w]
-            for k in range(w, held - 1):
-                waiting[k], waits_unseen[k] = waiting[k + 1], waits_unseen[k + 1]
-            held -= 1
-        elif i < end:
-            at, is_unseen = i, True
-            i += 1
-            row = _row(rows, at)
-            flags = row.flags | others[at] if others.size else row.flags
+    n, authors, posts, interests, before = 0, 0, 0, NO_INTEREST + 1, 0
+    for s in range(rows.sizes.size):
+        if plan.rounds[s] > 0 and n >= enough:
+            break
+        first, sorted_so_far = n, True
+        for i in range(rows.sizes[s]):
+            row = _row(rows.ints[s], i)
+            flags = row.flags | others[before + i] if others.size else row.flags
             if verdict(who, row.post, row.author, flags, row.about) != MAY:
                 continue
-            if holds(seen_posts, row.post):
-                seen[seen_before] = at
-                seen_before += 1
-                continue
-        elif seen_again < seen_before:
-            at, is_unseen = seen[seen_again], False
-            seen_again += 1
-        else:
-            break
-        row = _row(rows, at)
-        if not _room(c, row, wide(row.author != last)):
-            continue
-        if row.author == last:
-            if held < MAX_WAITING:
-                waiting[held], waits_unseen[held] = at, is_unseen
-                held += 1
-            continue
-        if first_seen < 0 and not is_unseen:
-            first_seen = kept
-        out[kept] = at
-        kept += 1
-        last = row.author
-    border = kept if first_seen < 0 else first_seen
-    return _fit_in(rows, c, waiting, waits_unseen, held, out, kept, border)
+            c.sources[n], c.rows[n], c.scores[n] = s, i, _score(rows.scores[before + i], fades, row)
+            c.seen[n] = holds(seen_posts, row.post)
+            author = number_of(t, _AUTHOR, row.author, authors)
+            authors = max(authors, author + 1)
+            post = number_of(t, _POST, row.post, posts)
+            posts = max(posts, post + 1)
+            about = post if row.about == NO_POST else number_of(t, _POST, row.about, posts)
+            posts = max(posts, about + 1)
+            interest = NO_INTEREST if row.interest < 0 else number_of(t, _INTEREST, row.interest, interests)
+            interests = max(interests, interest + 1)
+            c.authors[n], c.posts[n], c.about[n], c.interests[n] = author, post, about, interest
+            sorted_so_far = sorted_so_far and (n == first or c.scores[n] <= c.scores[n - 1])
+            n += 1
+        before += rows.sizes[s]
+        if not sorted_so_far:
+            _sort(c, first, n)
+    return n, authors, posts, interests
+
+
+@inline
+def _sort(c: Candidates, first: int, end: int) -> None:
+    """One source's candidates, the best first, equal ones as they were."""
+    order = np.argsort(-c.scores[first:end], kind="mergesort")
+    c.rows[first:end] = c.rows[first:end][order]
+    c.scores[first:end] = c.scores[first:end][order]
+    c.authors[first:end] = c.authors[first:end][order]
+    c.posts[first:end] = c.posts[first:end][order]
+    c.about[first:end] = c.about[first:end][order]
+    c.interests[first:end] = c.interests[first:end][order]
+    c.seen[first:end] = c.seen[first:end][order]
+
+
+@inline
+def _room_for(n: int) -> Candidates:
+    return Candidates(
+        np.empty(n, np.uint8),
+        np.empty(n, np.int32),
+        np.empty(n),
+        np.empty(n, np.int32),
+        np.empty(n, np.int32),
+        np.empty(n, np.int32),
+        np.empty(n, np.int32),
+        np.empty(n, np.uint8),
+    )
 
 
 @njit
 def _list(
-    first: I64,
-    second: I64,
+    rows: _Rows,
     others: U16,
     policy: Policy,
     seen: U32,
-    room: tuple[int, int],
-    kinds: tuple[int, int],
-    counting: I64,
+    fades: Fades,
+    plan: Plan,
+    kinds: U8,
+    numbering: I64,
     out: Listed,
 ) -> int:
-    """Fills `out` from one source and then the other, as far as it goes. Returns how many are listed. `room` is for
-    posts by one author and about one post; `counting` is memory to count in: two powers of two, each more than three
-    for each that can be listed.
+    """Fills `out` as far as it goes. Returns how many are listed. `numbering` is room for two numbers of each key, a
+    power of two that the keys fill by half at most.
     """
-    half = counting.size // 2
-    counting[:half] = -1
-    keys, counts = counting.ctypes.data, counting[half:].ctypes.data
-    c = _Counts(keys, counts, half - 1, room[0], room[1])
-    rows, chosen = _Rows(first.ctypes.data, len(first), second.ctypes.data), np.empty(out.posts.size, np.int64)
-    kept = _choose(rows, len(first) + len(second), others, policy, seen, c, chosen)
+    total, size, room = wide(rows.sizes.sum()), out.posts.size, numbering.size // 2
+    numbering[:room] = -1
+    t = Numbering(numbering.ctypes.data, numbering[room:].ctypes.data, room - 1)
+    c = _room_for(total)
+    n, authors, posts, interests = _gather(rows, others, policy, seen, fades, plan, t, 2 * size, c)
+    chosen = np.empty(size, np.int32)
+    kept = compose(c, n, (authors, posts, interests), plan, t, chosen)
+    starts = np.cumsum(rows.sizes) - rows.sizes
     for k in range(kept):
-        row = chosen[k]
-        which = wide(row >= rows.n)
-        out.posts[k], out.kinds[k], out.rows[k] = _row(rows, row).post, kinds[which], row - which * rows.n
+        i = chosen[k]
+        s, row = c.sources[i], c.rows[i]
+        out.posts[k], out.kinds[k], out.sources[k], out.rows[k] = _row(rows.ints[s], row).post, kinds[s], s, row
+        out.codes[k] = rows.codes[starts[s] + row]
     return kept
 
 
 def make_list(
-    view: View, sources: Sequence[Source], rules: ListRules, *, seen: U32 = NO_NUMBERS, **who: Unpack[Reader]
+    view: View,
+    sources: Sequence[Source],
+    rules: ListRules,
+    *,
+    seen: U32 = NO_NUMBERS,
+    fades: Fades = NO_FADES,
+    **who: Unpack[Reader],
 ) -> Listed:
-    """At most `rules.size` posts out of one source or two. `seen` is ascending."""
-    first, second = chain(sources, repeat(_EMPTY, 2 - len(sources)))
+    """At most `rules.size` posts. All sets that are said of the reader are ascending."""
+    sources = in_order(sources)
     size = min(rules.size, MAX_LIST)
-    out = Listed(np.empty(size, np.uint32), np.empty(size, np.uint8), np.empty(size, np.int32))
-    counting = np.empty(2 << (6 * size).bit_length(), np.int64)
-    rows = np.ascontiguousarray(first.ints), np.ascontiguousarray(second.ints)
-    posts = np.concatenate([first.ints[:, R_POST], second.ints[:, R_POST]]).astype(np.uint32)
-    kept = _list(
-        *rows,
-        flags_by_others(view, posts),
-        rules.policy(view, **who),
-        seen,
-        (rules.author_max, rules.about_max),
-        (first.kind, second.kind),
-        counting,
-        out,
+    out = Listed(
+        posts=np.empty(size, np.uint32),
+        kinds=np.empty(size, np.uint8),
+        sources=np.empty(size, np.uint8),
+        rows=np.empty(size, np.int32),
+        codes=np.empty(size, np.uint8),
     )
-    return Listed(out.posts[:kept], out.kinds[:kept], out.rows[:kept])
+    ints = [np.ascontiguousarray(source.ints) for source in sources]
+    rows = _Rows(
+        np.array([one.ctypes.data for one in ints], np.int64),
+        np.array([len(one) for one in ints], np.int64),
+        np.concatenate([np.empty(0), *(source.scored() for source in sources)]),
+        np.concatenate([np.empty(0, np.uint8), *(source.coded() for source in sources)]),
+    )
+    kinds = np.array([source.kind for source in sources], np.uint8)
+    others = flags_by_others(view, np.concatenate([NO_NUMBERS, *(one[:, R_POST].astype(np.uint32) for one in ints)]))
+    keys = KEYS_OF_EACH * int(rows.sizes.sum())
+    numbering = np.empty(4 << max(keys, 1).bit_length(), np.int64)
+    kept = _list(rows, others, rules.policy(view, **who), seen, fades, _plan(sources, rules), kinds, numbering, out)
+    return Listed(out.posts[:kept], out.kinds[:kept], out.sources[:kept], out.rows[:kept], out.codes[:kept])
+
+
+def in_order(sources: Sequence[Source]) -> list[Source]:
+    """As they are asked: those with a share first."""
+    return sorted(sources, key=lambda source: source.share <= 0)
+
+
+def _plan(sources: Sequence[Source], rules: ListRules) -> Plan:
+    mixed = sum(source.share > 0 for source in sources)
+    rounds = [0] * mixed + list(range(1, len(sources) - mixed + 1))
+    return Plan(
+        rounds=np.array(rounds, np.int64),
+        shares=np.array([source.share for source in sources], np.float64),
+        firsts=np.array([source.first for source in sources], np.int64),
+        author_max=rules.author_max,
+        author_gap=rules.author_gap,
+        author_page_max=rules.author_page_max,
+        about_max=rules.about_max,
+        spread=float(rules.spread),
+    )

@@ -193,6 +193,7 @@ async def test_older_likes_from_the_repository_are_seeds(services: FeedServices,
 
 async def test_follows_speak_the_louder_the_fewer_likes_there_are(services: FeedServices, shared_town: Town) -> None:
     shares = []
+    services.rules = ListRules(author_gap=2, author_page_max=30, spread=1)  # else others come in between
     for likes in (1, 20, 45, 60):
         posts = u32(shared_town.posts[0 : 2 * likes : 2])
         follows = u32(list(range(1, 60, 2)))

@@ -55,7 +55,7 @@ def test_the_walk_takes_what_the_list_takes(seed: int) -> None:
         "hidden_authors": u32(chance.randrange(40)),
         "logged_out": chance.random() < 0.3,
     }
-    walked = walk(view, ints, rules, size, reader=NO_PERSON, liked=NONE, **asked)
+    walked = walk(view, [Source(PERSONAL, ints)], rules, size, reader=NO_PERSON, liked=NONE, **asked)
     listed = make_list(view, [Source(PERSONAL, ints)], rules, **asked).posts.tolist()
     assert [posts[row][0] for row in walked.kept] == [post for post in listed if post not in asked["seen"]][:size]
     spoken_of = set(walked.kept) | {one.row for one in walked.dropped}
@@ -96,7 +96,7 @@ def test_each_rule_has_its_name() -> None:
     rules = ListRules(author_max=1, about_max=1, quotes=False, require=KNOWN | VIDEO)
     walked = walk(
         view,
-        rows(posts),
+        [Source(PERSONAL, rows(posts))],
         rules,
         10,
         reader=7,
@@ -117,7 +117,7 @@ def test_two_of_one_author() -> None:
     ints = rows([(1, 1, KNOWN, NO_POST), (2, 1, KNOWN, NO_POST)])
     walked = walk(
         view_with({}),
-        ints,
+        [Source(PERSONAL, ints)],
         ListRules(),
         10,
         reader=NO_PERSON,

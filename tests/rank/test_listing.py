@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedgen.core.ids import NO_POST
@@ -29,9 +30,10 @@ from feedgen.ingest.events import (
     SPAMMY,
     VIDEO,
 )
-from feedgen.rank.listing import MAX_WAITING, PERSONAL, POPULAR, ListRules, Source, make_list
+from feedgen.rank.compose import PAGE
+from feedgen.rank.listing import PERSONAL, POPULAR, Fades, ListRules, Source, make_list
 from feedgen.rank.params import MAX_LIST
-from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_FLAGS, R_POST, RESULT_INTS
+from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_FLAGS, R_LANGUAGE, R_POST, R_SEED, RESULT_INTS
 from feedgen.rank.warm import empty_view
 
 EASY = ListRules(author_max=500, about_max=500)
@@ -193,6 +195,79 @@ def test_the_rules_hold_for_any_candidates(
         assert row[R_POST] in found.posts or found.posts.size == size or full or not gap
 
 
+@settings(max_examples=int(os.environ.get("FEEDGEN_LISTS", "1000")))
+@given(st.lists(st.integers(0, 25), max_size=150), st.integers(2, 10), st.integers(1, 4), st.integers(1, 6))
+def test_authors_stand_apart_as_far_as_the_others_allow(
+    authors: list[int], gap: int, page_max: int, author_max: int
+) -> None:
+    """More lists: FEEDGEN_LISTS=100000."""
+    rules = ListRules(author_gap=gap, author_page_max=page_max, author_max=author_max)
+    found = make_list(view_with({}), [plain(*enumerate(authors))], rules).posts.tolist()
+    listed = [authors[post] for post in found]
+    counts = {author: min(authors.count(author), author_max) for author in set(authors)}
+    evenly = {a: max((sum(counts.values()) - 1) // (n - 1), 2) if n > 1 else PAGE for a, n in counts.items()}
+
+    def near(author: int, place: int) -> bool:
+        before = listed[:place]
+        close = before[max(0, place - min(gap, evenly[author]) + 1) :]
+        page = before[max(0, place - min(PAGE, page_max * evenly[author]) + 1) :]
+        return author in close or page.count(author) >= page_max
+
+    for place, author in enumerate(listed):
+        assert place == 0 or listed[place - 1] != author
+        if near(author, place) and author != listed[-1]:  # at the end one author may be left, who then moves up
+            assert all(near(other, place) for other in listed[place:] if other != listed[-1])
+    if all(n * max(gap, -(-PAGE // page_max)) <= sum(counts.values()) / 2 for n in counts.values()):
+        for at in range(len(listed) // 2):  # enough others: no exception in the first half
+            assert len(set(listed[at : at + gap])) == gap
+            assert max(listed[at : at + PAGE].count(author) for author in set(listed)) <= page_max
+
+
+def test_a_page_is_about_more_than_one_interest() -> None:
+    """Twenty posts that one like led to, and ten of two others that score a little less."""
+    ints = rows([(i, i, KNOWN, NO_POST) for i in range(30)])
+    ints[:, R_SEED] = [0] * 20 + [1] * 5 + [2] * 5
+    scores = np.array([1.0 - 0.001 * i for i in range(30)])
+    source = Source(PERSONAL, ints, scores, share=1.0)
+    even = ints[make_list(view_with({}), [source], replace(EASY, spread=0.8)).rows, R_SEED].tolist()
+    assert [even[:15].count(seed) for seed in range(3)] == [5, 5, 5]
+    plainly = ints[make_list(view_with({}), [source], replace(EASY, spread=1.0)).rows, R_SEED].tolist()
+    assert plainly[:20] == [0] * 20
+
+
+def test_a_new_page_begins_with_the_strongest_interest_again() -> None:
+    ints = rows([(i, i % 100, KNOWN, NO_POST) for i in range(200)])
+    ints[:, R_SEED] = [0] * 100 + [1] * 100
+    scores = np.concatenate([np.full(100, 1.0), np.full(100, 0.5)])
+    found = make_list(view_with({}), [Source(PERSONAL, ints, scores, share=1.0)], replace(EASY, spread=0.9))
+    firsts = (ints[found.rows, R_SEED] == 0).astype(int)
+    assert {int(firsts[at : at + PAGE].sum()) for at in range(30, 90)} <= {18, 19}
+
+
+def test_sources_are_mixed_by_their_shares() -> None:
+    one, other, rest = (rows([(100 * k + i, 33 * k + i, KNOWN, NO_POST) for i in range(33)]) for k in range(3))
+    sources = [
+        Source(7, one, share=0.75, codes=np.full(33, 70, np.uint8)),
+        Source(9, rest, codes=np.full(33, 90, np.uint8)),
+        Source(8, other, share=0.25, codes=np.full(33, 80, np.uint8), first=4),
+    ]
+    found = make_list(view_with({}), sources, replace(EASY, size=99))
+    kinds = found.kinds.tolist()
+    assert 8 not in kinds[:4] and kinds[:40].count(7) == 30 and kinds[:40].count(8) == 10
+    assert kinds[66:] == [9] * 33  # what has no share comes in when the others have nothing
+    assert found.codes.tolist() == [10 * kind for kind in kinds]
+
+
+def test_what_was_served_and_what_the_reader_can_not_read_falls_behind() -> None:
+    ints = rows([(i, i, KNOWN, NO_POST) for i in range(4)])
+    ints[:, R_LANGUAGE] = [1, 2, 1, 2]
+    source = Source(PERSONAL, ints, np.array([1.0, 0.9, 0.8, 0.7]), share=1.0)
+    languages = np.ones(256)
+    languages[2] = 0.2
+    fades = Fades(np.array([0], np.uint32), np.array([0.5]), languages)
+    assert make_list(view_with({}), [source], EASY, fades=fades).posts.tolist() == [2, 0, 1, 3]
+
+
 def test_the_last_posts_of_one_author_find_their_places_further_up() -> None:
     source = plain((1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 5), (7, 5))
     assert make_list(view_with({}), [source], ListRules()).posts.tolist() == [1, 2, 7, 3, 6, 4, 5]
@@ -201,7 +276,9 @@ def test_the_last_posts_of_one_author_find_their_places_further_up() -> None:
     assert found == [1, 2, 3, 4, 5]  # nothing seen comes before what was not
 
 
-def test_so_many_may_wait_for_their_author_to_be_elsewhere() -> None:
-    source = plain(*((i, 1) for i in range(MAX_WAITING + 20)), *((1000 + i, 2 + i % 50) for i in range(400)))
+def test_however_many_wait_all_find_their_places() -> None:
+    source = plain(*((i, 1) for i in range(84)), *((1000 + i, 2 + i % 50) for i in range(400)))
     found = make_list(view_with({}), [source], EASY).posts.tolist()
-    assert [p for p in found if p < 1000] == list(range(MAX_WAITING + 1))
+    assert [p for p in found if p < 1000] == list(range(84)) and len(found) == 484
+    at = [place for place, p in enumerate(found) if p < 1000]
+    assert set(np.diff(at).tolist()) == {5}  # 84 of 484 stand evenly
