@@ -591,6 +591,7 @@ class Lists(Section, frozen=True, kw_only=True):
         Key(
             "Each further post on a page that the same like led to counts this many times less: a page is about more "
             "than one of the reader's interests. 1: no difference.",
+            unit="share",
             low=0.1,
             high=1,
         ),
