@@ -595,7 +595,7 @@ class Lists(Section, frozen=True, kw_only=True):
             low=0.1,
             high=1,
         ),
-    ] = 0.9
+    ] = 0.8
     about_max: Annotated[
         int,
         Key(

@@ -158,7 +158,7 @@ class Catalog:
     def _remember(self, reader_did: str, seen: list[int], judged: list[tuple[int, bool]], now_us: int) -> None:
         view, state = self._library.view(), self.services.readers.edit(reader_key(reader_did))
         if seen:
-            state.saw(seen, now_us)
+            state.saw(seen, now_us, view)
         if judged:
             state.judge(view, judged, now_us)
 

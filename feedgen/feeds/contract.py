@@ -18,6 +18,7 @@ from feedgen.feeds.recipes import Recipe
 from feedgen.feeds.wishes import Wishes
 from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.view import View
+from feedgen.rank.numeric import F64
 from feedgen.rank.paging import tag
 from feedgen.rank.seen import Taste
 
@@ -168,5 +169,7 @@ class Known:
     taste: Taste
     seen: U32 = field(default_factory=lambda: np.empty(0, np.uint32))  # ascending
     skip: U32 = field(default_factory=lambda: np.empty(0, np.uint32))  # served a moment ago: not again
+    faded: tuple[U32, F64] = field(default_factory=lambda: (np.empty(0, np.uint32), np.empty(0)))  # shown before
+    ignored: dict[int, float] = field(default_factory=dict)  # authors of whom much was seen, and what they count
     recipe: Recipe | None = None  # None: the operator's
     wishes: Wishes = NO_WISHES

@@ -13,17 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedgen.core.ids import NO_PERSON
+from feedgen.core.languages import number
 from feedgen.core.telemetry import Counter
 from feedgen.feeds.contract import Ask, Fetched, Known, Made
 from feedgen.feeds.list_feed import ListFeed
 from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.view import View
+from feedgen.rank.compose import PAGE
 from feedgen.rank.kernel import rank
-from feedgen.rank.listing import PERSONAL, POPULAR, Listed, Source, make_list
+from feedgen.rank.listing import PERSONAL, POPULAR, Fades, Listed, Source, make_list
 from feedgen.rank.numeric import F64
 from feedgen.rank.params import Formula
 from feedgen.rank.request import R_PATHS, R_SEED, Ranked, Request, request
 from feedgen.rank.seen import MORE_SEED_FACTOR, Taste
+from feedgen.rank.tongues import language_factors, languages_of, told_languages
 from feedgen.rank.why import Why, absent, explain
 
 ENOUGH_SEEDS: Final = 50  # from here on the people one follows have no say of their own
@@ -79,7 +82,8 @@ class ForYou(ListFeed):
         laps = self.services.laps(cheap, known.recipe)
         drawn = self.draw(ask, known, self.services.formula(cheap, known.recipe), lap=laps.lap)
         edges_total.add(drawn.ranked.edges, laps.preset)
-        return Made(drawn.listed.posts, drawn.listed.codes, ask.languages)
+        posts = drawn.listed.posts
+        return Made(posts, drawn.listed.codes, told_languages(languages_of(drawn.view, posts[:PAGE])))
 
     def draw(
         self,
@@ -107,9 +111,15 @@ class ForYou(ListFeed):
             follows=np.sort(follows),
             hidden_posts=either(known.taste.hidden_posts, known.skip),
             hidden_authors=known.taste.hidden_authors,
+            fades=self.fades(view, ask, known, query),
         )
         lap("list")
         return Drawn(view, query, ranked, sources, listed, liked, follows)
+
+    def fades(self, view: View, ask: Ask, known: Known, query: Request) -> Fades:
+        """What was shown before counts less, and what is in a language that the reader likes nothing in."""
+        named = [number(language) for language in ask.languages]
+        return Fades(*known.faded, language_factors(languages_of(view, query.seeds), named))
 
     def sources(self, ask: Ask, ranked: Ranked, no_likes: bool) -> list[Source]:
         """What a list is made of: what people like the reader like, filled up from what is popular."""
@@ -140,11 +150,14 @@ class ForYou(ListFeed):
         liked = liked_by(view, ask.person, fetched) if liked is None else liked
         now_us = view.moment_us(ask.now_us)
         seeds = seeds_of(liked, now_us, f, known.taste)
-        return self._request(ask, now_us, seeds, liked.posts, follows, known), liked, follows
+        return self._request(view, ask, now_us, seeds, liked.posts, follows, known), liked, follows
 
-    def _request(self, ask: Ask, now_us: int, seeds: Seeds, liked: U32, follows: U32, known: Known) -> Request:
+    def _request(
+        self, view: View, ask: Ask, now_us: int, seeds: Seeds, liked: U32, follows: U32, known: Known
+    ) -> Request:
         few = max(0.0, 1.0 - seeds.posts.size / ENOUGH_SEEDS)
         taste, rules = known.taste, self.rules_for(known)
+        authors, factors = _authors(view, known, liked)
         share = known.wishes.share(MOST_FROM_FOLLOWS * few)
         return request(
             now_us,
@@ -158,12 +171,25 @@ class ForYou(ListFeed):
             people=follows[: MAX_FOLLOWS if share > 0 else 0],
             people_share=share,
             excluded=np.concatenate([liked, taste.hidden_posts, known.skip]),
-            authors=taste.authors,
-            author_factors=taste.author_factors,
+            authors=authors,
+            author_factors=factors,
             require=rules.require,
             forbid=rules.forbidden(),
             early=self.early,
         )
+
+
+def _authors(view: View, known: Known, liked: U32) -> tuple[U32, F64]:
+    """(authors, ascending; what they count), as the reader said, and of whom they saw much and liked nothing."""
+    taste = known.taste
+    if not known.ignored:
+        return taste.authors, taste.author_factors
+    found = dict(zip(taste.authors.tolist(), taste.author_factors.tolist(), strict=True))
+    liked_authors = set(view.names_of(liked)[0].tolist())
+    for author, factor in known.ignored.items():
+        if author not in liked_authors:
+            found[author] = found.get(author, 1.0) * factor
+    return np.array(sorted(found), np.uint32), np.array([found[author] for author in sorted(found)], np.float64)
 
 
 def among(values: NDArray[np.integer[Any]], few: U32) -> NDArray[np.bool_]:

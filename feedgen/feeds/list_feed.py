@@ -32,11 +32,12 @@ from feedgen.feeds.services import MAX_POPULAR_ROWS, FeedServices
 from feedgen.graph.access import I64, U32
 from feedgen.graph.view import View
 from feedgen.ingest.events import VIDEO
-from feedgen.rank.listing import POPULAR, ListRules, Source, make_list
+from feedgen.rank.listing import POPULAR, Fades, ListRules, Source, make_list
 from feedgen.rank.paging import Cursor, Snapshot, tag
 from feedgen.rank.policy import MAY, NOT_FOLLOWED, Policy, verdicts
 from feedgen.rank.pool import TooLate
-from feedgen.rank.seen import NO_TASTE
+from feedgen.rank.seen import NO_TASTE, TOP
+from feedgen.rank.tongues import ALL_READ
 
 FRESH_US: Final = 30 * US_PER_S  # a peek, and a shared list, may be this old
 LAST_PAGES: Final = 200  # posts before a cursor's place that its page, and the one before, may have shown
@@ -121,12 +122,20 @@ class ListFeed(Feed):
         return reader_key(ask.reader_did)
 
     def _knows_more(self, ask: Ask, snapshot: Snapshot) -> bool:
-        """Whether the reader's own repository told something since this list was made. Then the next page need not wait
-        for the next visit to be personal."""
+        """Whether the reader liked something, or said what they want less of, or their repository told something since
+        this list was made. Then what was not yet served is ranked again."""
         if ask.reader_did is None or self.shared(ask):
             return False
         fetched = self.services.library.fetched(ask.reader_did)
-        return fetched is not None and fetched.fetched_us > snapshot.made_us
+        if fetched is not None and fetched.fetched_us > snapshot.made_us:
+            return True
+        state = self.services.readers.get(reader_key(ask.reader_did))
+        if state is not None and state.opinions and state.opinions[-1].at_s * US_PER_S > snapshot.made_us:
+            return True
+        if ask.person is None:
+            return False
+        times_us = self.services.library.view().likes_of(ask.person, 1)[1]
+        return bool(times_us.size and times_us[0] > snapshot.made_us)
 
     def _fresh_enough(self, ask: Ask, reader: int) -> Snapshot | None:
         if not (ask.peek or self.shared(ask)):
@@ -172,7 +181,16 @@ class ListFeed(Feed):
         if state is None:
             return Known(NO_TASTE, recipe=recipe, wishes=wishes)
         skip = state.sent(ask.now_us) if again else np.empty(0, np.uint32)
-        return Known(state.taste(ask.now_us), state.seen.ascending(ask.now_us), skip, recipe, wishes)
+        now_us = ask.now_us
+        return Known(
+            state.taste(now_us),
+            state.seen.ascending(now_us),
+            skip,
+            faded=state.faded(now_us),
+            ignored=state.ignored(),
+            recipe=recipe,
+            wishes=wishes,
+        )
 
     def recipe_of(self, ask: Ask) -> Recipe:
         """Who gets the same list as everybody else is in no experiment."""
@@ -182,6 +200,7 @@ class ListFeed(Feed):
         """What there is when there is no time, or nothing personal: cheap enough for the event loop, and made once a
         minute for all of whom nothing is known."""
         nothing_known = not (known.seen.size or known.skip.size or known.taste.hidden_posts.size)
+        nothing_known = nothing_known and not known.faded[0].size
         nothing_known = nothing_known and known.wishes == NO_WISHES
         key = (self.name, ask.languages, ask.reader_did is None)
         made = self.services.popular_lists.get(key) if nothing_known else None
@@ -199,6 +218,7 @@ class ListFeed(Feed):
             seen=known.seen,
             hidden_posts=np.union1d(known.skip, known.taste.hidden_posts),
             hidden_authors=known.taste.hidden_authors,
+            fades=Fades(*known.faded, ALL_READ),
             logged_out=ask.reader_did is None,
         )
         return Made(listed.posts, np.zeros(listed.posts.size, np.uint8), ask.languages, NO_FORMULA)
@@ -222,7 +242,7 @@ class ListFeed(Feed):
             shown += [post for post, _, _ in good]
             codes += [code for _, code, _ in good]
             position += posts.size
-        self._mark_served(ask, shown)
+        self._mark_served(ask, shown, start)
         if self.remembered and not ask.peek and shown:
             reader = NOBODY if ask.reader_did is None else reader_key(ask.reader_did)
             arm = self.recipe_of(ask).arm
@@ -261,14 +281,16 @@ class ListFeed(Feed):
         told = set[int]() if fetched is None else set(fetched.follows.tolist())
         return told if ask.person is None else told | set(view.follows_of(ask.person).tolist())
 
-    def _mark_served(self, ask: Ask, posts: list[int]) -> None:
+    def _mark_served(self, ask: Ask, posts: list[int], start: int) -> None:
         if ask.reader_did is not None and not ask.peek and posts:
-            self.services.readers.edit(reader_key(ask.reader_did)).was_served(posts, ask.now_us)
+            top = posts[: max(0, TOP - start)] if ask.cursor is None else []
+            self.services.readers.edit(reader_key(ask.reader_did)).was_served(posts, ask.now_us, top)
 
     def _mark_seen(self, ask: Ask, posts: U32) -> None:
         """Who asks for a later page has scrolled past the earlier ones. All but the newest were marked before."""
         if ask.reader_did is not None and not ask.peek and posts.size:
-            self.services.readers.edit(reader_key(ask.reader_did)).saw(array("I", posts.tobytes()), ask.now_us)
+            state, view = self.services.readers.edit(reader_key(ask.reader_did)), self.services.library.view()
+            state.saw(array("I", posts.tobytes()), ask.now_us, view)
 
 
 __all__ = ["Ask", "Known", "ListFeed", "Made", "Page"]

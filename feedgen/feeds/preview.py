@@ -247,6 +247,7 @@ class Preview:
             follows=np.sort(follows),
             hidden_posts=either(known.taste.hidden_posts, known.skip),
             hidden_authors=known.taste.hidden_authors,
+            fades=self._feed.fades(view, ask, known, query),
         )
         rows = ints[[one.row for one in walked.dropped]]
         placed = {one.post: one for one in self._placed(view, rows, [""] * len(rows))}

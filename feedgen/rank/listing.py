@@ -20,7 +20,7 @@ from feedgen.graph.access import I64, U8, U16, U32
 from feedgen.graph.view import View
 from feedgen.graph.words import load_i64
 from feedgen.ingest.events import ADULT, DELETED, HIDDEN, KNOWN, LATE, QUOTE, REPLY, VIDEO
-from feedgen.rank.compose import _AUTHOR, _INTEREST, _POST, NO_INTEREST, Candidates, Numbering, Plan, compose, number_of
+from feedgen.rank.compose import compose
 from feedgen.rank.numeric import F64, I32, wide
 from feedgen.rank.params import MAX_LIST
 from feedgen.rank.policy import (
@@ -35,9 +35,10 @@ from feedgen.rank.policy import (
     set_of,
     verdict,
 )
+from feedgen.rank.queues import AUTHOR, INTEREST, NO_INTEREST, POST, Candidates, Numbering, Plan, number_of
 from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_FLAGS, R_LANGUAGE, R_POST, R_SEED, RESULT_INTS
+from feedgen.rank.tongues import ALL_READ
 
-LANGUAGES: Final = 256
 KEYS_OF_EACH: Final = 5  # its author, itself, what it is about, its interest, its queue
 HALF_AT: Final = 10.0  # without scores, a row counts half as much as the first from this rank on
 
@@ -56,7 +57,7 @@ class ListRules:
     author_max: int = 5  # posts by one author in a list; never two side by side
     author_gap: int = 10  # within so many places an author stands once,
     author_page_max: int = 2  # and within a page of 30 so often
-    spread: float = 0.9  # each further post on a page that the same like led to counts so much less
+    spread: float = 0.8  # each further post on a page that the same like led to counts so much less
     about_max: int = 2  # posts that quote or answer the same post, that post itself counted
     replies: bool = False
     quotes: bool = True
@@ -118,7 +119,7 @@ class Fades(NamedTuple):
     languages: F64
 
 
-NO_FADES: Final = Fades(NO_NUMBERS, np.empty(0), np.ones(LANGUAGES))
+NO_FADES: Final = Fades(NO_NUMBERS, np.empty(0), ALL_READ)
 
 
 class _Rows(NamedTuple):
@@ -199,13 +200,13 @@ def _gather(
                 continue
             c.sources[n], c.rows[n], c.scores[n] = s, i, _score(rows.scores[before + i], fades, row)
             c.seen[n] = holds(seen_posts, row.post)
-            author = number_of(t, _AUTHOR, row.author, authors)
+            author = number_of(t, AUTHOR, row.author, authors)
             authors = max(authors, author + 1)
-            post = number_of(t, _POST, row.post, posts)
+            post = number_of(t, POST, row.post, posts)
             posts = max(posts, post + 1)
-            about = post if row.about == NO_POST else number_of(t, _POST, row.about, posts)
+            about = post if row.about == NO_POST else number_of(t, POST, row.about, posts)
             posts = max(posts, about + 1)
-            interest = NO_INTEREST if row.interest < 0 else number_of(t, _INTEREST, row.interest, interests)
+            interest = NO_INTEREST if row.interest < 0 else number_of(t, INTEREST, row.interest, interests)
             interests = max(interests, interest + 1)
             c.authors[n], c.posts[n], c.about[n], c.interests[n] = author, post, about, interest
             sorted_so_far = sorted_so_far and (n == first or c.scores[n] <= c.scores[n - 1])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from itertools import chain
 from typing import Final
 
@@ -34,6 +34,14 @@ AUTHOR_LESS: Final = 0.4  # factor on an author's posts for each "show less"
 AUTHOR_MORE: Final = 1.5  # and for each "show more"
 MAX_AUTHOR_FACTOR: Final = 3.0
 MORE_SEED_FACTOR: Final = 2.0  # a post that the reader wants more of weighs as so many likes
+VISIT_US: Final = 30 * US_PER_S  # the same page again within this time is the same look at it
+TOP: Final = 10  # places of a first page that were on screen for sure
+LEVELS: Final = 3  # times that are told apart
+SERVED_FACTOR: Final = 0.25  # for each time that a post was at the top and nobody said that it was seen
+AGAIN_FACTOR: Final = 0.2  # for each further time that a seen post was served
+AUTHOR_SEEN: Final = 20  # posts of an author that were seen without a like: then the author counts less
+AUTHOR_SEEN_FACTOR: Final = 0.5
+MAX_AUTHORS: Final = 500  # a reader, those seen the longest ago go first
 MAX_HOT: Final = 10_000  # readers whose state is unpacked: whoever pages just now
 MAX_BYTES: Final = 128 << 20  # of packed states of others
 OVERHEAD_BYTES: Final = 250  # of one packed state: its object, key and place in the table
@@ -56,6 +64,12 @@ class Packed(msgspec.Struct, array_like=True):
     seen: dict[int, bytes]
     served: dict[int, bytes]
     opinions: list[Opinion]
+    # What follows came later: states of older versions end before it.
+    again: list[dict[int, bytes]] = []
+    tops: list[dict[int, bytes]] = []
+    visit_us: int = 0
+    visit: list[int] = []
+    authors: dict[int, int] = {}
 
 
 class PostMemory:
@@ -94,6 +108,22 @@ class PostMemory:
         return np.sort(np.concatenate(parts)) if parts else np.empty(0, np.uint32)
 
 
+def _raise(levels: list[PostMemory], posts: Iterable[int], now_us: int) -> None:
+    """Each post goes one level up, if there is one."""
+    left = BitMap(posts)
+    for level, higher in zip(reversed(levels[:-1]), reversed(levels[1:]), strict=True):
+        there = left & level.all(now_us)
+        level.remove(there)
+        higher.add(there, now_us)
+        left -= there
+    known = levels[-1].all(now_us)
+    levels[0].add(left - known, now_us)
+
+
+def _unpacked(buckets: dict[int, bytes]) -> PostMemory:
+    return PostMemory({bucket: BitMap.deserialize(b) for bucket, b in buckets.items()})
+
+
 class Taste:
     """What "show less" and "show more" come to at one moment, in the words of `request.py`."""
 
@@ -130,22 +160,65 @@ NO_TASTE: Final = Taste([], 0)  # of nearly everybody
 class ReaderState:
     """One reader. Methods take the time, so that the same calls give the same state."""
 
-    __slots__ = ("opinions", "seen", "served")
+    __slots__ = ("again", "authors", "opinions", "seen", "served", "tops", "visit", "visit_us")
 
     def __init__(self) -> None:
         self.seen = PostMemory()
         self.served = PostMemory()
+        self.again = [PostMemory() for _ in range(LEVELS)]  # seen posts, by how often they were served after that
+        self.tops = [PostMemory() for _ in range(LEVELS)]  # posts that stood at the top, by how often
+        self.visit_us, self.visit = 0, list[int]()  # the top of the first page that is being looked at
+        self.authors = dict[int, int]()  # how many of their posts were seen, those of the newest last
         self.opinions: list[Opinion] = []
 
-    def saw(self, posts: Iterable[int], now_us: int) -> None:
+    def saw(self, posts: Iterable[int], now_us: int, view: View | None = None) -> None:
         """The client says so, or the reader scrolled past and asked for more. Then that it was served goes without
         saying."""
-        self.served.remove(posts)
+        if view is not None:
+            self._count_authors(view, posts, now_us)
+        for memory in (self.served, *self.tops):
+            memory.remove(posts)
+        gone = set(posts)
+        self.visit = [post for post in self.visit if post not in gone]
         self.seen.add(posts, now_us)
 
-    def was_served(self, posts: Iterable[int], now_us: int) -> None:
-        """Sent in a page, and not yet seen."""
+    def was_served(self, posts: Sequence[int], now_us: int, top: Sequence[int] = ()) -> None:
+        """Sent in a page, and not yet seen; `top` are those of them that stood first."""
+        if top:
+            self._settle(now_us)
+            seen = self.seen.all(now_us)
+            _raise(self.again, [post for post in top if post in seen], now_us)
+            if not self.visit:
+                self.visit_us = now_us
+            self.visit = list(dict.fromkeys([*self.visit, *(post for post in top if post not in seen)]))
         self.served.add(posts, now_us)
+
+    def _settle(self, now_us: int) -> None:
+        """A look at a first page that is over counts. The same page asked for once more is no second look."""
+        if self.visit and now_us - self.visit_us >= VISIT_US:
+            _raise(self.tops, self.visit, self.visit_us)
+            self.visit = []
+
+    def faded(self, now_us: int) -> tuple[U32, F64]:
+        """(posts, ascending; what each counts), of those that were shown before."""
+        self._settle(now_us)
+        factors = dict[int, float]()
+        for levels, factor in ((self.tops, SERVED_FACTOR), (self.again, AGAIN_FACTOR)):
+            for level, memory in enumerate(levels, 1):
+                factors.update(dict.fromkeys(memory.all(now_us), factor**level))
+        posts = sorted(factors)
+        return np.array(posts, np.uint32), np.array([factors[post] for post in posts], np.float64)
+
+    def _count_authors(self, view: View, posts: Iterable[int], now_us: int) -> None:
+        fresh = BitMap(posts) - self.seen.all(now_us)
+        for author in view.names_of(np.frombuffer(fresh.to_array(), np.uint32))[0].tolist():
+            self.authors[author] = min(self.authors.pop(author, 0) + 1, 1 << 16)
+        for author in list(self.authors)[: max(0, len(self.authors) - MAX_AUTHORS)]:
+            del self.authors[author]
+
+    def ignored(self) -> dict[int, float]:
+        """What authors count of whom much was seen; whether the reader liked any of it is for others to know."""
+        return {a: AUTHOR_SEEN_FACTOR ** (n // AUTHOR_SEEN) for a, n in self.authors.items() if n >= AUTHOR_SEEN}
 
     def sent(self, now_us: int) -> U32:
         """What a list that is made anew in the middle of paging leaves out. Ascending."""
@@ -189,7 +262,18 @@ class ReaderState:
         def bytes_of(memory: PostMemory) -> dict[int, bytes]:
             return {bucket: bitmap.serialize() for bucket, bitmap in memory.buckets.items()}
 
-        return msgspec.msgpack.encode(Packed(bytes_of(self.seen), bytes_of(self.served), self.opinions))
+        return msgspec.msgpack.encode(
+            Packed(
+                bytes_of(self.seen),
+                bytes_of(self.served),
+                self.opinions,
+                [bytes_of(memory) for memory in self.again],
+                [bytes_of(memory) for memory in self.tops],
+                self.visit_us,
+                self.visit,
+                self.authors,
+            )
+        )
 
     @classmethod
     def unpack(cls, data: bytes) -> ReaderState:
@@ -197,11 +281,14 @@ class ReaderState:
         state = cls()
         try:
             packed = msgspec.msgpack.decode(data, type=Packed)
-            seen = {bucket: BitMap.deserialize(b) for bucket, b in packed.seen.items()}
-            served = {bucket: BitMap.deserialize(b) for bucket, b in packed.served.items()}
+            seen, served = _unpacked(packed.seen), _unpacked(packed.served)
+            again, tops = ([_unpacked(level) for level in levels[:LEVELS]] for levels in (packed.again, packed.tops))
         except (msgspec.MsgspecError, ValueError, IndexError):
             return state
-        state.seen, state.served = PostMemory(seen), PostMemory(served)
+        state.seen, state.served = seen, served
+        state.again[: len(again)], state.tops[: len(tops)] = again, tops
+        state.visit_us, state.visit = packed.visit_us, packed.visit[: 10 * TOP]
+        state.authors = dict(list(packed.authors.items())[:MAX_AUTHORS])
         state.opinions = packed.opinions[-MAX_OPINIONS:]
         return state
 

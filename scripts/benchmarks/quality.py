@@ -61,6 +61,8 @@ def _real(folder: Path, sets: list[str]) -> Iterator[Figure]:
             suffix = "" if preset == "default" else f"_{preset}"
             note = f"{preset}: recall@20 {found['recall@20']}, {found['ms_p50']} ms a list"
             yield Figure(f"quality.{name}_ndcg20{suffix}", found["ndcg@20"], "NDCG@20", note)
+            yield Figure(f"quality.{name}_top_seed{suffix}", float(np.mean(recommender.top_seed)), "of the first 30")
+            yield Figure(f"quality.{name}_seeds{suffix}", float(np.mean(recommender.seeds)), "effective seeds")
 
 
 def _evaluator(path: Path) -> ModuleType:

@@ -24,11 +24,14 @@ from numpy.typing import NDArray
 from feedgen.core.ids import NO_POST, US_PER_DAY, US_PER_S
 from feedgen.graph.access import I64, U32
 from feedgen.graph.graph import Graph
+from feedgen.graph.view import View
 from feedgen.ingest.events import KNOWN
+from feedgen.rank.compose import PAGE
 from feedgen.rank.kernel import rank
+from feedgen.rank.listing import PERSONAL, ListRules, Source, make_list
 from feedgen.rank.pace import Pace
-from feedgen.rank.params import DEFAULT, RankParams
-from feedgen.rank.request import request
+from feedgen.rank.params import DEFAULT, MAX_LIST, RankParams
+from feedgen.rank.request import R_AUTHOR, R_SEED, Ranked, request
 
 FIRST_DAY: Final = 20_000
 HISTORY_DAYS: Final = 30  # of the first batch on our axis; what follows may be some times as long
@@ -43,8 +46,9 @@ def _clean_up(graph: Graph, folder: Path) -> None:
 class Recommender:
     """`ingest` events, oldest first, then ask `recommend`. `params` are those of the list that is judged."""
 
-    def __init__(self, params: RankParams = DEFAULT) -> None:
-        self.params = params
+    def __init__(self, params: RankParams = DEFAULT, spread: float = ListRules().spread) -> None:
+        self.params, self.spread = params, spread
+        self.top_seed, self.seeds = list[float](), list[float]()  # of each first page: the largest share, how many
         self.pace = Pace()
         folder = Path(tempfile.mkdtemp(prefix="feedgen-replay-"))
         self.graph = Graph(folder)
@@ -83,7 +87,19 @@ class Recommender:
             excluded=liked,
             require=KNOWN,
         )
-        return [self._item_of[post] for post in rank(view, f, q).posts[:k].tolist()]
+        return [self._item_of[post] for post in self._composed(view, rank(view, f, q))[:k].tolist()]
+
+    def _composed(self, view: View, ranked: Ranked) -> U32:
+        """As for a page. Items have no authors that are known, so each counts as by somebody else."""
+        ints = ranked.ints[:MAX_LIST].copy()
+        ints[:, R_AUTHOR] = np.arange(len(ints)) % view.arrays.person_flags.size
+        rules = ListRules(spread=self.spread, author_gap=2, author_max=MAX_LIST, author_page_max=PAGE)
+        listed = make_list(view, [Source(PERSONAL, ints, ranked.scores[:MAX_LIST], share=1.0)], rules)
+        seeds = np.unique(ints[listed.rows[:PAGE], R_SEED], return_counts=True)[1]
+        if seeds.size:
+            self.top_seed.append(float(seeds.max() / seeds.sum()))
+            self.seeds.append(float(seeds.sum() ** 2 / (seeds**2).sum()))
+        return listed.posts
 
     def params_on_axis(self) -> RankParams:
         """What is given in hours and days, at the speed of our axis."""
