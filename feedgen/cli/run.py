@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -154,7 +155,9 @@ def warm(demo: bool) -> None:
     from feedgen.core.jit import tidy
     from feedgen.core.warm import warm as warm_all
 
-    warm_all(lambda name, seconds: click.echo(f"compiled {name} in {seconds:.1f} s"), demo)
+    processes = len(os.sched_getaffinity(0))
+    click.echo(f"compiling the kernels in {processes} processes: a minute or two, once for each version")
+    warm_all(lambda name, seconds: click.echo(f"compiled {name} in {seconds:.1f} s"), demo, processes)
     tidy()
 
 
