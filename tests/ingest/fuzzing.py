@@ -76,7 +76,8 @@ def templates() -> list[dict[str, Any]]:
         ]
     frames.append({"$type": "error", "error": "ConsumerTooSlow", "message": "slow"})
     frames.append(wires.v2("info", name="OutdatedCursor", message="clamped"))
-    frames.append(wires.v2("sync", seq=1, did=wires.DID, time=wires.iso(wires.NOW_US), sync={"blocks": ""}))
+    for kind in ("sync", "anything"):
+        frames.append(wires.v2(kind, seq=1, did=wires.DID, time=wires.iso(wires.NOW_US), sync={"blocks": ""}))
     return frames
 
 

@@ -21,7 +21,7 @@ from tests.ingest.fuzzing import Report, check
 
 def test_the_templates_are_sound() -> None:
     outcomes = [decode(wires.dump(frame)) for frame in fuzzing.templates()]
-    assert sum(isinstance(o, Event) for o in outcomes) == 26
+    assert sum(isinstance(o, Event) for o in outcomes) == 27
     assert outcomes.count(Dropped("unwanted_kind")) == 1
 
 
