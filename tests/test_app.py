@@ -17,8 +17,9 @@ import pytest
 from feedgen.app import build, rank_params
 from feedgen.core.config import fields_of
 from feedgen.core.ids import parse_at_uri
+from feedgen.core.parameters import table
 from feedgen.core.settings import Lists, Rank, Settings, Store
-from feedgen.rank.params import DEFAULT, FORYOU, PRESETS, describe
+from feedgen.rank.params import DEFAULT, FORYOU, PRESETS
 from feedgen.simnet.process import SimnetProcess
 from tests.process import SERVICE, Feedgen
 
@@ -57,8 +58,8 @@ def test_the_ranking_is_as_the_settings_say() -> None:
 
 def test_settings_and_parameters_agree() -> None:
     fields = {f.name: f for f in fields_of(Settings) if f.section == "rank" and f.name != "preset"}
-    assert list(fields) == [entry.name for entry in describe()]
-    for entry in describe():
+    assert list(fields) == [entry.name for entry in table()]
+    for entry in table():
         key = fields[entry.name].key
         assert (key.low, key.high, fields[entry.name].type is int) == (entry.low, entry.high, entry.whole), entry.name
         assert key.doc.lower() == f"{entry.meaning}. {entry.effect}.".lower(), entry.name

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
@@ -30,6 +30,7 @@ from feedgen.core.checks import (
     or_nothing,
 )
 from feedgen.core.config import Key, Problem, Section, fields_of, from_text, judge, read_settings
+from feedgen.core.parameters import Parameter, table
 
 LOCAL_PROXIES: Final = ("127.0.0.0/8", "::1", "unix")
 
@@ -225,7 +226,7 @@ class Appview(Section, frozen=True, kw_only=True):
     url: Annotated[str, Key("An AppView's public API.", check=check_http_url)] = "https://public.api.bsky.app"
 
 
-class Rank(Section, frozen=True, kw_only=True):
+class _Preset(Section, frozen=True, kw_only=True):
     """How posts are ranked: a preset, and what differs from it. What is left out is as the preset has it.
 
     `L` is the median age of a post when it is liked, measured as the network runs. `feedgen evaluate` measures what a
@@ -240,292 +241,32 @@ class Rank(Section, frozen=True, kw_only=True):
             choices=("default", "foryou", "cheap"),
         ),
     ] = "default"
-    seeds: Annotated[
-        int | None,
-        Key(
-            "How many of the reader's newest ratings speak for them. "
-            "More: long-held tastes count; fewer: only recent ones, and less work.",
-            unit="ratings",
-            low=1,
-            high=2000,
-        ),
-    ] = None
-    seed_days: Annotated[
-        float | None,
-        Key("Ratings older than this are not asked. Shorter: the feed forgets sooner.", unit="days", low=1, high=256),
-    ] = None
-    seed_likers: Annotated[
-        int | None,
-        Key(
-            "How many of each seed's newest likers are looked at. "
-            "More: popular seeds bring more people, and more work.",
-            unit="people",
-            low=1,
-            high=5000,
-        ),
-    ] = None
-    seed_newest: Annotated[
-        float | None,
-        Key(
-            "Weight of the newest seed; between newest and oldest it is linear by rank. "
-            "Lower: the last thing liked sways the feed less.",
-            unit="share",
-            low=0,
-            high=1,
-        ),
-    ] = None
-    seed_oldest: Annotated[
-        float | None,
-        Key("Weight of the oldest seed. Lower: recent likes sway the feed more.", unit="share", low=0, high=1),
-    ] = None
-    seed_popularity: Annotated[
-        float | None,
-        Key(
-            "Power by which a seed's own popularity divides its weight. "
-            "Higher: having liked something rare tells more.",
-            unit="power",
-            low=0,
-            high=2,
-        ),
-    ] = None
-    seed_cap: Annotated[
-        float | None,
-        Key(
-            "No seed weighs more than this many times the mean seed. Lower: one stray like can change less.",
-            unit="x mean",
-            low=1,
-            high=100,
-        ),
-    ] = None
-    late_hours: Annotated[
-        float | None,
-        Key(
-            "People who liked a seed up to this long after the reader still count. "
-            "Longer: more co-likers, fewer of them early.",
-            unit="hours",
-            low=0,
-            high=2160,
-        ),
-    ] = None
-    late_factor: Annotated[
-        float | None,
-        Key(
-            "Weight of a co-liker's like that came after the reader's. Lower: early finders count more.",
-            unit="share",
-            low=0,
-            high=1,
-        ),
-    ] = None
-    shared_power: Annotated[
-        float | None,
-        Key(
-            "Power of the summed weight of the seeds that a co-liker shares. "
-            "Higher: people who share much count more than people who share one thing.",
-            unit="power",
-            low=0.25,
-            high=3,
-        ),
-    ] = None
-    ratings_power: Annotated[
-        float | None,
-        Key(
-            "Power by which a co-liker's number of ratings divides their weight. "
-            "Higher: people who like little count more.",
-            unit="power",
-            low=0,
-            high=2,
-        ),
-    ] = None
-    ratings_floor: Annotated[
-        float | None,
-        Key(
-            "Added to a co-liker's number of ratings before dividing. "
-            "Higher: accounts that were made to like one thing gain less.",
-            unit="ratings",
-            low=0,
-            high=100,
-        ),
-    ] = None
-    ratings_max: Annotated[
-        int | None,
-        Key(
-            "People with more ratings than this within the store's days carry no weight. "
-            "Lower: those who like everything all day are not asked.",
-            unit="ratings",
-            low=10,
-            high=10000000,
-        ),
-    ] = None
-    colikers: Annotated[
-        int | None,
-        Key(
-            "How many best co-likers are asked what they like. More: wider, and more work.",
-            unit="people",
-            low=1,
-            high=20000,
-        ),
-    ] = None
-    coliker_share: Annotated[
-        float | None,
-        Key(
-            "No co-liker carries more than this share of all co-likers' weight. "
-            "Lower: one account can move the list less.",
-            unit="share",
-            low=0.001,
-            high=1,
-        ),
-    ] = None
-    head: Annotated[
-        int | None,
-        Key(
-            "How many of the best co-likers vouch for posts; `tail` and `tail_base` bound what all others add. "
-            "Lower: many accounts that agree a little with the reader move the list less.",
-            unit="people",
-            low=1,
-            high=20000,
-        ),
-    ] = None
-    tail: Annotated[
-        float | None,
-        Key(
-            "All co-likers beyond the head together add less than this many times what the head gives a post, and so "
-            "many times the mean weight of the head as `tail_base` says. Lower: the head decides alone.",
-            unit="x head",
-            low=0,
-            high=100,
-        ),
-    ] = None
-    tail_base: Annotated[
-        float | None,
-        Key(
-            "See `tail`, which it adds to. Lower: what none of the head likes comes later.",
-            unit="x mean of head",
-            low=0,
-            high=100,
-        ),
-    ] = None
-    coliker_likes: Annotated[
-        int | None,
-        Key(
-            "How many of a co-liker's newest ratings are looked at. Lower: people who like everything bring less.",
-            unit="ratings",
-            low=1,
-            high=2000,
-        ),
-    ] = None
-    window: Annotated[
-        float | None,
-        Key(
-            "Ratings of co-likers older than this are not looked at. Shorter: less work, staler feeds run dry.",
-            unit="x L",
-            low=0.1,
-            high=2000,
-        ),
-    ] = None
-    like_half_life: Annotated[
-        float | None,
-        Key(
-            "A co-liker's like loses half its weight in this time; 0 is never. Shorter: what is being liked right now.",
-            unit="x L",
-            low=0,
-            high=100,
-        ),
-    ] = None
-    age_half_life: Annotated[
-        float | None,
-        Key(
-            "A post loses half its score in this time; 0 is never. Shorter: fresher posts.", unit="x L", low=0, high=100
-        ),
-    ] = None
-    paths_power: Annotated[
-        float | None,
-        Key(
-            "Power of the number of co-likers that lead to a post. "
-            "Higher: agreement counts more than one strong co-liker.",
-            unit="power",
-            low=0,
-            high=2,
-        ),
-    ] = None
-    popularity_power: Annotated[
-        float | None,
-        Key(
-            "Power by which a post's ratings divide its score. Higher: less of what everybody sees anyway.",
-            unit="power",
-            low=0,
-            high=1.5,
-        ),
-    ] = None
-    velocity_power: Annotated[
-        float | None,
-        Key(
-            "Power of the decayed count of a post's newest ratings. Higher: more of what is rising now.",
-            unit="power",
-            low=0,
-            high=1,
-        ),
-    ] = None
-    velocity_half_life: Annotated[
-        float | None,
-        Key(
-            "A rating loses half its weight in the velocity in this time. Shorter: velocity means this very moment.",
-            unit="x L",
-            low=0.001,
-            high=100,
-        ),
-    ] = None
-    velocity_likers: Annotated[
-        int | None,
-        Key(
-            "How many of a post's newest ratings make its velocity. More: finer, and more work.",
-            unit="ratings",
-            low=1,
-            high=1000,
-        ),
-    ] = None
-    less_weight: Annotated[
-        float | None,
-        Key(
-            "Weight of the paths from posts that the reader wants less of. Higher: 'show less' takes more away.",
-            unit="x seed",
-            low=0,
-            high=20,
-        ),
-    ] = None
-    finalists: Annotated[
-        int | None,
-        Key(
-            "How many posts with the best raw x n^c are scored in full. "
-            "Fewer: less work, and a list that may come short.",
-            unit="posts",
-            low=1,
-            high=8000,
-        ),
-    ] = None
-    edges: Annotated[
-        int | None,
-        Key(
-            "Edges that one list may visit: at most half for seeds, the last eighth for velocities. "
-            "Lower: bounded work, coarser lists.",
-            unit="edges",
-            low=100,
-            high=50000000,
-        ),
-    ] = None
-    pace_hours: Annotated[
-        float | None,
-        Key(
-            "Fixes L instead of following the live network; 0 follows. Fixed: half-lives are plain hours.",
-            unit="hours",
-            low=0,
-            high=2160,
-        ),
-    ] = None
 
     def changes(self) -> dict[str, float]:
         """The parameters that differ from the preset."""
         given = {name: getattr(self, name) for name in self.__struct_fields__ if name != "preset"}
         return {name: value for name, value in given.items() if value is not None}
+
+
+def _parameter(one: Parameter) -> tuple[str, Any, None]:
+    kind = int if one.whole else float
+    text = ". ".join(part[0].upper() + part[1:] for part in (one.meaning, one.effect)) + "."
+    return one.name, Annotated[kind | None, Key(text, unit=one.unit, low=one.low, high=one.high)], None
+
+
+if TYPE_CHECKING:
+    Rank = _Preset
+else:
+    # [rank] has a key for every row of the table, and what is left out is None.
+    Rank = msgspec.defstruct(
+        "Rank",
+        [_parameter(one) for one in table()],
+        bases=(_Preset,),
+        namespace={"__doc__": _Preset.__doc__},
+        module=__name__,
+        frozen=True,
+        kw_only=True,
+    )
 
 
 class Experiment(Section, frozen=True, kw_only=True):

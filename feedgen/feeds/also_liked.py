@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from feedgen.core.parameters import MAX_LIKERS_READ
 from feedgen.feeds.contract import Ask, Known, Made, Page
 from feedgen.feeds.list_feed import ListFeed
 from feedgen.feeds.services import FeedServices
 from feedgen.rank.kernel import rank
 from feedgen.rank.listing import PERSONAL, Source, make_list
 from feedgen.rank.paging import tag
-from feedgen.rank.params import MAX_LIKERS_READ, Formula
+from feedgen.rank.params import Formula
 from feedgen.rank.request import request
 
 

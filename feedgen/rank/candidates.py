@@ -10,11 +10,12 @@ from typing import Final, NamedTuple
 
 from feedgen.core.ids import US_PER_DAY
 from feedgen.core.jit import inline
+from feedgen.core.parameters import Numbers
 from feedgen.graph.access import I64, U16, U32, Places, copy_likes, day_number, post_flags, post_row
 from feedgen.graph.fetch import STAGES, TOGETHER, fetch_likes
 from feedgen.rank.edges import PAYLOAD, PAYLOAD_BITS
 from feedgen.rank.numeric import F64, I32, last_row, tick_span_us, wide
-from feedgen.rank.params import DECAY_SHIFT, DECAY_SLOTS, Decay, Numbers
+from feedgen.rank.params import DECAY_SHIFT, DECAY_SLOTS, Decay
 
 EXCLUDED: Final = -1  # whose edge a post has that must not come
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from feedgen.core.ids import US_PER_DAY
 from feedgen.core.jit import inline
+from feedgen.core.parameters import MAX_LIKERS_READ, Numbers
 from feedgen.graph.access import I64, U8, U16, U32, Places, copy_likers, day_number, post_count, post_row
 from feedgen.graph.fetch import STAGES, TOGETHER, fetch_count, fetch_likers
 from feedgen.ingest.events import GONE, INACTIVE, SPAMMY
 from feedgen.rank.edges import PAYLOAD, PAYLOAD_BITS
 from feedgen.rank.numeric import F64, I32, best_rows, last_row, power, tick_span_us, wide
-from feedgen.rank.params import MAX_LIKERS_READ, Numbers
 from feedgen.rank.request import Request
 
 SILENT: Final = INACTIVE | GONE | SPAMMY  # people whose ratings carry no weight
@@ -56,7 +56,7 @@ def weigh_seeds(at: Places, n: Numbers, seeds: U32, factors: F64, out: F64) -> N
     for i in range(seeds.size):
         along = i / (seeds.size - 1) if seeds.size > 1 else 0.0
         curve = n.seed_newest + (n.seed_oldest - n.seed_newest) * along
-        out[i] = seed_weight(at, seeds[i], factors[i] * curve, n.a)
+        out[i] = seed_weight(at, seeds[i], factors[i] * curve, n.seed_popularity)
         total += out[i]
     cap = n.seed_cap * total / max(seeds.size, 1)
     for i in range(seeds.size):
@@ -70,7 +70,7 @@ def weigh_all(at: Places, n: Numbers, q: Request) -> F64:
     weights = np.empty(seeds + less.size)
     weigh_seeds(at, n, q.seeds, q.seed_factors, weights)
     for i in range(less.size):
-        weights[seeds + i] = seed_weight(at, less[i], factors[i], n.a)
+        weights[seeds + i] = seed_weight(at, less[i], factors[i], n.seed_popularity)
     return weights
 
 
@@ -186,13 +186,13 @@ def weigh_people(
                 best, of_best = weight, seed
         if flags[person] & SILENT or ratings[person] > n.ratings_max:
             continue
-        divisor = power(ratings[person] + n.floor, n.b)
+        divisor = power(ratings[person] + n.ratings_floor, n.ratings_power)
         if divisor <= 0.0:
             divisor = 1.0
-        w = power(liked, n.e) / divisor
+        w = power(liked, n.shared_power) / divisor
         total += max(w, 0.0)
         if less > 0.0:
-            w -= n.less * power(less, n.e) / divisor
+            w -= n.less_weight * power(less, n.shared_power) / divisor
         people[k], weights[k], gifts[k], best_seeds[k] = person, w, max(gift, 0.0), of_best
         all_given += gifts[k]
         k += 1
@@ -228,7 +228,7 @@ def choose_people(
     total = 0.0
     for i in range(found):
         total += sizes[chosen[i]]
-    cap = n.share * total
+    cap = n.coliker_share * total
     for i in range(found):
         row = chosen[i]
         w = min(sizes[row], cap)

@@ -8,6 +8,7 @@ import numpy as np
 
 from feedgen.core.ids import NO_PERSON, US_PER_DAY
 from feedgen.core.jit import inline
+from feedgen.core.parameters import Numbers
 from feedgen.graph.access import (
     I64,
     U16,
@@ -122,7 +123,8 @@ def score_finalists(
     floats: F64,
 ) -> tuple[int, int]:
     """Scores those that may be listed, in the order of `finalists`. Returns (rows written, edges visited)."""
-    n, powers, of_age_table, of_velocity_table, now_us = f.n, f.paths, f.age, f.velocity, q.now_us
+    n: Numbers = f.n
+    powers, of_age_table, of_velocity_table, now_us = f.paths, f.age, f.velocity, q.now_us
     days = Days(last_row(at, now_us), last_row(at, now_us - n.velocity_span_us - US_PER_DAY) + 1)
     reader, require, forbid, authors, factors = q.reader, q.require, q.forbid, q.authors, q.author_factors
     kept = 0
@@ -142,14 +144,14 @@ def score_finalists(
         result, terms = ints[kept], floats[kept]
         describe(at, d, post, result)
         of_velocity = 1.0
-        if n.g > 0.0 and n.edges > visited:
+        if n.velocity_power > 0.0 and n.edges > visited:
             limit = min(n.velocity_likers, n.edges - visited)
             first = max(d, days.oldest)
             v, found = velocity(at, of_velocity_table, days.newest, first, post, now_us, limit, values, ticks)
             visited += found
-            of_velocity = power(v + 0.001, n.g)  # nothing new at all is little, not nothing
+            of_velocity = power(v + 0.001, n.velocity_power)  # nothing new at all is little, not nothing
         raw, of_age = raws[row], decay(of_age_table, now_us - result[R_TIME])
-        of_popularity = 1.0 / power(np.float64(max(result[R_COUNT], 1)), n.d)
+        of_popularity = 1.0 / power(np.float64(max(result[R_COUNT], 1)), n.popularity_power)
         terms[R_SCORE] = raw * powers[paths[row]] * of_age * of_popularity * of_velocity * of_author
         terms[R_RAW], terms[R_AGE], terms[R_POPULARITY], terms[R_VELOCITY] = raw, of_age, of_popularity, of_velocity
         terms[R_AUTHOR_FACTOR], terms[R_BEST] = of_author, bests[row]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedgen.core.jit import inline, njit
+from feedgen.core.parameters import MAX_COLIKERS, MAX_LIKERS_READ, MAX_LIKES_READ, Numbers
 from feedgen.graph.access import I64, U32, Arrays, Places, places_of
 from feedgen.graph.view import View
 from feedgen.rank.candidates import Rule, add_up, find_likes, head_weight
@@ -24,7 +25,7 @@ from feedgen.rank.colikers import choose_people, find_likers, give, weigh_all, w
 from feedgen.rank.edges import sort_edges
 from feedgen.rank.finalists import score_finalists
 from feedgen.rank.numeric import F64, I32, best_rows, wide
-from feedgen.rank.params import MAX_COLIKERS, MAX_LIKERS_READ, MAX_LIKES_READ, Formula, Numbers
+from feedgen.rank.params import Formula
 from feedgen.rank.request import R_POST, R_SCORE, R_SEED, R_VIA, RESULT_FLOATS, RESULT_INTS, Ranked, Request
 
 MAX_SCRATCHES: Final = 3  # of a thread: in full, cheap, and one more

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
-from feedgen.rank.params import PRESETS, RankParams, describe
+from feedgen.core.parameters import ALIKE, LIKES, NOW, POST, WORK, table
+from feedgen.rank.params import PRESETS, RankParams
 
 SERVED: Final = "served"
 MOST: Final = {"edges": 4_000_000.0}  # of the sliders; a list must not take seconds
@@ -21,31 +22,8 @@ ABOUT_PRESETS: Final = {
     "foryou": "the formula as published by the best known peer",
     "cheap": "a tenth of the work, for busy moments",
 }
-GROUPS: Final[dict[str, tuple[str, ...]]] = {
-    "What they like now": ("coliker_likes", "window", "like_half_life", "paths_power", "less_weight"),
-    "The post itself": (
-        "popularity_power",
-        "age_half_life",
-        "velocity_power",
-        "velocity_half_life",
-        "velocity_likers",
-    ),
-    "The reader's likes": ("seeds", "seed_days", "seed_newest", "seed_oldest", "seed_popularity", "seed_cap"),
-    "Who counts as alike": (
-        "colikers",
-        "seed_likers",
-        "shared_power",
-        "ratings_power",
-        "ratings_floor",
-        "ratings_max",
-        "coliker_share",
-        "head",
-        "tail",
-        "tail_base",
-        "late_hours",
-        "late_factor",
-    ),
-    "How much work": ("finalists", "edges", "pace_hours"),
+GROUPS: Final = {
+    group: tuple(one.name for one in table() if one.group == group) for group in (NOW, POST, LIKES, ALIKE, WORK)
 }
 
 
@@ -89,7 +67,7 @@ def setting(query: Mapping[str, str], column: str, served: RankParams) -> Settin
     name = name if name in known else SERVED
     base, changes = known[name], dict[str, float]()
     if query.get(f"was.{column}", name) == name:  # a form sends all numbers; of another preset they mean nothing
-        for entry in describe():
+        for entry in table():
             value = _number(query.get(f"{column}.{entry.name}"))
             if value is None:
                 continue
@@ -106,25 +84,25 @@ def setting(query: Mapping[str, str], column: str, served: RankParams) -> Settin
 
 def sliders(settings: Mapping[str, Setting], served: RankParams) -> dict[str, list[Slider]]:
     """By group, in the order of the page."""
-    entries, known = {entry.name: entry for entry in describe()}, presets(served)
-    groups = dict[str, list[Slider]]()
-    for group, names in GROUPS.items():
+    known, groups = presets(served), dict[str, list[Slider]]()
+    for group in GROUPS:
         groups[group] = [
             Slider(
-                name=name,
-                title=name.replace("_", " ").capitalize(),
-                letter=entries[name].letter if len(entries[name].letter) == 1 else "",
-                meaning=entries[name].meaning,
-                effect=entries[name].effect,
-                unit=entries[name].unit,
-                low=entries[name].low,
-                high=MOST.get(name, entries[name].high),
-                step=1 if entries[name].whole else 0.01,
-                presets=" ".join(f"{getattr(params, name):g}" for params in known.values()),
-                values={column: getattr(one.params, name) for column, one in settings.items()},
-                changed=any(name in one.changes for one in settings.values()),
+                name=one.name,
+                title=one.name.replace("_", " ").capitalize(),
+                letter=one.letter,
+                meaning=one.meaning,
+                effect=one.effect,
+                unit="" if one.unit in ("share", "power") else one.unit,
+                low=one.low,
+                high=MOST.get(one.name, one.high),
+                step=1 if one.whole else 0.01,
+                presets=" ".join(f"{getattr(params, one.name):g}" for params in known.values()),
+                values={column: getattr(each.params, one.name) for column, each in settings.items()},
+                changed=any(one.name in each.changes for each in settings.values()),
             )
-            for name in names
+            for one in table()
+            if one.group == group
         ]
     return groups
 

@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedgen.core.ids import US_PER_DAY, US_PER_S
+from feedgen.core.parameters import MAX_COLIKERS
 from feedgen.graph.access import I64, U32
 from feedgen.ingest.events import SPAMMY
 from feedgen.rank.kernel import rank
-from feedgen.rank.params import DEFAULT, HOUR_US, MAX_COLIKERS, RankParams
+from feedgen.rank.params import DEFAULT, HOUR_US, RankParams
 from feedgen.rank.request import Request, request
 from feedgen.rank.spam import Spammers
 from feedgen.simnet.world import World

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from feedgen.core.jit import njit
+from feedgen.core.parameters import MAX_COLIKERS
 from feedgen.feeds.contract import Ask, Known
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.recipes import Recipe
@@ -29,7 +30,7 @@ from feedgen.graph.view import View
 from feedgen.rank.kernel import rank
 from feedgen.rank.numeric import edge_us
 from feedgen.rank.paging import Cursors
-from feedgen.rank.params import FORYOU, MAX_COLIKERS, RankParams
+from feedgen.rank.params import FORYOU, RankParams
 from feedgen.rank.pool import RankPool
 from feedgen.rank.request import request
 from feedgen.rank.seen import Taste

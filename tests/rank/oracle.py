@@ -14,11 +14,12 @@ import numpy as np
 
 from feedgen.core.ids import NO_PERSON, US_PER_DAY, tick_us
 from feedgen.core.jit import njit
+from feedgen.core.parameters import MAX_LIKERS_READ
 from feedgen.graph.access import U16, U32, Arrays, copy_likers, copy_likes, places_of
 from feedgen.graph.view import View
 from feedgen.rank.colikers import SILENT
 from feedgen.rank.numeric import power
-from feedgen.rank.params import DECAY_SHIFT, MAX_LIKERS_READ, Decay, Formula
+from feedgen.rank.params import DECAY_SHIFT, Decay, Formula
 from feedgen.rank.request import Request
 
 _LIKERS: Final = 0
@@ -98,7 +99,7 @@ class Oracle:
 
     def seed_weight(self, post: int, factor: float) -> float:
         facts = self.view.post(post)
-        return 0.0 if facts is None else factor / _power(float(max(facts.count, 1)), self.n.a)
+        return 0.0 if facts is None else factor / _power(float(max(facts.count, 1)), self.n.seed_popularity)
 
     def ask_seeds(self) -> None:
         n, q = self.n, self.q
@@ -165,11 +166,11 @@ class Oracle:
         weights: dict[int, float] = {}
         total = all_given = 0.0
         for person, liked in sorted(self.liked.items()):
-            ratings = _power(float(self.a.person_ratings[person]) + n.floor, n.b) or 1.0
-            w = _power(liked, n.e) / ratings
+            ratings = _power(float(self.a.person_ratings[person]) + n.ratings_floor, n.ratings_power) or 1.0
+            w = _power(liked, n.shared_power) / ratings
             total += max(w, 0.0)
             if self.less[person] > 0:
-                w -= n.less * _power(self.less[person], n.e) / ratings
+                w -= n.less_weight * _power(self.less[person], n.shared_power) / ratings
             weights[person] = w
             all_given += self.given.get(person, 0.0)
         if all_given > 0:
@@ -180,7 +181,7 @@ class Oracle:
         sum_of_best = 0.0
         for w, _ in best:
             sum_of_best += -w
-        cap = n.share * sum_of_best
+        cap = n.coliker_share * sum_of_best
         return [(person, min(-w, cap) if weights[person] > 0 else -min(-w, cap)) for w, person in best]
 
     def ask_colikers(self, colikers: list[tuple[int, float]]) -> dict[int, tuple[float, int]]:
@@ -242,7 +243,7 @@ class Oracle:
             if facts.author in (q.reader, NO_PERSON) or of_author <= 0:
                 continue
             of_age = _decay(f.age, q.now_us - facts.time_us)
-            of_popularity = 1.0 / _power(float(max(facts.count, 1)), n.d)
+            of_popularity = 1.0 / _power(float(max(facts.count, 1)), n.popularity_power)
             of_velocity = self.velocity(post)
             score = pre[post] * of_age * of_popularity * of_velocity * of_author
             if score > 0:
@@ -252,7 +253,7 @@ class Oracle:
     def velocity(self, post: int) -> float:
         f, n, q = self.f, self.n, self.q
         left = min(n.velocity_likers, n.edges - self.visited)
-        if n.g <= 0 or n.edges - self.visited <= 0:
+        if n.velocity_power <= 0 or n.edges - self.visited <= 0:
             return 1.0
         total = 0.0
         for d in self.rows_back_from(q.now_us):
@@ -264,4 +265,4 @@ class Oracle:
             for _, at_us in likers:
                 if at_us <= q.now_us:
                     total += _decay(f.velocity, q.now_us - at_us)
-        return _power(total + 0.001, n.g)
+        return _power(total + 0.001, n.velocity_power)

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feedgen.core import jit, parameters
 from feedgen.core.errors import SettingsError
-from feedgen.rank.params import (
-    CHEAP,
-    DEFAULT,
-    FORYOU,
-    HOUR_US,
-    PRESETS,
-    RankParams,
-    decay_tables,
-    describe,
-    preset,
-    quantised,
-)
+from feedgen.core.parameters import table
+from feedgen.rank.params import CHEAP, DEFAULT, FORYOU, HOUR_US, PRESETS, RankParams, decay_tables, preset, quantised
 
 
 def test_every_parameter_is_described() -> None:
-    entries = list(describe())
+    entries = list(table())
     assert [e.name for e in entries] == [f.name for f in fields(RankParams)]
     for e in entries:
         assert e.low <= e.default <= e.high, e.name
@@ -35,7 +28,7 @@ def test_every_parameter_is_described() -> None:
 
 @pytest.mark.parametrize("name", [f.name for f in fields(RankParams)])
 def test_out_of_range_is_an_error_that_names_the_parameter(name: str) -> None:
-    entry = next(e for e in describe() if e.name == name)
+    entry = next(e for e in table() if e.name == name)
     for wrong in (entry.low - 1, entry.high + 1, float("nan"), "5", True, None):
         with pytest.raises(SettingsError, match=name):
             RankParams(**{name: wrong})  # type: ignore[arg-type]
@@ -78,3 +71,13 @@ def test_no_half_life_never_decays() -> None:
 def test_pace_is_rounded_to_a_sixteenth_of_an_octave(pace_us: int) -> None:
     assert 0.97 < quantised(pace_us) / pace_us < 1.03
     assert quantised(quantised(pace_us)) == quantised(pace_us)
+
+
+def test_compiled_code_that_takes_the_numbers_is_compiled_again_when_a_row_changes() -> None:
+    """A row that moves changes no type, so only the hash of the table tells old machine code from new."""
+    folder = Path(parameters.__file__).parents[1]
+    users = [path for path in (folder / "rank").glob("*.py") if re.search(r"\b(Formula|Numbers)\b", path.read_text())]
+    kernels = [path for path in users if jit.MARKS[0] in path.read_bytes()]
+    assert len(kernels) >= 4
+    for path in kernels:
+        assert Path(parameters.__file__) in jit.sources_of(path), path

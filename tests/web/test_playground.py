@@ -14,7 +14,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from feedgen.rank.params import describe
+from feedgen.core.parameters import table
 from tests.web.browser import PHONE, Demo, barriers, handle_of, layout_shift, overflows, visiting
 
 pytestmark = pytest.mark.needs("chromium", "npm")
@@ -112,7 +112,7 @@ def test_every_parameter_has_a_slider_with_its_meaning(demo: Demo, browser: Brow
         page = visit.page
         for summary in page.locator(".group summary").all():
             summary.click()
-        for entry in describe():
+        for entry in table():
             number = page.locator(f"input[name='a.{entry.name}']")
             slider = page.locator(f"input[type=range][data-for='a.{entry.name}']")
             about = page.locator(f"#{slider.get_attribute('aria-describedby')}").text_content()

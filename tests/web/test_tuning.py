@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from feedgen.rank.params import DEFAULT, FORYOU, PRESETS, describe
+from feedgen.core.parameters import table
+from feedgen.rank.params import DEFAULT, FORYOU, PRESETS
 from feedgen.web.tuning import GROUPS, MOST, SERVED, presets, setting, sliders
 
 SERVED_HERE = replace(DEFAULT, seeds=321)
 
 
 def test_every_parameter_is_in_one_group() -> None:
-    assert sorted(name for names in GROUPS.values() for name in names) == sorted(entry.name for entry in describe())
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(entry.name for entry in table())
 
 
 def test_an_address_without_anything_is_what_is_served() -> None:
@@ -32,13 +33,13 @@ def test_a_setting_goes_into_an_address_and_comes_back() -> None:
 
 @pytest.mark.parametrize("text", ["", "nan", "inf", "-inf", "1e999", "x", "0x10", "1_000" * 9, "٣"])
 def test_what_is_no_number_counts_as_nothing_or_as_the_nearest(text: str) -> None:
-    for entry in describe():
+    for entry in table():
         params = setting({f"a.{entry.name}": text}, "a", DEFAULT).params
         assert entry.low <= getattr(params, entry.name) <= entry.high
 
 
 def test_out_of_range_is_the_nearest_and_work_stays_bounded() -> None:
-    for entry in describe():
+    for entry in table():
         for text, bound in (("-1e9", entry.low), ("1e9", MOST.get(entry.name, entry.high))):
             assert getattr(setting({f"a.{entry.name}": text}, "a", DEFAULT).params, entry.name) == bound
     wild = replace(DEFAULT, edges=50_000_000)  # an operator may, but not strangers
