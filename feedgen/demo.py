@@ -82,10 +82,10 @@ def _guide(app: App, network: SimnetProcess, address: str) -> None:
     service = app.settings.service
     token = network.token(reader["person"], service.did, METHOD, TOKEN_S)
     feed = f"at://{service.publisher_did}/app.bsky.feed.generator/for-you"
-    assert app.archive is not None
+    assert app.runtime is not None
     lines = [
         "",
-        f"  {app.archive.names.count:,} made-up people, and a feed for each of them. The pages to open:",
+        f"  {app.runtime.archive.names.count:,} made-up people, and a feed for each of them. The pages to open:",
         "",
         f"    {base}/            what everybody may see",
         f"    http://{app.private_address}/            the same, and what is for the operator",
@@ -104,8 +104,8 @@ def _caught_up(app: App) -> bool:
     """False when it takes too long, or when the process is about to end."""
     deadline_s = time.monotonic() + START_S * max(1, os.cpu_count() or 1)
     while time.monotonic() < deadline_s:
-        pipeline = app.pipeline
-        if pipeline is not None and pipeline.status.last_us > app.clock.now_us() - CAUGHT_UP_US:
+        runtime = app.runtime
+        if runtime is not None and runtime.pipeline.status.last_us > app.clock.now_us() - CAUGHT_UP_US:
             return True
         time.sleep(POLL_S)
     log.warning("the made-up past takes long; the feed fills while you wait")

@@ -13,6 +13,7 @@ import httpx
 
 from feedgen.app import App, build
 from feedgen.core.settings import Appview, Identity, Jetstream, Labels, Service, Settings, Store, Web
+from feedgen.runtime import Runtime
 from feedgen.simnet.server import Simnet
 from feedgen.simnet.tokens import SEND_INTERACTIONS
 from tests.process import METHOD, PUBLISHER, SERVICE
@@ -28,6 +29,11 @@ class Inside:
     app: App
     sim: Simnet
     client: httpx.AsyncClient
+
+    @property
+    def runtime(self) -> Runtime:
+        assert self.app.runtime is not None
+        return self.app.runtime
 
     def headers(self, person: int | None, method: str = METHOD) -> dict[str, str]:
         if person is None:
@@ -76,7 +82,7 @@ class Inside:
 
     async def heard(self, event: Any) -> None:
         """Until this event of the network is in the arrays."""
-        await until(lambda: self.app.pipeline is not None and self.app.pipeline.status.last_us >= event.time_us)
+        await until(lambda: self.runtime.pipeline.status.last_us >= event.time_us)
 
 
 async def until(look: Any) -> None:
@@ -115,9 +121,8 @@ async def running(
         async with httpx.AsyncClient(base_url=f"http://{await address}", timeout=10, trust_env=False) as client:
             inside = Inside(app, sim, client)
             if start == "oldest":
-                await until(lambda: app.pipeline is not None and app.pipeline.status.last_us >= sim.history.last_us)
-            assert app.catalog is not None
-            await app.catalog.refresh()
+                await until(lambda: inside.runtime.pipeline.status.last_us >= sim.history.last_us)
+            await inside.runtime.catalog.refresh()
             yield inside
     finally:
         app.stop()

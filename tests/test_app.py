@@ -14,11 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from feedgen.app import build, rank_params
+from feedgen.app import build
 from feedgen.core.config import fields_of
 from feedgen.core.ids import parse_at_uri
 from feedgen.core.parameters import table
 from feedgen.core.settings import Lists, Rank, Settings, Store
+from feedgen.feeds.from_settings import rank_params
 from feedgen.rank.params import DEFAULT, FORYOU, PRESETS
 from feedgen.simnet.process import SimnetProcess
 from tests.process import SERVICE, Feedgen
@@ -45,7 +46,7 @@ def reader_of(network: SimnetProcess) -> int:
 
 def test_build_opens_nothing(tmp_path: Path) -> None:
     app = build(Settings(store=Store(dir=str(tmp_path / "data"))))
-    assert app.archive is None and list(tmp_path.iterdir()) == []
+    assert app.runtime is None and list(tmp_path.iterdir()) == []
 
 
 def test_the_ranking_is_as_the_settings_say() -> None:

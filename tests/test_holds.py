@@ -119,9 +119,8 @@ async def test_a_thousand_interactions(it: Inside, sim: Simnet, longest: Longest
 
 def fill(it: Inside, did: str, posts: list[int]) -> None:
     """All that is kept of one reader, in every place."""
-    assert it.app.catalog is not None
-    now_us, view = it.app.clock.now_us(), it.app.catalog.services.library.view()
-    state = it.app.catalog.services.readers.edit(reader_key(did))
+    now_us, view = it.app.clock.now_us(), it.runtime.catalog.services.library.view()
+    state = it.runtime.catalog.services.readers.edit(reader_key(did))
     for half_day in range(5):
         at_us = now_us - half_day * BUCKET_US
         slot = at_us // US_PER_DAY % 256
@@ -133,10 +132,9 @@ def fill(it: Inside, did: str, posts: list[int]) -> None:
 
 @pytest.mark.parametrize("feed", ["for-you", "videos-for-you", "popular"])
 async def test_pages_of_a_reader_of_whom_all_is_kept(it: Inside, sim: Simnet, longest: Longest, feed: str) -> None:
-    assert it.app.catalog is not None
-    person, services = sim.readers(3)[1], it.app.catalog.services
+    person, services = sim.readers(3)[1], it.runtime.catalog.services
     did, popular = sim.people.did(person), await it.all_posts(None, feed="popular", limit=100)
-    numbers = it.app.catalog._posts(popular)
+    numbers = it.runtime.catalog._posts(popular)
     fill(it, did, [numbers[n % len(numbers)] for n in range(MAX_OPINIONS)])
     turns = dict[str, int]()
 

@@ -68,8 +68,7 @@ async def test_a_label_goes_from_the_list_that_is_being_read(it: Inside, sim: Si
     first = await it.page(None, limit=10)
     later = (await it.page(None, limit=10, cursor=first["cursor"]))["feed"][5]["post"]
     sim.labels.put(later, "!hide")
-    assert it.app.archive is not None
-    aside = it.app.archive.graph.aside
+    aside = it.runtime.archive.graph.aside
     await until(lambda: len(aside.hidden) == 1)
     assert later not in [one["post"] for one in (await it.page(None, limit=10, cursor=first["cursor"]))["feed"]]
     sim.labels.put(later, "!hide", neg=True)
@@ -132,12 +131,11 @@ async def test_a_label_may_come_before_its_post(it: Inside, sim: Simnet) -> None
     sim.labels.put(uri, "!hide")
     sim.labels.put(uri, "!hide", neg=True)
     await becomes(it, uri, shown=True)
-    assert it.app.archive is not None
     record = b'{"$type":"app.bsky.feed.post","text":"x","createdAt":"2026-01-01T00:00:00Z"}'
     await it.heard(
         sim.emit(SimEvent(0, 0, author, "commit", "create", POST_NSID, early.rsplit("/", 1)[1], record=record))
     )
-    aside = it.app.archive.graph.aside
+    aside = it.runtime.archive.graph.aside
     await until(lambda: len(aside.hidden) == 1)
     sim.labels.put(early, "!hide", neg=True)
     await until(lambda: not aside.hidden)
@@ -217,8 +215,7 @@ async def test_an_account_that_is_away_is_gone_from_the_next_page(it: Inside, si
 
 async def set_aside(it: Inside, uri: str, on: bool = True) -> None:
     """Until the service heeds a label or a block of this post, or no longer does."""
-    assert it.app.catalog is not None and it.app.archive is not None
-    post, aside = it.app.catalog.preview().post(uri), it.app.archive.graph.aside
+    post, aside = it.runtime.catalog.preview().post(uri), it.runtime.archive.graph.aside
     await until(lambda: (post in aside.hidden or post in aside.adult) == on)
 
 

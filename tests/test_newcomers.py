@@ -29,8 +29,7 @@ async def sim() -> AsyncIterator[Simnet]:
 
 
 def heard_likes(it: Inside, person: int) -> set[int]:
-    assert it.app.archive is not None
-    library = it.app.archive.library
+    library = it.runtime.archive.library
     number = library.person(it.sim.people.did(person))
     return set() if number is None else set(library.view().likes_of(number, 1000)[0].tolist())
 
@@ -47,8 +46,7 @@ def contexts(page: dict[str, list[dict[str, str]]]) -> list[str]:
 
 
 async def idle(it: Inside) -> None:
-    repositories = it.app.repositories
-    assert repositories is not None
+    repositories = it.runtime.readers.repositories
     await until(lambda: not repositories._flights)
 
 
@@ -57,14 +55,13 @@ async def test_older_likes_and_follows_count_from_the_first_page_on(sim: Simnet,
         reader = newcomers(it, 1)[0]
         did = sim.people.did(reader)
         with_pds = await it.page(reader, limit=50)
-        assert it.app.repositories is not None
-        told = it.app.repositories.fetched(did)
+        told = it.runtime.readers.repositories.fetched(did)
         assert told is not None and told.posts.size and told.follows.size
         assert set(told.posts.tolist()) - heard_likes(it, reader)
         assert np.all(np.diff(told.times_us) <= 0)
     async with running(sim, tmp_path / "off", pds=False) as it:
         without = await it.page(reader, limit=50)
-        assert it.app.repositories is not None and it.app.repositories.fetched(did) is None
+        assert it.runtime.readers.repositories.fetched(did) is None
     assert contexts(with_pds) != contexts(without)
     liked = {record.value for record in sim.world.records(did, LIKE_NSID)}
     for item in with_pds["feed"]:
@@ -83,7 +80,7 @@ async def test_a_slow_pds_costs_the_first_page_little_and_the_second_is_personal
             began_s = time.monotonic()
             await it.page(other, limit=1)
             assert time.monotonic() - began_s < 1.0
-            flights = dict(it.app.repositories._flights) if it.app.repositories is not None else {}
+            flights = dict(it.runtime.readers.repositories._flights)
             assert len(flights) == 2
         finally:
             sim.faults.clear()
@@ -106,7 +103,7 @@ async def test_a_dead_pds_is_not_asked_again_and_again(sim: Simnet, tmp_path: Pa
             assert (await it.page(reader, limit=20))["feed"]
             assert time.monotonic() - began_s < 1.5
             await idle(it)
-            asked = it.app.repositories
+            asked = it.runtime.readers.repositories
             assert asked is not None and asked._quiet
             await it.page(reader, limit=20)
             assert not asked._flights
@@ -119,14 +116,12 @@ async def test_what_was_told_outlives_the_process(sim: Simnet, tmp_path: Path) -
         reader = newcomers(it, 1)[0]
         await it.page(reader, limit=20)
         await idle(it)
-        assert it.app.repositories is not None
-        before = it.app.repositories.fetched(sim.people.did(reader))
+        before = it.runtime.readers.repositories.fetched(sim.people.did(reader))
     sim.faults.add("refuse", "pds", status=500)
     try:
         async with running(sim, tmp_path) as it:
             await asyncio.gather(*(it.page(reader, limit=20) for _ in range(3)))
-            assert it.app.repositories is not None
-            after = it.app.repositories.fetched(sim.people.did(reader))
+            after = it.runtime.readers.repositories.fetched(sim.people.did(reader))
     finally:
         sim.faults.clear()
     assert before is not None and after is not None

@@ -55,13 +55,12 @@ async def test_pages_follow_on_each_other(it: Inside, readers: list[int]) -> Non
 
 
 async def test_a_peek_is_neither_served_nor_seen(it: Inside, sim: Simnet, readers: list[int]) -> None:
-    assert it.app.catalog is not None
     peeked = await it.posts(readers[2], limit=1)
     assert len(peeked) == 1
-    assert it.app.catalog.services.readers.get(reader_key(sim.people.did(readers[2]))) is None
+    assert it.runtime.catalog.services.readers.get(reader_key(sim.people.did(readers[2]))) is None
     first = await it.posts(readers[2], limit=30)
     assert await it.posts(readers[2], limit=1) == first[:1]
-    state = it.app.catalog.services.readers.get(reader_key(sim.people.did(readers[2])))
+    state = it.runtime.catalog.services.readers.get(reader_key(sim.people.did(readers[2])))
     assert state is not None and not state.seen.buckets and sum(map(len, state.served.buckets.values())) == 30
 
 
@@ -182,8 +181,7 @@ async def test_a_deleted_readers_state_is_erased(sim: Simnet, tmp_path: Path) ->
     did = sim.people.did(reader)
     key = reader_key(did)
     async with running(sim, tmp_path) as it:
-        keeper, catalog, repositories = it.app.readers, it.app.catalog, it.app.repositories
-        assert keeper is not None and catalog is not None and repositories is not None
+        keeper, catalog, repositories = it.runtime.readers.kept, it.runtime.catalog, it.runtime.readers.repositories
         await it.posts(reader, limit=30)
         await keeper.flush()
         await until(lambda: not repositories._flights)
@@ -199,10 +197,9 @@ async def test_a_deleted_readers_state_is_erased(sim: Simnet, tmp_path: Path) ->
 
 async def test_why_a_post_is_in_the_list(it: Inside, sim: Simnet, readers: list[int]) -> None:
     """The reason is of the ranking that made the list, and asking for it changes nothing."""
-    assert it.app.catalog is not None
     reader = sim.people.did(readers[11])
     shown = await it.posts(readers[11], limit=30)
-    told = [await it.app.catalog.why(reader, post) for post in shown]
+    told = [await it.runtime.catalog.why(reader, post) for post in shown]
     ranked = [one for one in told if "absent" not in one]
     assert len(ranked) > 20
     for one in ranked:
@@ -211,6 +208,6 @@ async def test_why_a_post_is_in_the_list(it: Inside, sim: Simnet, readers: list[
         assert math.isclose(math.prod(terms.values()), float(str(one["score"])), rel_tol=1e-9)
         assert all(parse_at_uri(seed["post"]) for seed in seeds)
     assert any(one["seeds"] for one in ranked)
-    liked = (await it.app.catalog.why(reader, "at://did:plc:nobody/app.bsky.feed.post/3k2la3b4c5d2e"))["absent"]
+    liked = (await it.runtime.catalog.why(reader, "at://did:plc:nobody/app.bsky.feed.post/3k2la3b4c5d2e"))["absent"]
     assert liked == "the post is not known here"
-    assert "not a feed" in str((await it.app.catalog.why(reader, shown[0], feed="popular"))["absent"])
+    assert "not a feed" in str((await it.runtime.catalog.why(reader, shown[0], feed="popular"))["absent"])

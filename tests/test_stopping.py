@@ -17,8 +17,7 @@ async def test_the_archive_is_closed_after_the_last_batch(tmp_path: Path, monkey
     begun, go_on = threading.Event(), threading.Event()
     said: list[str] = []
     async with Simnet.start(people=40, history_days=0.5, live_rate=20) as sim, running(sim, tmp_path) as it:
-        archive = it.app.archive
-        assert archive is not None
+        archive = it.runtime.archive
         apply, close = archive.recorder.apply, archive.close
 
         def slowly(batch: Any) -> None:

@@ -46,7 +46,10 @@ def evaluate(ctx: click.Context, config: Path | None, set_: tuple[str, ...], rea
     [rank] settings (--set rank.seeds=200) there is a line for yours. Reads only, and may run beside the service.
     """
     settings = read(config, set_).get()
-    mine, rules = imported("feedgen.app:rank_params")(settings), imported("feedgen.app:list_rules")(settings)
+    mine, rules = (
+        imported("feedgen.feeds.from_settings:rank_params")(settings),
+        imported("feedgen.feeds.from_settings:list_rules")(settings),
+    )
     presets = dict(imported("feedgen.rank.params:PRESETS"))
     if mine not in presets.values():
         presets = {"yours": mine, **presets}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -40,3 +42,19 @@ class Watch:
             self._listener, failure = listener, self.failure
         if failure is not None:
             listener(failure)
+
+    async def wait(self) -> None:
+        """Raises the first failure; until then it waits."""
+        loop = asyncio.get_running_loop()
+        died: asyncio.Future[None] = loop.create_future()
+
+        def die(failure: BaseException) -> None:
+            if not died.done():
+                died.set_exception(failure)
+
+        def tell(failure: BaseException) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
+                loop.call_soon_threadsafe(die, failure)
+
+        self.listen(tell)
+        await died

@@ -8,6 +8,7 @@ one file drop each other's locks.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
@@ -252,6 +253,14 @@ class Viewers(Awaited):
     async def put_note(self, name: str, value: bytes) -> None:
         await self._do("INSERT OR REPLACE INTO notes VALUES (?, ?)", name, value)
         await self.sync()
+
+    async def secret(self, name: str) -> bytes:
+        """A key that outlives the process; made when it is first asked for."""
+        key = await self.note(name)
+        if key is None:
+            key = secrets.token_bytes(32)
+            await self.put_note(name, key)
+        return key
 
     async def forget_note(self, name: str) -> None:
         await self._do("DELETE FROM notes WHERE name = ?", name)

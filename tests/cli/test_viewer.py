@@ -55,9 +55,8 @@ async def test_export_and_forget_beside_a_running_service(tmp_path: Path) -> Non
             }
             headers = it.headers(reader, SEND_INTERACTIONS)
             assert (await it.client.post(f"/xrpc/{SEND_INTERACTIONS}", json=body, headers=headers)).status_code == 200
-            assert it.app.history is not None and it.app.readers is not None
-            await it.app.history.flush()
-            await it.app.readers.flush()
+            await it.runtime.readers.history.flush()
+            await it.runtime.readers.kept.flush()
             told = json.loads(await command(tmp_path, "export", did))
             assert told["account"]["did"] == did
             (kept,) = told["pages"]
@@ -68,13 +67,13 @@ async def test_export_and_forget_beside_a_running_service(tmp_path: Path) -> Non
             assert (outcome["page"], outcome["from"]) == (kept["at"], kept["posts"][3]["from"])
 
             assert "Nothing is kept" in await command(tmp_path, "forget", did)
-            assert it.app.catalog is not None and it.app.catalog.services.readers.get(key) is None
+            assert it.runtime.catalog.services.readers.get(key) is None
             empty = json.loads(await command(tmp_path, "export", did))
             assert not empty["pages"] and not empty["outcomes"] and not empty["account"] and not empty["seen"]
 
             other = sim.readers(2)[1]
             await it.page(other, limit=20)
-            await it.app.history.flush()
+            await it.runtime.readers.history.flush()
             await it.heard(sim.set_account(other, "deleted"))
         async with await Viewers.open(tmp_path / "data") as viewers:
             assert await viewers.pages.pages_of(reader_key(sim.people.did(other))) == []

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from feedgen.app import experiment_of
 from feedgen.core.settings import Experiment as ExperimentSettings
 from feedgen.core.settings import Rank, Settings
 from feedgen.feeds.contract import NoLog, Shown
 from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.from_settings import experiment_of
 from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.recipes import Experiment, Recipe, Share
 from feedgen.feeds.services import FeedServices
