@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import json
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -141,13 +142,14 @@ async def test_a_label_may_come_before_its_post(it: Inside, sim: Simnet) -> None
     await until(lambda: not aside.hidden)
 
 
-async def test_block_and_unblock_beside_a_running_service(it: Inside, folder: Path) -> None:
+async def test_block_and_unblock_beside_a_running_service(it: Inside, sim: Simnet, folder: Path) -> None:
     uri, did = await a_post(it, 3), (await a_post(it, 8)).split("/")[2]
     another = await a_post(it, 8)
 
     async def command(*arguments: str, code: int = 0) -> str:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "feedgen", *arguments, "--set", f"store.dir={folder / 'data'}"),
+            *("--set", f"appview.url={sim.urls.appview}", "--set", f"service.private_bind={it.app.private_address}"),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -163,7 +165,20 @@ async def test_block_and_unblock_beside_a_running_service(it: Inside, folder: Pa
     await becomes(it, uri, shown=True)
     await becomes(it, another, shown=True)
     assert "was not blocked" in await command("unblock", did, code=1)
-    assert "can't be blocked" in await command("block", "alice.example.com", code=1)
+    assert "Nobody is called alice.example.com" in await command("block", "alice.example.com", code=1)
+    assert "neither an account nor a post" in await command("block", uri, "alice", code=1)
+    assert not (await command("block")).split()  # nothing was done by halves
+    # As people have them in the clipboard.
+    person = sim.people.index(did)
+    assert person is not None
+    handle, rkey = sim.world.handle(person), another.rsplit("/", 1)[1]
+    await command("block", f"@{handle.title()}", f"https://bsky.app/profile/{handle}/post/{rkey}")
+    assert set((await command("block")).split()) == {did, another}
+    await command("unblock", f"https://bsky.app/profile/{did}", f"bsky.app/profile/{handle}/post/{rkey}")
+    assert not (await command("block")).split()
+    told = await command("viewer", "export", f"https://bsky.app/profile/{handle}")
+    assert json.loads(told)["did"] == did
+    assert "ranking" in await command("why", handle, f"https://bsky.app/profile/{handle}/post/{rkey}")
 
 
 async def test_what_was_said_is_known_after_a_restart(sim: Simnet, tmp_path: Path) -> None:
@@ -314,3 +329,25 @@ async def test_whose_likes_strangers_may_not_see(it: Inside, sim: Simnet, folder
         async with asyncio.timeout(20):
             while await statuses() != {200}:
                 await asyncio.sleep(0.1)
+
+
+async def test_pages_take_what_people_have_in_the_clipboard(it: Inside, sim: Simnet) -> None:
+    person = sim.readers(1)[0]
+    reader, handle = sim.people.did(person), sim.world.handle(person)
+    expected = re.findall(r'data-uri="([^"]+)"', await seen_by_strangers(it, "/playground", who=reader))
+    author = sim.people.index(expected[0].split("/")[2])
+    assert author is not None
+    page = f"https://bsky.app/profile/{sim.world.handle(author)}/post/{expected[0].rsplit('/', 1)[1]}"
+    for who in (
+        handle,
+        f"@{handle}",
+        f"at://{reader}",
+        f"https://bsky.app/profile/{handle}",
+        f"bsky.app/profile/{reader}",
+    ):
+        listed = await seen_by_strangers(it, "/playground", who=who)
+        assert re.findall(r'data-uri="([^"]+)"', listed)[:5] == expected[:5]
+        assert "What made its score" in await seen_by_strangers(it, "/why", who=who, post=page)
+    assert "What made its score" in await seen_by_strangers(it, "/why", who=reader, post=expected[0])
+    assert (await it.client.get("/also-liked", params={"post": page})).status_code == 200
+    assert (await it.client.get("/why", params={"who": reader, "post": handle})).status_code == 400

@@ -1,4 +1,4 @@
-"""`feedgen block` and `unblock`: whom the operator shows to nobody. A running process sees it within seconds."""
+"""`feedgen block` and `unblock`: accounts and posts hidden from everyone. A running process sees it within seconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from feedgen.core.checks import check_subject
+from feedgen.cli import names
 from feedgen.core.errors import FeedgenError
 from feedgen.core.settings import Settings
 from feedgen.store.moderation import Moderation
@@ -16,13 +16,10 @@ from feedgen.store.moderation import Moderation
 
 def block(settings: Settings, subjects: tuple[str, ...]) -> int:
     """Without subjects: the list."""
-    for subject in subjects:
-        if allowed := check_subject(subject):
-            raise FeedgenError(f"{subject!r} can't be blocked.", f"Give {allowed}.")
-    return asyncio.run(_block(settings, subjects))
+    return asyncio.run(_block(settings, names.subjects(settings, subjects)))
 
 
-async def _block(settings: Settings, subjects: tuple[str, ...]) -> int:
+async def _block(settings: Settings, subjects: list[str]) -> int:
     async with await _open(settings) as store:
         for subject in subjects:
             await store.block(subject, int(time.time()))
@@ -35,10 +32,10 @@ async def _block(settings: Settings, subjects: tuple[str, ...]) -> int:
 
 def unblock(settings: Settings, subjects: tuple[str, ...]) -> int:
     """1 when one of them was not blocked."""
-    return asyncio.run(_unblock(settings, subjects))
+    return asyncio.run(_unblock(settings, names.subjects(settings, subjects)))
 
 
-async def _unblock(settings: Settings, subjects: tuple[str, ...]) -> int:
+async def _unblock(settings: Settings, subjects: list[str]) -> int:
     missing = 0
     async with await _open(settings) as store:
         for subject in subjects:

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from feedgen.cli import names
 from feedgen.cli.private_api import ask_private
 from feedgen.core.settings import Settings
 
@@ -34,7 +35,8 @@ class Told(msgspec.Struct):
 
 
 def main(settings: Settings, reader: str, post: str, feed: str) -> int:
-    told = ask(settings.service.private_bind, {"reader": reader, "post": post, "feed": feed})
+    query = {"reader": names.account(settings, reader), "post": names.post(settings, post), "feed": feed}
+    told = ask(settings.service.private_bind, query)
     sys.stdout.write(in_words(told))
     return 0
 

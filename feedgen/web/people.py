@@ -16,7 +16,7 @@ from feedgen.feeds.preview import Led
 from feedgen.serve.who.sign_in import Session
 from feedgen.web import tuning
 from feedgen.web.my import Mine, session_of
-from feedgen.web.reasons import PEOPLE, not_ranked, post_of
+from feedgen.web.reasons import PEOPLE, not_ranked
 from feedgen.web.site import Page, Site, Sorry
 from feedgen.web.tuning import Setting
 from feedgen.web.who import Guests, Workshop
@@ -48,7 +48,7 @@ class People:
 
     async def _led(self, request: Request, session: Session, setting: Setting, text: str) -> Led:
         shop = self._workshop()
-        post = post_of(shop, text)
+        post = await self._guests.post(shop, text)
         who = await self._guests.who(request, shop, session.did, own=True)
         ask = partial(shop.preview.led, who.subject, setting.params, post, self._guests.clock.now_us())
         found = await shop.share.run(ask)

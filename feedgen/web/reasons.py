@@ -10,11 +10,10 @@ from typing import Any, Final, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
-from feedgen.core.ids import NO_POST, POST_NSID, US_PER_S, AtUri
+from feedgen.core.ids import US_PER_S
 from feedgen.feeds.preview import Dropped, Placed, Reasons
 from feedgen.rank.left_out import RULES
 from feedgen.rank.why import Why
-from feedgen.serve.http.also_liked import parse_post
 from feedgen.web import tuning
 from feedgen.web.posts import Shown, app_url
 from feedgen.web.site import Page, Site, Sorry
@@ -143,7 +142,7 @@ class ReasonPages:
 
     async def _reasons(self, who: Who, setting: Setting, text: str) -> Reasons:
         shop = self._workshop()
-        post = post_of(shop, text)
+        post = await self._guests.post(shop, text)
         ask = partial(shop.preview.why, who.subject, setting.params, post, self._guests.clock.now_us())
         found = await shop.share.run(ask)
         if isinstance(found, str):
@@ -195,17 +194,6 @@ class ReasonPages:
 
     def _address(self, path: str, who: Who | None, setting: Setting, **more: str) -> str:
         return tuning.address(path, **({"who": who.text} if who else {}), **setting.query(), **more)
-
-
-def post_of(shop: Workshop, text: str) -> int:
-    """The post that an address names. Raises Sorry."""
-    name = parse_post(text.strip())
-    if name is None or not name.authority.startswith("did:"):
-        raise Sorry(400, "That is no post", "Give its at-uri, or the address of its page with a DID in it.")
-    post = shop.preview.post(str(AtUri(name.authority, POST_NSID, name.rkey)))
-    if post == NO_POST:
-        raise Sorry(404, "This post is not known here", "It may be older than what is kept, or deleted.")
-    return post
 
 
 def not_ranked(reason: str) -> Sorry:

@@ -9,23 +9,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote
 
 from starlette.requests import Request
 
 from feedgen.core.clock import Clock
 from feedgen.core.errors import UpstreamError
-from feedgen.core.ids import NO_POST, POST_NSID, AtUri, is_did
+from feedgen.core.ids import NO_POST
+from feedgen.core.names import ACCOUNT, POST, parse_name
 from feedgen.feeds.preview import Preview, Subject
-from feedgen.serve.http.also_liked import HandleSource, parse_post
 from feedgen.serve.http.limits import Limits, Rate, RateLimit, refused
 from feedgen.serve.http.xrpc import rate_limited
-from feedgen.serve.out.handles import UnknownHandle, is_handle
+from feedgen.serve.out.handles import HandleSource, UnknownHandle, did_of
 from feedgen.web.allowance import Allowance
 from feedgen.web.posts import Posts
 from feedgen.web.site import Sorry
 
-MAX_WHO: Final = 300
 SEE_OWN: Final = "Is it yours? Sign in on My feed to see it."
 RATE: Final = Rate(per_s=6, burst=80)  # lists an address: a slider that moves asks a few times a second
 
@@ -71,44 +69,47 @@ class Guests:
     async def who(self, request: Request, workshop: Workshop, text: str, own: bool = False) -> Who:
         """Raises Sorry for people who can't be found, and for those whose list this visitor may not see. `own` lists
         may be seen by their readers."""
-        text = unquote(text).strip().lstrip("@").rstrip("/")[:MAX_WHO]
-        if name := parse_post(text):
-            did = await self.did(name.authority)
-            post = workshop.preview.post(str(AtUri(did, POST_NSID, name.rkey)))
-            if post == NO_POST:
-                raise Sorry(404, "This post is not known here", "It may be older than what is kept, or deleted.")
-            subject = Subject(post=post)
+        name = parse_name(text)
+        did = await self.did(text)
+        if name is not None and name.rkey:
+            subject = Subject(post=self._known(workshop, name.subject(did)))
             self._check_subject(request, workshop, subject)
-            return Who(str(AtUri(did, POST_NSID, name.rkey)), subject, "somebody who likes this post")
-        did = await self.did(text.removeprefix("https://bsky.app/profile/"))
+            return Who(name.subject(did), subject, "somebody who likes this post")
         if request.state.private:
             await workshop.load(did)
         subject = workshop.preview.reader(did, request.state.private, self.clock.now_us())
         if not own:
             self._check_subject(request, workshop, subject)
-        return Who(text, subject, text)
+        called = did if name is None else name.authority
+        return Who(called, subject, called)
+
+    async def post(self, workshop: Workshop, text: str) -> int:
+        """The post that somebody named. Raises Sorry."""
+        name = parse_name(text)
+        if name is None or not name.rkey:
+            raise Sorry(400, "That is no post", f"Give {POST}.")
+        return self._known(workshop, name.subject(await self.did(text)))
+
+    def _known(self, workshop: Workshop, uri: str) -> int:
+        post = workshop.preview.post(uri)
+        if post == NO_POST:
+            raise Sorry(404, "This post is not known here", "It may be older than what is kept, or deleted.")
+        return post
 
     def _check_subject(self, request: Request, workshop: Workshop, subject: Subject) -> None:
         """Raises Sorry. The operator sees everybody's list."""
         if not request.state.private and (reason := workshop.preview.why_not(subject)):
             raise Sorry(403, "This list is not shown", f"{reason} {SEE_OWN if subject.reader_did else ''}".strip())
 
-    async def did(self, authority: str) -> str:
-        """Of a handle or a DID. Raises Sorry."""
-        authority = authority.strip().lstrip("@")
-        if is_did(authority):
-            return authority
-        handle = authority.lower()
-        if not is_handle(handle):
-            raise Sorry(
-                400,
-                "That is no account",
-                "Give a handle like alice.example.com, a DID like did:plc:..., or the address of a post.",
-            )
+    async def did(self, text: str) -> str:
+        """Of an account, or of a post's author. Raises Sorry."""
+        name = parse_name(text)
+        if name is None:
+            raise Sorry(400, "That is no account", f"Give {ACCOUNT}.")
         try:
-            return await self._handles.did(handle)
+            return await did_of(name, self._handles)
         except UnknownHandle:
-            raise Sorry(404, f"Nobody is called {handle}", "Is it spelled right? A DID works, too.") from None
+            raise Sorry(404, f"Nobody is called {name.authority}", "Is it spelled right? A DID works, too.") from None
         except UpstreamError:
             raise Sorry(
                 502, "Handles can't be looked up just now", "Bluesky's servers don't answer. A DID works meanwhile."

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import httpx
 import msgspec
@@ -14,6 +13,7 @@ from feedgen.core.budget import OUTSIDE_S
 from feedgen.core.clock import Clock
 from feedgen.core.errors import UpstreamError
 from feedgen.core.ids import is_did
+from feedgen.core.names import Name
 from feedgen.core.telemetry import Counter
 from feedgen.serve.http.limits import Rate, RateLimit
 from feedgen.serve.out.fetch import USER_AGENT
@@ -25,13 +25,22 @@ KEPT_S: Final = 3600.0
 MISS_KEPT_S: Final = 300.0
 ASK_RATE: Final = Rate(per_s=5, burst=50)
 
-_HANDLE: Final = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
-
 asked = Counter("feedgen_serve_handles_total", "Handles looked up at the AppView, by result", "result")
 
 
 class UnknownHandle(Exception):
     """Nobody has it."""
+
+
+class HandleSource(Protocol):
+    async def did(self, handle: str) -> str:
+        """Raises UnknownHandle or UpstreamError."""
+        ...
+
+
+async def did_of(name: Name, handles: HandleSource) -> str:
+    """Of whatever names an account or a post. Raises UnknownHandle or UpstreamError."""
+    return name.authority if name.has_did else await handles.did(name.authority)
 
 
 class _Answer(msgspec.Struct):
@@ -44,10 +53,6 @@ class _Kept(NamedTuple):
 
 
 _answer = msgspec.json.Decoder(_Answer)
-
-
-def is_handle(text: str) -> bool:
-    return len(text) <= 253 and _HANDLE.fullmatch(text) is not None
 
 
 class Handles:

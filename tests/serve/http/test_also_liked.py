@@ -10,7 +10,7 @@ from feedgen.core.clock import ManualClock
 from feedgen.core.errors import UpstreamError
 from feedgen.feeds.contract import Item, Page
 from feedgen.rank.paging import BadCursor
-from feedgen.serve.http.also_liked import AlsoLikedRoute, PostName, parse_post
+from feedgen.serve.http.also_liked import AlsoLikedRoute
 from feedgen.serve.http.limits import Limits
 from feedgen.serve.http.server import Server
 from feedgen.serve.out.handles import Handles, UnknownHandle
@@ -18,44 +18,6 @@ from tests.serve.parts import READER, parts_with, post_uri, serving
 from tests.serve.who.test_identity import Directory, answering
 
 URI = f"at://{READER}/app.bsky.feed.post/3kaaaaaaaaa2a"
-
-
-@pytest.mark.parametrize(
-    ("text", "authority"),
-    [
-        (URI, READER),
-        (f"https://bsky.app/profile/{READER}/post/3kaaaaaaaaa2a", READER),
-        (f"https://bsky.app/profile/{READER.replace(':', '%3A')}/post/3kaaaaaaaaa2a", READER),
-        ("https://bsky.app/profile/Alice.Example.com/post/3kaaaaaaaaa2a", "alice.example.com"),
-        ("https://other.example/profile/alice.example.com/post/3kaaaaaaaaa2a/?ref=x#y", "alice.example.com"),
-        ("at://alice.example.com/app.bsky.feed.post/3kaaaaaaaaa2a", "alice.example.com"),
-    ],
-)
-def test_names_of_posts(text: str, authority: str) -> None:
-    assert parse_post(text) == PostName(authority, "3kaaaaaaaaa2a")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "3kaaaaaaaaa2a",
-        f"at://{READER}",
-        f"at://{READER}/app.bsky.feed.like/3kaaaaaaaaa2a",
-        f"at://{READER}/app.bsky.feed.post/..",
-        f"at://{READER}/app.bsky.feed.post/a/b",
-        "http://bsky.app/profile/alice.example.com/post/3kaaaaaaaaa2a",
-        "https://bsky.app/profile/alice/post/3kaaaaaaaaa2a",
-        "https://bsky.app/profile/127.0.0.1/post/3kaaaaaaaaa2a",
-        "https://bsky.app/profile/alice.example.com/post/a%2Fb",
-        "https://bsky.app/profile/alice.example.com/feed/3kaaaaaaaaa2a",
-        "https://[bsky.app/profile/alice.example.com/post/3kaaaaaaaaa2a",
-        "javascript:alert(1)",
-        URI + "x" * 3000,
-    ],
-)
-def test_what_names_no_post(text: str) -> None:
-    assert parse_post(text) is None
 
 
 class Finder:
