@@ -86,7 +86,7 @@ async def _reader(made_up: MadeUp, feed: ForYou, reader: int) -> str:
     world, now_us = made_up.world, made_up.world.now_us
     languages = tuple(world.people.languages(reader))
     ask = Ask(world.people.dids[reader], reader, POSTS, None, languages, now_us)
-    made = feed.make(ask, feed._known(ask, again=False), cheap=False)
+    made = feed.make(ask, feed._known(ask, feed.recipe_of(ask), again=False), cheap=False)
     interests = ", ".join(words.TOPICS[topic][0] for topic in world.people.interests(reader))
     likes = made_up.graph.view().likes_of(reader, 500)[0].size
     lines = [

@@ -132,7 +132,7 @@ class ForYou(ListFeed):
 
     async def why(self, ask: Ask, post: int) -> Why | str:
         """Why a post would stand in the list this reader would get now, or why not. Nothing is remembered of it."""
-        view, known = self.services.library.view(), self._known(ask, again=False)
+        view, known = self.services.library.view(), self._known(ask, self.recipe_of(ask), again=False)
         f = self.services.formula(cheap=False, recipe=known.recipe)
 
         def look(cheap: bool) -> Why | str:

@@ -98,22 +98,22 @@ class ListFeed(Feed):
     async def page(self, ask: Ask) -> Page:
         if languages := self.services.wishes_of(ask.reader_did).languages:
             ask = replace(ask, languages=languages)
-        reader = self.list_key(ask)
+        reader, recipe = self.list_key(ask), self.recipe_of(ask)
         if ask.cursor is None:
-            found = self._fresh_enough(ask, reader) or await self._new(ask, reader, again=False)
-            return self._answer(ask, found, 0)
+            found = self._fresh_enough(ask, reader) or await self._new(ask, reader, recipe, again=False)
+            return self._answer(ask, found, 0, recipe.arm)
         cursor = self.services.cursors.read(ask.cursor)
         snapshot = self.services.snapshots.get(cursor, ask.now_us)
         if snapshot is not None and (cursor.feed, cursor.reader) == (self.tag, reader):
             self._mark_seen(ask, snapshot.posts[max(0, cursor.position - LAST_PAGES) : cursor.position])
             found = snapshot
             if self._knows_more(ask, snapshot):
-                found = await self._new(ask, reader, again=True, otherwise=snapshot)
-            return self._answer(ask, found, cursor.position if found is snapshot else 0)
+                found = await self._new(ask, reader, recipe, again=True, otherwise=snapshot)
+            return self._answer(ask, found, cursor.position if found is snapshot else 0, recipe.arm)
         # The list is gone, or another's. A shared list goes on at the same place, a personal one without what was
         # served.
-        snapshot = await self._new(ask, reader, again=not self.shared(ask))
-        return self._answer(ask, snapshot, cursor.position if self.shared(ask) else 0)
+        snapshot = await self._new(ask, reader, recipe, again=not self.shared(ask))
+        return self._answer(ask, snapshot, cursor.position if self.shared(ask) else 0, recipe.arm)
 
     def list_key(self, ask: Ask) -> int:
         """Under what the list is kept: the reader, or what all who get it have in common."""
@@ -144,13 +144,15 @@ class ListFeed(Feed):
         # An empty list is never good enough: the next one may not be.
         return last if last is not None and last.posts.size and ask.now_us - last.made_us <= FRESH_US else None
 
-    async def _new(self, ask: Ask, reader: int, again: bool, otherwise: Snapshot | None = None) -> Snapshot:
+    async def _new(
+        self, ask: Ask, reader: int, recipe: Recipe, again: bool, otherwise: Snapshot | None = None
+    ) -> Snapshot:
         """A new list; `again` means in the middle of paging. When there is no time: `otherwise`, or else the last."""
         pool = self.services.pool
         try:
             if ask.arrived_s is not None:
                 pool.left_s(ask.arrived_s, ask.lag_s)  # before anything is got ready
-            known = self._known(ask, again)
+            known = self._known(ask, recipe, again)
             made, cheap = await pool.run(lambda cheap: (self.make(ask, known, cheap), cheap), ask.arrived_s)
         except Exception as error:
             why = "late" if isinstance(error, TooLate) else "bug"
@@ -162,22 +164,22 @@ class ListFeed(Feed):
                 fallbacks.add(1, "last list", why)
                 return last
             fallbacks.add(1, "popular", why)
-            made, cheap = self._at_once(ask, again), True
-        preset = made.preset or self.recipe_of(ask).called(cheap)
+            made, cheap = self._at_once(ask, recipe, again), True
+        preset = made.preset or recipe.called(cheap)
         return self.services.snapshots.put(self.tag, reader, made.posts, made.codes, ask.now_us, made.languages, preset)
 
-    def _at_once(self, ask: Ask, again: bool) -> Made:
+    def _at_once(self, ask: Ask, recipe: Recipe, again: bool) -> Made:
         """The popular list, for a reader who gets no other. Who asked for nothing gets the one that all get: to leave
         out what they saw takes longer than there is."""
         state = None if ask.reader_did is None else self.services.readers.get(reader_key(ask.reader_did))
         asked = again or (state is not None and state.opinions) or self.services.wishes_of(ask.reader_did) != NO_WISHES
-        return self.popular_list(ask, self._known(ask, again) if asked else Known(NO_TASTE))
+        return self.popular_list(ask, self._known(ask, recipe, again) if asked else Known(NO_TASTE))
 
-    def _known(self, ask: Ask, again: bool) -> Known:
+    def _known(self, ask: Ask, recipe: Recipe, again: bool) -> Known:
         state = None
         if ask.reader_did is not None and not self.shared(ask):
             state = self.services.readers.get(reader_key(ask.reader_did))
-        recipe, wishes = self.recipe_of(ask), self.services.wishes_of(None if self.shared(ask) else ask.reader_did)
+        wishes = self.services.wishes_of(None if self.shared(ask) else ask.reader_did)
         if state is None:
             return Known(NO_TASTE, recipe=recipe, wishes=wishes)
         skip = state.sent(ask.now_us) if again else np.empty(0, np.uint32)
@@ -193,7 +195,7 @@ class ListFeed(Feed):
         )
 
     def recipe_of(self, ask: Ask) -> Recipe:
-        """Who gets the same list as everybody else is in no experiment."""
+        """Worked out once a page. A shared list is in no experiment."""
         return self.services.recipe_of(None if self.shared(ask) else ask.reader_did)
 
     def popular_list(self, ask: Ask, known: Known) -> Made:
@@ -226,7 +228,7 @@ class ListFeed(Feed):
     def popular_rows(self, ask: Ask) -> I64:
         return self.services.popular_rows(ask.languages, video=bool(self.rules.require & VIDEO))
 
-    def _answer(self, ask: Ask, snapshot: Snapshot, position: int) -> Page:
+    def _answer(self, ask: Ask, snapshot: Snapshot, position: int, arm: str) -> Page:
         """The next posts that still may be shown, and where to go on."""
         view, items, shown, codes = self.services.library.view(), list[Item](), list[int](), list[int]()
         start, contexts, policy = position, self._contexts_by_code(), self._page_policy(ask, view)
@@ -245,7 +247,6 @@ class ListFeed(Feed):
         self._mark_served(ask, shown, start)
         if self.remembered and not ask.peek and shown:
             reader = NOBODY if ask.reader_did is None else reader_key(ask.reader_did)
-            arm = self.recipe_of(ask).arm
             self.services.log.served(Shown(reader, self.name, snapshot.preset, snapshot.id, start, shown, codes, arm))
         cursor = None
         if position < snapshot.posts.size and items:

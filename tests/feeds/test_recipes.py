@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -16,7 +16,7 @@ from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.recipes import Experiment, Recipe, Share
 from feedgen.feeds.services import FeedServices
 from feedgen.rank.params import DEFAULT, FORYOU, preset
-from tests.feeds.town import Town, ask, did, make_services
+from tests.feeds.town import READER, Town, ask, did, make_services
 
 KEY = b"k" * 32
 CONTROL, OTHER = Recipe(DEFAULT, "e/control"), Recipe(preset("default", seeds=1, colikers=1), "e/other")
@@ -102,3 +102,17 @@ async def test_a_list_that_all_share_is_in_no_experiment(services: FeedServices)
     await PopularFeed(services).page(ask())
     await ForYou(services).page(ask(None))
     assert noted.pages == [("popular", "popular", ""), ("for-you", "popular", "")]
+
+
+async def test_a_page_works_out_its_recipe_once(services: FeedServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, recipe_of = list[str | None](), FeedServices.recipe_of
+
+    def counted(self: FeedServices, reader_did: str | None) -> Recipe:
+        asked.append(reader_did)
+        return recipe_of(self, reader_did)
+
+    monkeypatch.setattr(FeedServices, "recipe_of", counted)
+    first = await ForYou(services).page(ask(READER))
+    assert asked == [did(READER)] and first.cursor
+    await ForYou(services).page(replace(ask(READER), cursor=first.cursor))
+    assert asked == [did(READER)] * 2
