@@ -24,7 +24,7 @@ from feedgen.core.errors import FeedgenError
 from feedgen.core.exposition import document
 from feedgen.core.settings import Settings
 from feedgen.core.telemetry import all_metrics
-from feedgen.feeds.from_settings import list_rules, rank_params
+from feedgen.feeds.from_settings import list_mix, list_rules, rank_params
 from feedgen.host import measures
 from feedgen.host.life import Life
 from feedgen.host.reload import take_over
@@ -70,7 +70,7 @@ class App:
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.settings, self.clock = settings, clock
-        self.params, self.rules = rank_params(settings), list_rules(settings)
+        self.params, self.rules, self.mix = rank_params(settings), list_rules(settings), list_mix(settings)
         self.runtime: Runtime | None = None
         self.private_address = ""  # once it answers
         self.on_ready: Callable[[str], None] = lambda address: None

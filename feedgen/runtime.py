@@ -15,7 +15,7 @@ from feedgen.core import logs
 from feedgen.core.clock import Clock
 from feedgen.core.settings import Settings
 from feedgen.feeds.catalog import Catalog
-from feedgen.feeds.from_settings import experiment_of, list_rules, rank_params
+from feedgen.feeds.from_settings import experiment_of, list_mix, list_rules, rank_params
 from feedgen.feeds.spam_watch import watch_for_spam
 from feedgen.graph.archive import Archive
 from feedgen.host import figures, measures
@@ -154,6 +154,7 @@ async def _open_readers(early: Early, archive: Archive, viewers: Viewers, stack:
     experiment = experiment_of(settings, await viewers.secret(EXPERIMENT_KEY))
     key, params, rules = await viewers.secret(CURSOR_KEY), rank_params(settings), list_rules(settings)
     catalog = Catalog(library, clock, key, params, rules, experiment)
+    catalog.services.mix = list_mix(settings)
     stack.callback(catalog.close)
     await catalog.rehearse()
     services = catalog.services

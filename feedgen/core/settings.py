@@ -315,6 +315,15 @@ class Lists(Section, frozen=True, kw_only=True):
     author_max: Annotated[
         int, Key("Posts by one author in a list. They never stand side by side.", unit="posts", low=1, high=500)
     ] = 5
+    mix: Annotated[
+        tuple[str, ...],
+        Key(
+            "What personal lists are made of: `likes`, `explore`, `fresh`, `known-authors`, `popular`; `:10` after a "
+            "name is its share of all places in percent. The first without a share gets the rest of them, others fill "
+            "up what is left. `explore` tries a post that would not have come, from place 20 on.",
+            max_items=8,
+        ),
+    ] = ("likes", "explore:3.3", "popular")
     author_gap: Annotated[
         int,
         Key(

@@ -15,17 +15,21 @@ from numpy.typing import NDArray
 from feedgen.core.ids import NO_PERSON
 from feedgen.core.languages import number
 from feedgen.core.telemetry import Counter
+from feedgen.feeds import sources
 from feedgen.feeds.contract import Ask, Fetched, Known, Made
 from feedgen.feeds.list_feed import ListFeed
+from feedgen.feeds.sources import offered
+from feedgen.feeds.sources.source import Scene
 from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.view import View
 from feedgen.rank.compose import PAGE
 from feedgen.rank.kernel import rank
-from feedgen.rank.listing import PERSONAL, POPULAR, Fades, Listed, Source, make_list
+from feedgen.rank.listing import Fades, Listed, Source, make_list
 from feedgen.rank.numeric import F64
+from feedgen.rank.paging import tag
 from feedgen.rank.params import Formula
-from feedgen.rank.request import R_PATHS, R_SEED, Ranked, Request, request
-from feedgen.rank.seen import MORE_SEED_FACTOR, Taste
+from feedgen.rank.request import Ranked, Request, request
+from feedgen.rank.seen import MORE_SEED_FACTOR, VISIT_US, Taste
 from feedgen.rank.tongues import language_factors, languages_of, told_languages
 from feedgen.rank.why import Why, absent, explain
 
@@ -35,12 +39,6 @@ MAX_FOLLOWS: Final = 2000
 MAX_LIKED: Final = 3000  # newest ratings that are kept off the list
 
 edges_total = Counter("feedgen_rank_edges_total", "Likes that rankings looked at, by preset", "preset")
-
-# What a post's code says. From LIKES on: how many people led to it.
-CODE_POPULAR: Final = 0
-CODE_NO_LIKES_YET: Final = 1
-CODE_FOLLOWS: Final = 2
-CODE_LIKES: Final = 3
 
 
 class Seeds(NamedTuple):
@@ -72,9 +70,7 @@ class ForYou(ListFeed):
     early = False  # judge flags before the best are chosen: for feeds that few posts pass
 
     def context(self, code: int) -> str | None:
-        if code >= CODE_LIKES:
-            return f"likes {code - CODE_LIKES + 1}"
-        return {CODE_POPULAR: "popular", CODE_NO_LIKES_YET: "popular, no likes yet", CODE_FOLLOWS: "follows"}[code]
+        return sources.context(code)
 
     def make(self, ask: Ask, known: Known, cheap: bool) -> Made:
         if ask.reader_did is None:
@@ -100,10 +96,10 @@ class ForYou(ListFeed):
         lap("seeds")
         ranked = rank(view, f, query)
         lap("ranking")
-        sources = self.sources(ask, ranked, no_likes=liked.posts.size == 0)
+        made_of = self.sources(view, ask, query, ranked, liked.posts.size)
         listed = make_list(
             view,
-            sources,
+            made_of,
             self.rules_for(known),
             reader=NO_PERSON if ask.person is None else ask.person,
             liked=np.sort(liked.posts),
@@ -114,21 +110,17 @@ class ForYou(ListFeed):
             fades=self.fades(view, ask, known, query),
         )
         lap("list")
-        return Drawn(view, query, ranked, sources, listed, liked, follows)
+        return Drawn(view, query, ranked, made_of, listed, liked, follows)
 
     def fades(self, view: View, ask: Ask, known: Known, query: Request) -> Fades:
         """What was shown before counts less, and what is in a language that the reader likes nothing in."""
         named = [number(language) for language in ask.languages]
         return Fades(*known.faded, language_factors(languages_of(view, query.seeds), named))
 
-    def sources(self, ask: Ask, ranked: Ranked, no_likes: bool) -> list[Source]:
-        """What a list is made of: what people like the reader like, filled up from what is popular."""
-        popular = self.popular_rows(ask)
-        codes = np.full(len(popular), CODE_NO_LIKES_YET if no_likes else CODE_POPULAR, np.uint8)
-        return [
-            Source(PERSONAL, ranked.ints, ranked.scores, codes_of(ranked.ints), share=1.0),
-            Source(POPULAR, popular, codes=codes),
-        ]
+    def sources(self, view: View, ask: Ask, query: Request, ranked: Ranked, likes: int) -> list[Source]:
+        """What this reader's list is made of."""
+        dice = tag(f"{ask.reader_did} {ask.now_us // VISIT_US}", 63)
+        return offered(self.services.mix, Scene(view, ask, query, ranked, self.popular_rows(ask), likes, dice))
 
     async def why(self, ask: Ask, post: int) -> Why | str:
         """Why a post would stand in the list this reader would get now, or why not. Nothing is remembered of it."""
@@ -240,9 +232,3 @@ def seeds_of(liked: Seeds, now_us: int, f: Formula, taste: Taste) -> Seeds:
         np.concatenate([np.full(more.size, MORE_SEED_FACTOR), seeds.factors]),
         np.concatenate([np.zeros(more.size, np.uint8), seeds.listed]),
     )
-
-
-def codes_of(ints: I64) -> U8:
-    """What brought each ranked post: so many people, or somebody who shares no seed and whom the reader follows."""
-    likes = np.minimum(ints[:, R_PATHS], 200) - 1 + CODE_LIKES
-    return np.where(ints[:, R_SEED] < 0, CODE_FOLLOWS, likes).astype(np.uint8)

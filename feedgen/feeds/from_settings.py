@@ -5,6 +5,7 @@ from __future__ import annotations
 from feedgen.core.arms import parse_arm
 from feedgen.core.settings import Settings
 from feedgen.feeds.recipes import Experiment, Recipe, Share
+from feedgen.feeds.sources import Part, parse_mix
 from feedgen.rank.listing import ListRules
 from feedgen.rank.params import RankParams, preset
 
@@ -26,6 +27,10 @@ def experiment_of(settings: Settings, key: bytes) -> Experiment | None:
 def _number(text: str) -> float:
     """As the parameters have it: some are whole."""
     return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+def list_mix(settings: Settings) -> tuple[Part, ...]:
+    return parse_mix(settings.lists.mix)
 
 
 def list_rules(settings: Settings) -> ListRules:

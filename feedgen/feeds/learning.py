@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from feedgen.feeds.for_you import CODE_LIKES, ForYou
+from feedgen.feeds import sources
+from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.trials import Comparison, Interval, Sums, compare, interval, sums_of
 from feedgen.feeds.videos import VideosForYou
 from feedgen.store.outcomes import I64, NO_LIST, Kind, Pages, Served, Slice, Told
@@ -31,8 +32,6 @@ _EVENTS: Final = {
     LESS: EVENT_NUMBERS["requestLess"],
     MORE: EVENT_NUMBERS["requestMore"],
 }
-_PATHS: Final = ((1, "1 person"), (2, "2 people"), (4, "3-4 people"), (9, "5-9 people"), (19, "10-19 people"))
-_MOST: Final = "20 people or more"
 
 F64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -229,7 +228,4 @@ def path_of(feed: str, code: int) -> str:
     """What a post's code says in a few words: how many people led to it, or what else."""
     if feed not in (ForYou.name, VideosForYou.name):
         return f"code {code}" if code else "popular"
-    if code < CODE_LIKES:
-        return ("popular", "popular, no likes yet", "follows")[code]
-    people = code - CODE_LIKES + 1
-    return next((words for most, words in _PATHS if people <= most), _MOST)
+    return sources.words(code)

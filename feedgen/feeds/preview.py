@@ -21,7 +21,7 @@ from feedgen.graph.access import I64, U32
 from feedgen.graph.view import View
 from feedgen.rank.kernel import rank
 from feedgen.rank.left_out import walk
-from feedgen.rank.listing import ListRules
+from feedgen.rank.listing import ListRules, in_order
 from feedgen.rank.params import Formula, RankParams
 from feedgen.rank.policy import (
     AWAY,
@@ -234,7 +234,7 @@ class Preview:
         query, liked, follows = self.question(view, f, subject, now_us)
         # Ranked without a rule, so that each can say what it drops.
         ranked = rank(view, f, query._replace(reader=NO_PERSON, excluded=_NONE, require=0, forbid=0, early=False))
-        sources = self._feed.sources(ask, ranked, no_likes=liked.posts.size == 0)
+        sources = in_order(self._feed.sources(view, ask, query, ranked, liked.posts.size))
         ints = np.concatenate([source.ints for source in sources])
         walked = walk(
             view,

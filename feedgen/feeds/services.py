@@ -9,6 +9,7 @@ from feedgen.core.languages import number
 from feedgen.core.telemetry import Histogram, Laps
 from feedgen.feeds.contract import NO_WISHES, Library, Log, Made, NoLog, reader_key
 from feedgen.feeds.recipes import Experiment, Recipe
+from feedgen.feeds.sources import DEFAULT_MIX, Part
 from feedgen.feeds.wishes import Wishes
 from feedgen.graph.access import I64
 from feedgen.rank.listing import ListRules
@@ -38,6 +39,7 @@ class FeedServices:
     snapshots: Snapshots = field(default_factory=Snapshots)
     recipe: Recipe = field(default_factory=lambda: Recipe(DEFAULT))  # of readers who are in no experiment
     rules: ListRules = field(default_factory=ListRules)
+    mix: tuple[Part, ...] = DEFAULT_MIX  # what personal lists are made of
     log: Log = field(default_factory=NoLog)
     experiment: Experiment | None = None
     popular_lists: dict[tuple[str, tuple[str, ...], bool], Made] = field(init=False, default_factory=dict)
