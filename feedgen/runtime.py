@@ -216,6 +216,7 @@ def _moderator(early: Early, archive: Archive, moderation: Moderation, pipeline:
         early.clock,
         count=lambda: archive.names.count,
         heard_us=lambda: pipeline.status.last_us,
+        given_again=archive.names.given_again,
     )
 
 

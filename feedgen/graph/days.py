@@ -13,12 +13,16 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
 
+import numpy as np
+
 from feedgen.core.errors import StoreError, StoreFull
 from feedgen.core.telemetry import Counter, Gauge
 from feedgen.graph.graph import Graph
 from feedgen.graph.truth import TruthDay
 from feedgen.store.folder import Folder, day_name
+from feedgen.store.idle import idle, note_day, read_seen
 from feedgen.store.names import Names
+from feedgen.store.rows import U32
 from feedgen.store.seal import Draft
 from feedgen.store.writer import Writer
 
@@ -51,9 +55,14 @@ class Days:
         self._building: dict[int, Future[None]] = {}
         self._busy_with: int | None = None
         self._not_before_us = 0
+        self._seen = np.empty(0, np.uint8)
         self._thread = threading.Thread(target=self._run, name="days", daemon=True)
 
     def start(self) -> None:
+        seen = read_seen(self._folder.seen_path)
+        if seen is not None:
+            gone = idle(seen.by_person, seen.day, self._retention_days)
+            self._take_back(self._names.give_back(gone, retire=False))
         self._thread.start()
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -78,11 +87,13 @@ class Days:
         day = waiting[0]
         make = self._writer.begin_seal(day)
         self._busy_with, self._not_before_us = day, now_us + RETRY_US
-        self._work.put(lambda: self._draft(day, make))
+        sealed = [other for other in self._writer.days() if self._writer.is_sealed(other)]
+        self._work.put(lambda: self._draft(day, make, sealed))
 
-    def _draft(self, day: int, make: Draft) -> None:
+    def _draft(self, day: int, make: Draft, sealed: list[int]) -> None:
         try:
             make.write()
+            self._seen = note_day(self._folder.seen_path, day, make.named, self._names.count, sealed)
         except StoreFull as full:
             _say_unsealed(day, full)
             self._drafted.put((day, None))
@@ -106,6 +117,17 @@ class Days:
             self._not_before_us = 0
             SEALED.add(1)
             self._build(day)
+            self._give_back(day)
+
+    def _give_back(self, day: int) -> None:
+        """Numbers that nothing refers to any more."""
+        self._take_back(self._writer.give_back(idle(self._seen, day, self._retention_days)))
+
+    def _take_back(self, free: U32) -> None:
+        """Whoever gets one of these numbers begins without flags."""
+        self._graph.set_person_flags(free, np.zeros(len(free), np.uint8))
+        for person in free.tolist():
+            self._graph.set_aside(person, 0, 0)
 
     def _build(self, day: int) -> None:
         """The sidecar, in the background. Until it is there the day answers from its live arrays."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterable
+from itertools import chain
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -73,9 +74,11 @@ class Moderator:
         clock: Clock,
         count: Callable[[], int],
         heard_us: Callable[[], int],
+        given_again: deque[int] | None = None,
     ) -> None:
         self._store, self._archive, self._names, self._aside, self._clock = store, archive, names, aside, clock
         self._count, self._heard_us = count, heard_us
+        self._given_again = deque[int]() if given_again is None else given_again  # numbers that are somebody else's now
         labels = settings.labels
         self._hide, self._adult = frozenset(labels.hide), frozenset(labels.adult)
         if not labels.enabled:
@@ -272,8 +275,14 @@ class Moderator:
     async def _meet(self) -> None:
         """People who got a number since the last look, if somebody spoke of them before."""
         end = min(self._count(), self._met + MET_AT_ONCE)
-        dids = [did for did in map(self._names.did, range(self._met, end)) if did and _hash(did) in self._spoken_of]
-        await self._apply(dids)
+        again = [self._given_again.popleft() for _ in range(min(len(self._given_again), MET_AT_ONCE))]
+        new = chain(range(self._met, end), again)
+        dids = [did for did in map(self._names.did, new) if did and _hash(did) in self._spoken_of]
+        try:
+            await self._apply(dids)
+        except StoreError:
+            self._given_again.extendleft(again)
+            raise
         self._met = end
 
     def _now_s(self) -> int:

@@ -3,6 +3,7 @@
     data/format                     the format's number
     data/lock                       held by the one process that may write
     data/names.db, names.idx        DID <-> number, and the table made from it
+    data/names.seen                 when each number was last named by a sealed day
     data/days/2026-11-20.open.db    a day that is still being written: a log
     data/days/2026-11-20.db         a day that is sealed: one row a person
 
@@ -65,6 +66,7 @@ class Folder:
         self.days_path = self.path / "days"
         self.names_path = self.path / "names.db"
         self.index_path = self.path / "names.idx"
+        self.seen_path = self.path / "names.seen"
         self._lock: int | None = None
         if not lock:
             self._check_readable(len(migrations) + 1)

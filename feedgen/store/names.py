@@ -1,23 +1,25 @@
 """DID <-> number. The truth is names.db; the table that answers is in memory, and is saved as names.idx so that a
 start is instant.
 
-One thread writes (`number`, `set_flags`, `erase`, `flush`); any thread may ask (`find`, `did`, `flags`). A row is two
-words, `high` and `low`, where `low` has a bit that says "somebody": it is written last and cleared first, so whoever
-reads `high` before `low` never sees half a DID.
+One thread writes (`number`, `set_flags`, `erase`, `give_back`, `flush`); any thread may ask (`find`, `did`, `flags`). A
+row is two words, `high` and `low`, where `low` has a bit that says "somebody": it is written last and cleared first, so
+a reader who finds the same `low` before and after `high` never sees half a DID, even if a number was given again.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
 
 from feedgen.core.errors import StoreError, StoreFull
 from feedgen.core.ids import NO_PERSON
-from feedgen.core.jit import brief, inline, njit
+from feedgen.core.jit import brief, i64, inline, njit
 from feedgen.core.telemetry import Counter
 from feedgen.ingest.events import GONE
 from feedgen.store import crash
@@ -34,6 +36,9 @@ MAX_SUBJECTS: Final = (
     MAX_PEOPLE // 8 * 7
 )  # whoever is only spoken of gets no number beyond this: anybody can invent them
 MAX_LOAD: Final = 0.6  # of the slots in use
+STOCK: Final = 1 << 18  # numbers kept ready to be given again
+RETIRED_PAGES: Final = 4_000  # of names.db, written at once when numbers are given back
+_ROWS_A_PAGE: Final = 64  # about
 SAVE_AFTER: Final = 100_000  # names.idx is written once so many people are missing from it, and an eighth of all
 REFUSED = Counter("feedgen_names_refused_total", "New people who got no number, because there are too many.", "role")
 _CHUNK: Final = 100_000
@@ -74,6 +79,15 @@ class Names:
         self._other_dids: dict[int, str] = {}
         self._new_flags: dict[int, int] = {}
         self._new_erased: list[int] = []
+        self._new_retired: list[
+            int
+        ] = []  # numbers that nobody refers to; they lose their DIDs, and are given again later
+        self._reused: list[int] = []  # numbers that were given again and not flushed yet
+        self._free, self._free_left = np.empty(0, np.uint32), 0  # numbers to give again, the last first
+        self._taken_slots = 0
+        # Who lost a DID that names.idx may still show: after a crash it would come back under a number given again.
+        self._unblanked: set[int] = set()
+        self.given_again: deque[int] = deque(maxlen=STOCK)  # for those who look at each new person
         self._db = open_writer(folder.names_path, folder.vfs, cache_kb=4_000)
         try:
             with spoken(folder.names_path):
@@ -86,6 +100,9 @@ class Names:
     def close(self) -> None:
         """Save the table and close. Numbers that were never flushed are forgotten."""
         self._take_over_index(wait=True)
+        if self.count == self._stored and self._new_retired:
+            with suppress(StoreFull):
+                self.flush()
         if self.count == self._stored and self._saved != self.count:
             self.save_index()
         close(self._db)
@@ -104,14 +121,16 @@ class Names:
         if not 0 <= n < self.count:
             return None
         rows = self._table.rows
-        high, low = int(rows[n, 0]), int(rows[n, 1])  # in this order: see above
-        return unpack_plc(high, low) if low & VALID else self._other_dids.get(n)
+        before, high, low = int(rows[n, 1]), int(rows[n, 0]), int(rows[n, 1])  # in this order: see above
+        return unpack_plc(high, low) if low & VALID and before == low else self._other_dids.get(n)
 
     def words(self, people: U32) -> tuple[U64, U64]:
         """(high, low) of these people's DIDs; `low` is 0 for who has none of the plain form."""
-        rows, high, low = self._table.rows, np.empty(people.size, np.uint64), np.empty(people.size, np.uint64)
-        _copy_words(rows, people, 0, high)  # in this order: see above
+        rows, (before, high, low) = self._table.rows, np.empty((3, people.size), np.uint64)
+        _copy_words(rows, people, 1, before)  # in this order: see above
+        _copy_words(rows, people, 0, high)
         _copy_words(rows, people, 1, low)
+        low[before != low] = 0
         return high, low
 
     @property
@@ -130,9 +149,15 @@ class Names:
         out = np.full(len(packed), NO_PERSON, np.uint32)
         self._reserve(len(packed))
         table, limit = self._table, MAX_PEOPLE if authors else MAX_SUBJECTS
-        self.count, refused = _number(
-            table.slots, table.rows, np.uint64(self._seed), packed.high, packed.low, packed.form, out, self.count, limit
-        )
+        before = self.count + len(self._free) - self._free_left
+        self.count, refused, left = _number(
+            table.slots, table.rows, np.uint64(self._seed), packed.high, packed.low, packed.form, out,
+            self.count, limit, self._free, self._free_left,
+        )  # fmt: skip
+        if left < self._free_left:
+            self._give_again(self._free[left : self._free_left])
+            self._free_left = left
+        self._taken_slots += self.count + len(self._free) - left - before
         for i, did in packed.others.items():
             n = self._others.get(did, NO_PERSON)
             if n == NO_PERSON and self.count < limit:
@@ -160,7 +185,8 @@ class Names:
 
     def flush(self) -> None:
         """Commit what is new. If that fails everything stays pending, and the next flush tries again."""
-        if not (self._stored < self.count or self._new_flags or self._new_erased):
+        pending = self._new_flags or self._new_erased or self._new_retired or self._reused
+        if not (self._stored < self.count or pending):
             return
         count = self.count
         with spoken(self.folder.names_path):
@@ -174,9 +200,11 @@ class Names:
                 raise
         self._stored = count
         self._new_flags.clear()
-        if self._new_erased:
-            self._blank_index(self._new_erased)
-            self._new_erased = []
+        self._reused = []
+        if gone := self._new_erased + self._new_retired:
+            self._unblanked.update(gone)
+            self._blank_index(gone)
+            self._new_erased, self._new_retired = [], []
         crash.point("after_names")
         self._take_over_index()
         if self._stored - max(self._saved, self._tried) > max(SAVE_AFTER, self._saved // 8):
@@ -202,12 +230,44 @@ class Names:
                 for n, did in zip(new, _unpack(self._table.rows[self._stored : count]), strict=True)
             ]
             self._db.executemany("INSERT INTO people(n, did, flags) VALUES (?, ?, ?)", rows)
+        if self._reused:
+            dids = zip(_unpack(self._table.rows[self._reused]), self._table.flags[self._reused].tolist(), strict=True)
+            again = [(did, flags, n) for n, (did, flags) in zip(self._reused, dids, strict=True)]
+            self._db.executemany("UPDATE people SET did = ?, flags = ? WHERE n = ?", again)
         odd = self._other_dids
         changed = [(flags | (_ODD if n in odd else 0), n) for n, flags in self._new_flags.items() if n < self._stored]
         self._db.executemany("UPDATE people SET flags = ? WHERE n = ?", changed)
         erased = [(n,) for n in self._new_erased]
-        self._db.executemany(f"UPDATE people SET did = NULL, flags = {GONE} WHERE n = ?", erased)
+        gone = erased + [(n,) for n in self._new_retired]
+        self._db.executemany(f"UPDATE people SET did = NULL, flags = {GONE} WHERE n = ?", gone)
         self._db.executemany("INSERT OR IGNORE INTO erasing(n) VALUES (?)", erased)
+
+    def give_back(self, idle: U32, retire: bool = True) -> U32:
+        """Numbers that no kept day names, and nobody remembers. They lose their DIDs now (`retire`); the next time,
+        once names.idx was written without them, they can be given again: those come back.
+        """
+        self._take_over_index()
+        people = idle[idle < self._stored]
+        flags = self._table.flags[people]
+        held = {*self.erasing(), *self._unblanked, *self._new_retired, *self._reused}
+        free = [n for n in people[flags & GONE != 0].tolist() if n not in held][:STOCK]
+        self._free = np.array(free, np.uint32)
+        self._free_left = len(self._free)
+        quiet = people[flags == 0]  # whoever says something of themselves stays
+        quiet = quiet[: max(0, STOCK - len(free)) if retire else 0]
+        quiet = quiet[np.cumsum(np.diff(quiet // _ROWS_A_PAGE, prepend=-1) != 0) <= RETIRED_PAGES]
+        for n in quiet.tolist():
+            self._forget(n)
+        self._new_retired += quiet.tolist()  # the next batch's `flush` makes it durable
+        return self._free
+
+    def _give_again(self, taken: U32) -> None:
+        numbers = taken.tolist()
+        self._table.flags[taken] = 0
+        self._reused += numbers
+        self.given_again.extend(numbers)
+        if self._saving is not None:
+            self._saving.erased += numbers  # the draft may have their rows without their slots: read from names.db
 
     def _refuse(self, refused: int, role: str) -> None:
         if not REFUSED.value(role):
@@ -231,7 +291,8 @@ class Names:
             room = max(wanted, len(rows) + len(rows) // 4, 1 << 12)
             rows, flags = np.zeros((room, 2), np.uint64), np.zeros(room, np.uint8)
             rows[: self.count], flags[: self.count] = table.rows[: self.count], table.flags[: self.count]
-        if wanted > MAX_LOAD * len(slots):
+        if self._taken_slots + more > MAX_LOAD * len(slots):
+            self._taken_slots = self.count
             slots = np.full(1 << int(wanted / MAX_LOAD).bit_length(), NO_PERSON, np.uint32)
             _insert(slots, rows, np.uint64(self._seed), 0, self.count)
         if slots is not table.slots or rows is not table.rows:
@@ -252,13 +313,31 @@ class Names:
             self._load_people(self.count, min(self.count + _CHUNK, self._stored))
         for n, flags in fetch(self._db, "SELECT n, flags FROM people WHERE flags <> 0"):
             if flags & GONE:
+                if self._table.rows[n].any():
+                    self._unblanked.add(n)
                 self._table.rows[n, :] = 0
-            elif flags & _ODD and n not in self._other_dids:
+            if flags & _ODD and not flags & GONE and n not in self._other_dids:
                 did = fetch(self._db, "SELECT did FROM people WHERE n = ?", (n,))[0][0]
                 self._others[did], self._other_dids[n] = n, did
             self._table.flags[n] = flags & 255
+        self._load_given_again()
+        self._taken_slots = int(np.count_nonzero(self._table.slots != NO_PERSON))
         if self.rebuilt:
             self.save_soon()
+
+    def _load_given_again(self) -> None:
+        """Numbers that were given again after names.idx was written: there they are blank."""
+        table = self._table
+        blank = (table.rows[: self._saved, 1] == 0) & (table.flags[: self._saved] & GONE == 0)
+        numbers = [n for n in np.flatnonzero(blank).tolist() if n not in self._other_dids]
+        for n in numbers:
+            did = fetch(self._db, "SELECT did FROM people WHERE n = ?", (n,))[0][0]
+            packed = pack_plc(did)
+            if packed is None:
+                self._others[did], self._other_dids[n] = n, did
+                continue
+            table.rows[n] = packed[0], packed[1] | VALID
+            _insert(table.slots, table.rows, np.uint64(self._seed), n, n + 1)
 
     def _load_people(self, first: int, end: int) -> None:
         rows = fetch(self._db, "SELECT n, did FROM people WHERE n >= ? AND n < ?", (first, end))
@@ -285,6 +364,7 @@ class Names:
         """Write names.idx in a thread; the next `flush` after its end puts it in place."""
         if self._saving is None:
             table = self._table
+            self._unblanked_before = set(self._unblanked)
             self._saving = IndexDraft(self.folder.index_path, table.rows[: self._stored], table.slots, self._seed)
             self._tried = self._stored
 
@@ -302,6 +382,7 @@ class Names:
             log.warning("can't write %s; a start takes longer without it: %s", self.folder.index_path.name, error)
             return
         self._saved, self._sums = draft.people, draft.sums
+        self._unblanked -= self._unblanked_before
 
     def _load_index(self, stamp: int, stored: int) -> str:
         """Why it can't be used, or nothing."""
@@ -384,10 +465,11 @@ def _find(slots: U32, rows: U64, seed: np.uint64, high: np.uint64, low: np.uint6
 
 @njit
 def _number(
-    slots: U32, rows: U64, seed: np.uint64, high: U64, low: U64, form: U8, out: U32, count: int, limit: int
-) -> Any:
+    slots: U32, rows: U64, seed: np.uint64, high: U64, low: U64, form: U8, out: U32,
+    count: int, limit: int, free: U32, left: int,
+) -> Any:  # fmt: skip
     """Look up or insert, up to `limit` people; the row is complete before its slot is published. (How many people there
-    are now, how many were refused.)
+    are now, how many were refused, how many numbers are left to be given again.)
     """
     refused = 0
     mask = np.uint64(len(slots) - 1)
@@ -402,15 +484,20 @@ def _number(
                 break
             at = (at + np.uint64(1)) & mask
         if slots[at] == NO_PERSON:
-            if count >= limit:
+            if count - left >= limit:
                 refused += 1
                 continue
-            rows[count, 0] = high[i]
-            rows[count, 1] = wanted
-            slots[at] = count
-            count += 1
+            new = count
+            if left > 0:
+                left -= 1
+                new = i64(free[left])
+            else:
+                count += 1
+            rows[new, 0] = high[i]
+            rows[new, 1] = wanted
+            slots[at] = new
         out[i] = slots[at]
-    return count, refused
+    return count, refused, left
 
 
 @njit

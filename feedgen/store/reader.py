@@ -167,22 +167,30 @@ class DayReader:
             sample.append(actors[actors != NO_PERSON])
         return count, np.concatenate(sample) if sample else np.empty(0, np.uint32)
 
-    def doubtful(self) -> U32:
-        """People whom damaged commits name: those whose checksum is wrong."""
+    def named(self) -> tuple[U32, U32]:
+        """(everybody whom an open day's log names, whom damaged commits name): those whose checksum is wrong."""
         names, damaged, people = ", ".join(r.LOG_BLOBS), list[int](), [np.empty(0, np.uint32)]
+        everybody = np.zeros(1 << 16, np.bool_)
         with spoken(self.path):
             rows: Iterator[Any] = self._db.execute(f"SELECT n, crc, {names} FROM log")
             for n, crc, *blobs in rows:
+                of_row = r.people_of(blobs)
                 if r.crc(blobs) != crc:
                     damaged.append(n)
-                    people.append(r.people_of(blobs))
+                    people.append(of_row)
+                    continue
+                top = int(of_row.max(initial=0)) + 1
+                if top > len(everybody):
+                    everybody = np.concatenate([everybody, np.zeros(top, np.bool_)])
+                everybody[of_row] = True
         if damaged:
             log.error(
                 "%s has damaged commits (%d, the first is %d). Its people are sealed with wrong checksums: bring the "
                 "day back from a backup, `feedgen verify` names them",
                 *(self.path.name, len(damaged), damaged[0]),
             )
-        return np.unique(np.concatenate(people))
+        doubtful = np.unique(np.concatenate(people))
+        return np.union1d(np.flatnonzero(everybody).astype(np.uint32), doubtful), doubtful
 
     def log_records(self, low: int, high: int) -> tuple[Records, Records]:
         """LOG_RATING and LOG_WIDE records of the people from `low` to before `high`, without removed ones, in order of

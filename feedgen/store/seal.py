@@ -38,6 +38,7 @@ class Draft:
         self.day, self.source, self.target, self.vfs = day, source, target, vfs
         self.path = target.with_suffix(".draft")
         self.last_n = 0
+        self.named = np.empty(0, np.uint32)  # everybody whom the day names, once it is written
 
     def write(self) -> None:
         """The long part. Reads one state of the log, whatever is added meanwhile."""
@@ -91,7 +92,7 @@ class Draft:
         draft.executemany("INSERT INTO odd_keys VALUES (?, ?, ?)", reader.odd_keys())
         posts, follows = _by(_own_posts(reader), "author"), _by(_all_follows(reader), "actor")
         edges, strays = _edges(reader), [_astray(self.day, follows)]
-        doubtful = reader.doubtful()
+        self.named, doubtful = reader.named()
         for i, (low, high) in enumerate(pairwise(edges)):
             near, wide = reader.log_records(low, high)
             parts = [(_by(near, "actor"), "actor", r.RATING), (_by(wide, "actor"), "actor", r.WIDE)]

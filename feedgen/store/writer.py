@@ -28,6 +28,7 @@ from feedgen.store import rows as r
 from feedgen.store.folder import Folder, day_name, remove_database
 from feedgen.store.names import Names
 from feedgen.store.open_day import TOMBSTONE_US, OpenDay
+from feedgen.store.reader import DayReader
 from feedgen.store.rows import I64, U8, U32, Bool, PostRows, RatingRows, Rows
 from feedgen.store.seal import Draft
 from feedgen.store.sealed_day import SealedDay
@@ -405,6 +406,15 @@ class Writer:
             del self._leftover[0]
         self.folder.sync()
         self._unsettled = False
+
+    def give_back(self, idle: U32) -> U32:
+        """Numbers of people whom no sealed day names. Those that can be given again from now on. Between batches."""
+        named = [idle[:0]]
+        for file in self.folder.days() if len(idle) else ():
+            if not file.sealed:
+                with DayReader(file.path, self.folder.vfs) as reader:
+                    named.append(reader.named()[0])
+        return self.names.give_back(np.setdiff1d(idle, np.concatenate(named)))
 
     def abandon_seal(self, day: int) -> None:
         """The draft could not be made (a full disk): the day stays a log, and can be sealed another time."""
