@@ -61,7 +61,7 @@ class Posts(_Columns):
     flags: list[int] = field(default_factory=list)
     languages: list[int] = field(default_factory=list)
     abouts: list[str | None] = field(default_factory=list)
-    updated: list[bool] = field(default_factory=list)  # written anew: what it says now counts
+    updated: list[bool] = field(default_factory=list)  # the record was replaced: this version counts
 
 
 @dataclass(slots=True)
@@ -177,7 +177,7 @@ class BatchBuilder:
         return True
 
     def _may_affect(self, piece: Piece) -> bool:
-        """Whether something rare in the batch is about something in the piece."""
+        """True if a pending delete or account event affects this piece."""
         for people, keys in zip(piece.people, piece.rkeys, strict=True):
             if not self._deleted_rkeys.isdisjoint(keys):
                 again = (pair for pair in zip(people, keys, strict=True) if pair[1] in self._deleted_rkeys)

@@ -23,7 +23,7 @@ CATCH_UP_EVERY_S: Final = 0.05  # of an older one: hosts write each event by its
 READ_BUFFER_BYTES: Final = 256 << 10
 READ_BYTES: Final = 128 << 10  # at a time: five hundred messages, a millisecond's work
 HEAD_MESSAGES: Final = 50  # the first of a connection, kept to be looked at
-MAX_WIRE_BYTES: Final = 32 << 20  # the largest frame that a host may send; what is too large for us is read and dropped
+MAX_WIRE_BYTES: Final = 32 << 20  # the largest frame a host may send; above MAX_FRAME_BYTES it is read and dropped
 CONNECT_TIMEOUT_S: Final = 15.0
 SUBPROTOCOL: Final = "xrpc.v1.json"
 

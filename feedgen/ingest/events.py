@@ -1,4 +1,4 @@
-"""What can happen on the network, as typed values, and how bytes become them.
+"""The network's events as typed values, and the decoder that makes them of bytes.
 
 `decode` is pure and total: bytes in, an event or a counted reason out. Nothing that arrives can make it raise.
 """
@@ -76,7 +76,7 @@ SPAMMY: Final = 64  # likes so much, or so fast, that its likes carry no weight
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What all have in common: who, and when the server witnessed it. `seq` is 0 on a wire without sequences."""
+    """The fields of every event: who, and when the server witnessed it. `seq` is 0 on a wire without sequences."""
 
     did: str
     time_us: int
@@ -89,7 +89,7 @@ class Rating(Event, frozen=True, kw_only=True, gc=False):
     kind: int  # ids.LIKE or ids.REPOST
     rkey: str
     subject: str  # at-uri of the post
-    updated: bool = False  # the record was there before, with whatever subject
+    updated: bool = False  # replaces an earlier version, whose subject is not known
     made_us: int = 0  # of an old record that is told now (dating.py); else 0
 
 
@@ -120,7 +120,7 @@ class Delete(Event, frozen=True, kw_only=True, gc=False):
 
     collection: str
     rkey: str
-    replaced: bool = False  # it is written anew right after this
+    replaced: bool = False  # an update: the new version follows
 
 
 class Profile(Event, frozen=True, kw_only=True, gc=False):
@@ -555,7 +555,7 @@ def _moment_us(when: datetime | None) -> int | None:
 
 
 def time_to_us(text: str) -> int | None:
-    """What a record claims as its time, as microseconds since 1970; None if it makes no sense."""
+    """A record's `createdAt` as microseconds since 1970; None if it is not a time."""
     length = len(text)
     if (length == 27 or length == 24) and text[-1] == "Z":
         second = _second_us(text[:19])

@@ -101,7 +101,7 @@ class Inflater:
 
 @njit
 def _content_sizes(text: U8, starts: I64, out: I64) -> None:
-    """How large each frame says its content is; -1 for what is no frame, or does not say."""
+    """The content size in each zstd frame's header; -1 if it is missing, or if this is not a zstd frame."""
     for i in range(out.size):
         p = starts[i]
         out[i] = -1
@@ -128,8 +128,8 @@ def _starts(messages: list[bytes]) -> I64:
     return starts
 
 
-def _nobody_waits() -> None:
-    """The answer of who puts frames whether or not there is room."""
+def _ignore_room() -> None:
+    """Callback for producers that ignore back-pressure."""
 
 
 class Inlet:
@@ -138,17 +138,17 @@ class Inlet:
     def __init__(self, max_bytes: int = MAX_WAITING_BYTES) -> None:
         self.max_bytes = max_bytes
         self.waiting_bytes = 0
-        self._on_room: Callable[[], None] = _nobody_waits
+        self._on_room: Callable[[], None] = _ignore_room
         self._queue: deque[Frames] = deque()
         self._condition = threading.Condition()
         self._full = False
         self._awake = False
 
-    def put(self, frames: Frames, on_room: Callable[[], None] = _nobody_waits) -> bool:
+    def put(self, frames: Frames, on_room: Callable[[], None] = _ignore_room) -> bool:
         """Takes the frames in any case; False says that no more should come until `on_room` was called.
 
-        It is called in the taking thread. Whoever is told to wait must be the one that is called: a connection fills
-        the inlet with its first read, before anybody else knows of it.
+        It is called in the taking thread. It belongs to the producer that was asked to wait: a new connection may fill
+        the inlet with its first read.
         """
         with self._condition:
             self._on_room = on_room

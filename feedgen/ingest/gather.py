@@ -1,4 +1,4 @@
-"""A piece of the stream taken apart in one go: what is common by compiled code, the rest message by message.
+"""Decode many messages at once: common ones by compiled code (scan.py), the others one by one (events.decode).
 
 The same events come out as from `decode` on each message. What differs is the cost: a tenth of it for nearly all.
 """
@@ -25,10 +25,10 @@ _NOTHING: Final = 254  # a message that turned out to be no event
 
 
 def gather(messages: Sequence[bytes], dropped: Counter[str]) -> Piece:
-    """The events of these messages, decompressed; what is none is counted in `dropped`.
+    """The events of these inflated messages; messages that are not events are counted in `dropped`.
 
     Some orders get lost in columns: a create after a deletion of the same record, anything after a change of the same
-    person's account, a record that is written anew. The piece's `cut` says how many messages come before that.
+    person's account, an update of a record. The piece's `cut` says how many messages come before that.
     """
     scanned = s.scan(messages)
     kinds = scanned.fields[s.KIND]

@@ -1,4 +1,4 @@
-"""What to say to a Jetstream host: its addresses on both wires, where to begin, and its compression dictionary."""
+"""Requests to a Jetstream host: subscription URLs of both wires, cursors, and the zstd dictionary."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FETCH_TIMEOUT_S: Final = 10.0
 
 
 def host_name(url: str) -> str:
-    """What a host is called in cursors, logs and metrics."""
+    """The host's name in cursors, logs and metrics."""
     return urlsplit(url).netloc
 
 

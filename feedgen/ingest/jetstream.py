@@ -1,7 +1,7 @@
 """The Jetstream client: connects, resumes where we were, notices when something is missing, and never gives up.
 
-It moves bytes from a socket into an inlet and looks only at the first and the last messages of what came: that is
-enough to know how far it is, whether something was skipped, and where to go on. Everything else is the pipeline's.
+It moves bytes from a socket into an inlet. It decodes only the first and the newest messages, to know how far it is,
+whether events are missing, and where to resume. The pipeline decodes all of them.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class Client:
             return "v1", None
 
     def _refusal(self, base: str, error: picows.WSHandshakeError) -> Ended:
-        """What the host answered instead of opening a stream, and what that changes for the next attempt."""
+        """The host's error answer as an `Ended`; remember what the next attempt must do differently."""
         status = int(error.response.status) if error.response is not None else 0
         name, message = _error_body(error.raw_body)
         detail = f"{host_name(base)} answered {status} {name} {message}".strip()

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import msgspec
-import numpy as np
 
 from feedgen.core.clock import Clock
 from feedgen.core.errors import StoreFull
-from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, REPOST, REPOST_NSID, US_PER_DAY, US_PER_S, day_of
+from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, REPOST, REPOST_NSID, US_PER_DAY, US_PER_S
 from feedgen.core.telemetry import Counter, Gauge, Histogram
-from feedgen.ingest.batch import I64, MAX_EVENTS, Batch, BatchBuilder, Cursor, Piece
+from feedgen.ingest.batch import MAX_EVENTS, Batch, BatchBuilder, Cursor, Piece
 from feedgen.ingest.events import Delete, Dropped, Event, Follow, Rating, Sync, decode
 from feedgen.ingest.frames import DROPPED, Frames, Inflater, Inlet
 from feedgen.ingest.gather import gather
+from feedgen.ingest.repeats import OpenDay, Repeats
 from feedgen.ingest.replacement import Replacement
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,6 @@ BATCH_S: Final = 0.05  # an event waits at most this long for company: a live so
 BEHIND_BATCH_S: Final = 2.0  # and this long when it is old anyway: larger batches cost less
 BEHIND_US: Final = 30 * US_PER_S
 FUTURE_US: Final = 300 * US_PER_S  # how far ahead of our clock a host's may be
-REPEAT_US: Final = 120 * US_PER_S  # hosts witness an event at times that differ by less than this
-SAME_HOST_REPEAT_US: Final = 1 * US_PER_S
 FEW: Final = 8  # messages that are cheaper to look at one by one
 TURN_S: Final = 5.0  # the thread comes around this often, events or not: a sign of life
 MANY: Final = 2_000  # that are taken apart in one go; more would only take more memory
@@ -105,8 +103,8 @@ class Pipeline:
         self._thread: threading.Thread | None = None
         self._builder = BatchBuilder(max_events=max_events)
         self._batch_from_s = 0.0
-        self._days = _Days()
-        self._repeats = _Repeats()
+        self._days = OpenDay()
+        self._repeats = Repeats()
         self._inflater: Inflater | None = None
         self._tally: Tally[str] = Tally()
         self._gave_up = False  # a batch was not applied, so no later one may be: its cursor would skip the first
@@ -147,9 +145,7 @@ class Pipeline:
             await ended.wait()
         finally:
             self.ask_to_stop()
-            while (
-                not ended.is_set()
-            ):  # whoever is in a hurry and cancels once more would close the sink under the thread
+            while not ended.is_set():  # a second cancellation must not close the sink while the thread uses it
                 with contextlib.suppress(asyncio.CancelledError):
                     await ended.wait()
             self.stop()
@@ -182,7 +178,7 @@ class Pipeline:
             self._hand_over()
 
     def _patience_s(self) -> float | None:
-        """How long the batch in hand may still wait; None: there is none."""
+        """How long the pending batch may still wait; None if it is empty."""
         if not self._builder.events:
             return None
         behind = self._clock.now_us() - self._repeats.newest_us > BEHIND_US
@@ -215,7 +211,7 @@ class Pipeline:
         return self._inflater.many(messages, self._tally)
 
     def _add_many(self, messages: list[bytes]) -> None:
-        """Whatever can be added in one go; what can't (midnight, a record that is written anew) one by one."""
+        """Add pieces in one go; what a piece can't hold (midnight, an update, a sync) is added one by one."""
         for _ in range(MAX_CUTS):
             if not messages:
                 return
@@ -264,7 +260,7 @@ class Pipeline:
                 self._tally[event.reason] += 1
 
     def _in_replacement(self, event: Event, horizon_us: int) -> Event | None:
-        """Begin, go on with or end the replacement of a repository. None for what is not to be recorded."""
+        """Begin, continue or end the replacement of a repository. None if the event is not to be recorded."""
         replacement = self._replacement
         if replacement is not None and replacement.is_over(event):
             self._end_replacement()
@@ -349,7 +345,7 @@ class Pipeline:
 
 
 def parts_of(event: Event) -> tuple[Event, ...]:
-    """A rating or follow that is written anew is the end of what it said before, and then a new one."""
+    """An update of a rating or follow is a deletion of the old version and a create of the new one."""
     if not isinstance(event, Rating | Follow) or not event.updated:
         return (event,)
     collection = FOLLOW_NSID if isinstance(event, Follow) else REPOST_NSID if event.kind == REPOST else LIKE_NSID
@@ -357,71 +353,3 @@ def parts_of(event: Event) -> tuple[Event, ...]:
         did=event.did, time_us=event.time_us, seq=event.seq, collection=collection, rkey=event.rkey, replaced=True
     )
     return gone, event
-
-
-class _Days:
-    """Which day an event is recorded in: that of its witness, but a day that was left is never opened again."""
-
-    def __init__(self) -> None:
-        self.open = 0
-
-    def begin(self, high_water_us: int) -> None:
-        self.open = day_of(high_water_us) if high_water_us else 0
-
-    def of(self, time_us: int) -> int:
-        day = day_of(time_us)
-        if day > self.open:
-            self.open = day
-        return self.open
-
-    def of_all(self, first_us: int, last_us: int) -> int | None:
-        """The day of many events, if it is one."""
-        day = day_of(last_us)
-        return self.of(last_us) if day <= self.open or day == day_of(first_us) else None
-
-
-class _Repeats:
-    """Whether what comes may have come before: after every new connection for a while, and whenever order goes back."""
-
-    def __init__(self) -> None:
-        self.connection = 0
-        self.newest_us = 0
-        self._until_us = 0
-        self._seq = 0
-        self._last_us = 0
-        self._repeated = False
-
-    def begin(self, high_water_us: int) -> None:
-        self.newest_us = high_water_us
-
-    def connect(self, frames: Frames) -> None:
-        self.connection = frames.connection
-        slack_us = SAME_HOST_REPEAT_US if frames.same_host else REPEAT_US
-        self._until_us = self.newest_us + slack_us if self.newest_us else 0
-        self._seq = self._last_us = 0
-
-    def see(self, event: Event) -> None:
-        time_us, seq = event.time_us, event.seq
-        if time_us <= self._until_us or (seq <= self._seq if seq else time_us <= self._last_us):
-            self._repeated = True
-        if time_us > self.newest_us:
-            self.newest_us = time_us
-        self._seq, self._last_us = max(seq, self._seq), max(time_us, self._last_us)
-
-    def see_all(self, seqs: I64, times_us: I64) -> None:
-        """The same for many events at once."""
-        seq_before = np.maximum.accumulate(np.concatenate([[self._seq], seqs]))
-        us_before = np.maximum.accumulate(np.concatenate([[self._last_us], times_us]))
-        back = np.where(seqs != 0, seqs <= seq_before[:-1], times_us <= us_before[:-1])
-        self._repeated = self._repeated or bool(back.any()) or int(times_us.min()) <= self._until_us
-        self._seq, self._last_us = int(seq_before[-1]), int(us_before[-1])
-        self.newest_us = max(self.newest_us, self._last_us)
-
-    def expect(self) -> None:
-        """What comes now may have come before, whatever its time and sequence."""
-        self._repeated = True
-
-    def take(self) -> bool:
-        """For the batch that ends here."""
-        repeated, self._repeated = self._repeated, False
-        return repeated

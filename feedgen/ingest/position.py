@@ -40,7 +40,7 @@ class Position:
             self._trail.append(at)
 
     def cursor(self, host: str, now_us: int) -> int | None:
-        """What to ask a host for; None: what comes from now on."""
+        """The cursor to ask a host for; None: only new events."""
         if self.refused == 0:
             return cursor_value(self.at, host, self.start)
         if self.refused == 1:

@@ -1,7 +1,7 @@
 """A repository that its host read again as a whole, because it had missed something of it (a `#sync` event).
 
-All records follow the sync as creates, with its time. What is recorded and not among them is gone: once the stream's
-time moves on, a `Replaced` says what is there. Until then the cursor stays at the sync, and a restart hears it again.
+All records follow the sync as creates, with its time. Records of ours that are not among them were deleted: once the
+stream's time moves on, a `Replaced` lists all keys. Until then the cursor stays at the sync: a restart gets it again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Replacement:
         return structs.replace(event, made_us=made_us) if kept else None
 
     def end(self, time_us: int, seq: int) -> Replaced | None:
-        """What is in the repository now. None if that is not known: too many records, or none of the kinds we keep.
+        """The repository's present content. None if that is not known: too many records, or none of the kinds we keep.
 
         A host may also tell a sync and replace nothing. To lose somebody's likes is worse than to keep some too long.
         """

@@ -1,11 +1,11 @@
 """The common messages, many at once, in compiled code: creates of likes, reposts, posts and follows, and deletions.
 
-What looks in any way unusual (spaces, an odd key, a handle, an update, whatever is rare or wrong) is left to
-`events.decode`, which alone decides what an event is. Whatever is read here says exactly what `decode` would have said:
+Anything unusual (spaces, an odd key, a handle, an update, a rare or malformed message) is left to `events.decode`,
+which alone decides what an event is. A message that is read here gives exactly what `decode` gives:
 tests/ingest/test_scan.py compares the two on every frame that the fuzzer can think of.
 
 One loop walks through a message. It knows in which object it is (its place) and by place and key what the next value
-must be; what is of no interest is only checked for being JSON.
+must be; all other values are only checked to be JSON.
 """
 
 # ruff: noqa: SIM109, SIM110 - what is compiled is faster the long way
@@ -74,7 +74,7 @@ def _bytes(text: str) -> U8:
 
 
 def _table(letters: str) -> U8:
-    """The value of each digit; 255 for what is none."""
+    """The value of each digit; 255 for all other bytes."""
     table = np.full(256, 255, np.uint8)
     table[_bytes(letters)] = np.arange(len(letters))
     return table
@@ -146,7 +146,7 @@ def _utf8(text: U8, p: int) -> int:
 
 @inline
 def _escape(text: U8, p: int) -> int:
-    """Behind the escape at p, or -1. Halves of characters are for others to judge."""
+    """Behind the escape at p, or -1. Surrogates are left to `decode`."""
     if _SIMPLE_ESCAPE[text[p + 1]]:
         return p + 2
     if text[p + 1] != 0x75:  # u
@@ -337,7 +337,7 @@ def _post_uri(text: U8, p: int) -> int:
 
 @inline
 def _field(place: int, word: int, rest: int) -> int:
-    """What stands under a key in a place."""
+    """The field that a key means in a place."""
     if place == _PAYLOAD_OBJECT or place == _COMMIT_OBJECT:
         if word == _W_COLLECTION and rest == _R_COLLECTION:
             return _COLLECTION
@@ -564,7 +564,7 @@ def _has(seen: int, field: int) -> bool:
 
 @inline
 def _finish(f: I64) -> bool:
-    """What can be judged only when everything is there."""
+    """Checks that need the whole message."""
     seen, kind = f[_SEEN], f[KIND]
     if not (_has(seen, _RKEY) and _has(seen, _COLLECTION) and _has(seen, _OPERATION)):
         return False

@@ -1,4 +1,4 @@
-"""What one connection to Jetstream tells about itself: how far it is, what is missing, whether it is alive."""
+"""Watches one connection to Jetstream: progress, gaps, and whether it is alive."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Options:
 
 
 class Watch:
-    """Looks at one connection now and then. Whatever ends it is an `Ended`."""
+    """Looks at one connection twice a second. Raises `Ended` when the connection must be given up."""
 
     def __init__(
         self, connection: Connection, position: Position, status: Status, options: Options, clock: Clock

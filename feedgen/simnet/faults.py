@@ -70,7 +70,7 @@ class Faults:
         duration_s: float | None = None,
         **options: Option,
     ) -> Fault:
-        """ValueError for what is not a fault. With a count and a duration, whichever is reached first ends it."""
+        """ValueError for an unknown fault. With a count and a duration, whichever is reached first ends it."""
         if kind not in KINDS:
             raise ValueError(f"no fault {kind!r}; there are {', '.join(KINDS)}")
         if len(self._faults) >= MAX_FAULTS:

@@ -40,7 +40,7 @@ PONG_TIMEOUT_S: Final = {"v2": 5.0, "legacy": 0.0}
 
 @dataclass(frozen=True, slots=True)
 class HostOptions:
-    """What a host is like. The defaults are the real ones; None is the flavour's own."""
+    """A host's behaviour. The defaults are those of real hosts; None: the flavour's own."""
 
     flavour: Flavour = "v2"
     lookback_s: float | None = None  # 0: cursors are ignored; inf: everything there is
@@ -51,7 +51,7 @@ class HostOptions:
     first_seq: int = 1
     write_timeout_s: float | None = None  # a reader that blocks one write for so long is cut off
     pong_timeout_s: float | None = None  # and so is one that does not answer a ping; 0: never
-    batched: bool = False  # many events a write, which no real host does: for benchmarks of what comes after
+    batched: bool = False  # many events a write, for benchmarks; real hosts write each event by itself
 
 
 class Dictionary:
@@ -123,7 +123,7 @@ class Flood(Protocol):
 
 @dataclass(slots=True)
 class Start:
-    """Where a reader begins, and what it is told first."""
+    """Where a reader begins, and the info frame it gets first."""
 
     ordinal: int
     info: tuple[str, str] | None = None

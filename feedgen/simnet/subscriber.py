@@ -40,7 +40,7 @@ def info_frame(name: str, message: str) -> bytes:
 
 
 class _Gone(Exception):
-    """This reader is finished; whatever had to be said was said."""
+    """This reader is finished; nothing more is to be sent."""
 
 
 @dataclass(slots=True, eq=False)
@@ -190,7 +190,7 @@ class Subscriber:
                 await self._end_if_told()
 
     async def _settle(self) -> None:
-        """While the past is still being told, "now" has not been reached: whoever wants it waits."""
+        """Wait for the past to be told: until then there is no live tip to begin at."""
         history = self.host.history
         if not history.complete.is_set() and self.position >= history.tip:
             await history.complete.wait()
@@ -202,7 +202,7 @@ class Subscriber:
             await asyncio.sleep(INFO_ALONE_S)
 
     async def _pour_piece(self) -> None:
-        """Write what is left of the current chunk, or a piece of it."""
+        """Write the rest of the current chunk, or a piece of it."""
         host, history = self.host, self.host.history
         number, offset = divmod(self.position, CHUNK_EVENTS)
         wrong = host.faults.any(host.name)
@@ -280,7 +280,7 @@ class Subscriber:
             self._debt_s -= asyncio.get_running_loop().time() - started
 
     def _again(self, events: int) -> bytes:
-        """What was sent before the current position."""
+        """The events before the current position, encoded once more."""
         first = max(self.host.history.floor, self.position - events)
         return b"".join(b"".join(self._encode([self.host.history.event(i)])) for i in range(first, self.position))
 

@@ -21,7 +21,8 @@ from feedgen.ingest.batch import Batch, Cursor, Piece
 from feedgen.ingest.events import Replaced
 from feedgen.ingest.frames import Frames, Inlet
 from feedgen.ingest.gather import gather
-from feedgen.ingest.pipeline import DROPPED, FUTURE_US, REPEAT_US, Pipeline
+from feedgen.ingest.pipeline import DROPPED, FUTURE_US, Pipeline
+from feedgen.ingest.repeats import REPEAT_US
 from feedgen.simnet.jetstream import HostOptions
 from tests.ingest import listening, wires
 from tests.ingest.listening import TestClock, likes
