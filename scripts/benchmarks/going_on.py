@@ -16,28 +16,17 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from feedgen.core.clock import SystemClock
 from feedgen.graph.archive import Archive
 from scripts.benchmarks import Figure, Params
 from scripts.benchmarks.flood import FloodProcess
 from scripts.benchmarks.flood.plan import FloodPlan
-from scripts.benchmarks.ingest import Listening, Spent
+from scripts.benchmarks.ingest import ClockAt, Listening, Spent
 from scripts.benchmarks.loading import filled, plan_of
 
 PARAMETERS = {"ratings": 2_000_000, "folder": "", "events": 600_000, "warm_up": 200_000, "steady_s": 20.0}
 STEADY_RATE = 500.0
 HOURS_12_US = 12 * 3_600_000_000
 QUIET_SHARE = 0.1  # of a core, in the background
-
-
-class ClockAt(SystemClock):
-    """Time as if the process had started at that moment."""
-
-    def __init__(self, now_us: int) -> None:
-        self._ahead_us = now_us - super().now_us()
-
-    def now_us(self) -> int:
-        return super().now_us() + self._ahead_us
 
 
 def run(params: Params) -> Iterable[Figure]:

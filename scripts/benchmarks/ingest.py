@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from feedgen.core.clock import Clock, SystemClock
+from feedgen.core.ids import US_PER_DAY
 from feedgen.graph.archive import Archive
 from feedgen.ingest.frames import Inlet
 from feedgen.ingest.jetstream import Client
@@ -69,20 +70,32 @@ def run(params: Params) -> Iterable[Figure]:
     note = f"{spent.events / spent.cpu_s:,.0f} a core second"
     yield Figure("ingest.unbounded_events_s", spent.rate, "events/s", note)
     rate, seconds = float(params["steady_rate"]), float(params["steady_s"])
-    with FloodProcess(*flood, "--max-rate", str(rate)) as sim:
-        spent = asyncio.run(_listen(sim.urls.jetstream[0], "v2", round(5 * rate), round(seconds * rate)))
+    now_us = SystemClock().now_us()
+    with FloodProcess(*flood, "--max-rate", str(rate), "--now", str(now_us)) as sim:
+        url, live = sim.urls.jetstream[0], ClockAt(now_us - US_PER_DAY)  # the flood's first event happens now
+        spent = asyncio.run(_listen(url, "v2", round(5 * rate), round(seconds * rate), live))
     yield Figure("ingest.steady_cpu_us_per_event", spent.us_per_event, "us", f"{spent.rate:,.0f}/s")
 
 
-async def _listen(url: str, wire: Wire, warm_up: int, events: int) -> Spent:
+async def _listen(url: str, wire: Wire, warm_up: int, events: int, clock: Clock | None = None) -> Spent:
     """What so many events cost a new folder after a warm-up."""
     folder = Path(tempfile.mkdtemp(prefix="feedgen-ingest-"))
     try:
         with Archive(folder) as archive:
             gc.freeze()
-            return await Listening(archive, url, wire, SystemClock()).measure(warm_up, events)
+            return await Listening(archive, url, wire, clock or SystemClock()).measure(warm_up, events)
     finally:
         shutil.rmtree(folder)
+
+
+class ClockAt(SystemClock):
+    """Time as if the process had started at that moment."""
+
+    def __init__(self, now_us: int) -> None:
+        self._ahead_us = now_us - super().now_us()
+
+    def now_us(self) -> int:
+        return super().now_us() + self._ahead_us
 
 
 class Listening:
