@@ -1,5 +1,6 @@
 """Readers in a process of their own, for `serve`: asks at a fixed rate, whether answers come or not.
 
+Of ten requests six are pages, three tell what a reader saw of the page before, one is another; on pooled connections.
 Reads one JSON object a line from stdin and answers each with one: the first says who asks whom, the others are phases.
 Tokens are signed before a phase begins, one for each request, as the AppView sends them. A request's time counts from
 when it was due, so that a server that stands still is not asked less.
@@ -31,15 +32,20 @@ TIMEOUT_S = 5.0  # the AppView's
 MAX_CONNECTIONS = 950  # the service takes 1,000; who finds none free waits, as at a proxy
 TOKEN_S = 3000
 LIMIT = 30
+PAGES, TOLD = 0.6, 0.3  # of all requests; the rest ask for documents
+SEEN = 10  # posts of a page, in one call: what an app has seen after ten seconds
+OTHERS = ("/.well-known/did.json", "/xrpc/app.bsky.feed.describeFeedGenerator")
 
 
 class Item(msgspec.Struct):
     post: str
+    feedContext: str = ""
 
 
 class Page(msgspec.Struct):
     feed: list[Item]
     cursor: str | None = None
+    reqId: str = ""
 
 
 decode_page = msgspec.json.Decoder(Page).decode
@@ -73,24 +79,39 @@ class Signer:
         ]
         self._made = 0
 
-    def token(self, reader: int) -> bytes:
+    def token(self, reader: int, method: str = tokens.GET_FEED_SKELETON) -> bytes:
         self._made += 1
         now_s = time.time()
         key, fast, jti = self.keys[reader], self._fast[reader], f"{self._made:x}"
         if fast is None:
             did = self.dids[reader]
-            token = tokens.service_token(did, key, self.audience, now_s=now_s, lifetime_s=TOKEN_S, jti=jti)
+            token = tokens.service_token(did, key, self.audience, method, now_s=now_s, lifetime_s=TOKEN_S, jti=jti)
             return token.encode()
         claims = {
             "iss": self.dids[reader],
             "aud": self.audience,
             "iat": int(now_s),
             "exp": int(now_s + TOKEN_S),
-            "lxm": tokens.GET_FEED_SKELETON,
+            "lxm": method,
             "jti": jti,
         }
         signed = _HEAD + b"." + _b64(json.dumps(claims, separators=(",", ":")).encode())
         return signed + b"." + _b64(fast.sign_recoverable(hashlib.sha256(signed).digest(), None)[:64])
+
+
+def _request(method: str, path: str, token: bytes, more: bytes = b"") -> bytes:
+    head = f"{method} {path} HTTP/1.1\r\nhost: feed\r\nuser-agent: BskyAppView".encode()
+    return head + more + (b"\r\nauthorization: Bearer " + token if token else b"") + b"\r\n\r\n"
+
+
+def _told(page: Page, feed: str) -> bytes:
+    """What an app says ten seconds after a page."""
+    event = "app.bsky.feed.defs#interactionSeen"
+    seen = [
+        {"item": one.post, "event": event, "feedContext": one.feedContext, "reqId": page.reqId}
+        for one in page.feed[:SEEN]
+    ]
+    return msgspec.json.encode({"interactions": seen, "feed": feed})
 
 
 def _b64(data: bytes) -> bytes:
@@ -138,6 +159,9 @@ class Tally:
     errors: Counter[str] = field(default_factory=Counter)
     first: int = 0
     items: int = 0
+    sent: int = 0  # of all kinds
+    pages: int = 0
+    answered: int = 0
 
 
 class Load:
@@ -147,6 +171,7 @@ class Load:
         self.idle: list[Connection] = []
         self.free = asyncio.Semaphore(MAX_CONNECTIONS)
         self.waiting: deque[tuple[int, str]] = deque(maxlen=20_000)  # (reader, cursor): pages that may come next
+        self.seen: deque[tuple[int, bytes]] = deque(maxlen=20_000)  # (reader, what their app will tell)
         self.tokens: dict[int, list[bytes]] = {}
         self.order: list[int] = []
 
@@ -162,7 +187,7 @@ class Load:
         self.prepare(int(rate * seconds))
         tally, tasks = Tally(), set[asyncio.Task[None]]()
         cpu_s, start_s = time.process_time(), time.perf_counter()
-        due_s, sent = start_s, 0
+        due_s = start_s
         while due_s < start_s + seconds:
             wait_s = due_s - time.perf_counter()
             if wait_s > 0:
@@ -170,23 +195,25 @@ class Load:
             task = asyncio.ensure_future(self._one(due_s, tally))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
-            sent += 1
-            due_s += self.random.expovariate(rate)
+            tally.sent += 1
+            due_s += self.random.expovariate(rate / PAGES)
         took_s, cpu_s = time.perf_counter() - start_s, time.process_time() - cpu_s
         if tasks:
             await asyncio.wait(tasks, timeout=TIMEOUT_S + 1)
-        return self._report(tally, sent, took_s, cpu_s)
+        return self._report(tally, took_s, cpu_s) | {"asked_rate": rate}
 
-    def _report(self, tally: Tally, sent: int, took_s: float, cpu_s: float) -> dict[str, Any]:
+    def _report(self, tally: Tally, took_s: float, cpu_s: float) -> dict[str, Any]:
         times = sorted(tally.times_s)
 
         def at(share: float) -> float:
             return times[min(int(share * len(times)), len(times) - 1)] * 1000 if times else float("nan")
 
         return {
-            "sent": sent,
-            "rate": sent / took_s,
-            "answered": len(times),
+            "sent": tally.sent,
+            "pages": tally.pages,
+            "rate": tally.pages / took_s,
+            "all_rate": tally.sent / took_s,
+            "answered": tally.answered,
             "first": tally.first,
             "items": tally.items / max(len(times), 1),
             "errors": dict(tally.errors),
@@ -195,10 +222,27 @@ class Load:
             "p99_ms": at(0.99),
             "max_ms": at(1.0),
             "took_s": took_s,
-            "cpu_ms": cpu_s * 1000 / max(sent, 1),
+            "cpu_ms": cpu_s * 1000 / max(tally.sent, 1),
         }
 
     async def _one(self, due_s: float, tally: Tally) -> None:
+        kind = self.random.random()
+        if kind < PAGES:
+            await self._page(due_s, tally)
+            return
+        if kind < PAGES + TOLD and self.seen:
+            reader, body = self.seen.popleft()
+            token = self.signer.token(reader, tokens.SEND_INTERACTIONS)
+            length = b"\r\ncontent-type: application/json\r\ncontent-length: %d" % len(body)
+            request = _request("POST", f"/xrpc/{tokens.SEND_INTERACTIONS}", token, length) + body
+        else:
+            request = _request("GET", self.random.choice(OTHERS), b"")
+        status, _ = await self._ask(request)
+        tally.answered += 1
+        if status != 200:
+            tally.errors[f"{'told' if kind < PAGES + TOLD else 'other'} {status or 'no answer'}"] += 1
+
+    async def _page(self, due_s: float, tally: Tally) -> None:
         first = self.random.random() < self.config.first_share or not self.waiting
         if first and self.order:
             reader, cursor = self.order.pop(), ""
@@ -207,8 +251,14 @@ class Load:
         else:
             reader, cursor = self.random.randrange(self.config.readers), ""
         tally.first += not cursor
-        status, body = await self._ask(reader, cursor)
+        tally.pages += 1
+        have = self.tokens.setdefault(reader, [])
+        token = have.pop() if have else self.signer.token(reader)
+        query = f"feed={self.config.feed}&limit={LIMIT}" + (f"&cursor={cursor}" if cursor else "")
+        path = f"/xrpc/{tokens.GET_FEED_SKELETON}?{query}"
+        status, body = await self._ask(_request("GET", path, token, b"\r\naccept-language: en"))
         tally.times_s.append(time.perf_counter() - due_s)
+        tally.answered += 1
         if status != 200:
             tally.errors[str(status) if status else "no answer"] += 1
             return
@@ -216,18 +266,13 @@ class Load:
         tally.items += len(page.feed)
         if not page.feed:
             tally.errors["empty"] += 1
-        elif page.cursor:
+            return
+        self.seen.append((reader, _told(page, self.config.feed)))
+        if page.cursor:
             self.waiting.append((reader, page.cursor))
 
-    async def _ask(self, reader: int, cursor: str) -> tuple[int, bytes]:
+    async def _ask(self, request: bytes) -> tuple[int, bytes]:
         """(status, body); status 0 when there was none within the AppView's patience."""
-        have = self.tokens.setdefault(reader, [])
-        token = have.pop() if have else self.signer.token(reader)
-        query = f"feed={self.config.feed}&limit={LIMIT}" + (f"&cursor={cursor}" if cursor else "")
-        request = (
-            f"GET /xrpc/{tokens.GET_FEED_SKELETON}?{query} HTTP/1.1\r\nhost: feed\r\n"
-            "accept-language: en\r\nuser-agent: BskyAppView\r\nauthorization: Bearer "
-        ).encode() + token + b"\r\n\r\n"  # fmt: skip
         connection: Connection | None = None
         try:
             async with asyncio.timeout(TIMEOUT_S):
@@ -272,6 +317,7 @@ async def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         if asked["port"] != load.config.port:
+            load.seen.clear()
             load.waiting.clear()  # another process: it would have to make every list anew
             load.config.port = asked["port"]
         print(json.dumps(await load.phase(asked["rate"], asked["seconds"])), flush=True)

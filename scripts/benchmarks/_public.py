@@ -29,7 +29,7 @@ from feedgen.serve.who.tokens import TokenVerifier
 from feedgen.store.viewers import Viewers
 from tests.serve.parts import post_uri
 
-from .serve import AUDIENCE, HOST, PUBLISHER
+from ._service import AUDIENCE, HOST, PUBLISHER
 
 
 class Numbered(Feed):

@@ -1,249 +1,63 @@
 """Pages under load: a million daily readers' requests on this machine, the load generator included.
 
-The service runs as it is started by hand, on a flood of made-up events and on its own settings; readers ask from
-another process, each request with a token of its own, at a fixed rate whether answers come or not. A time is from when
-a request was due to its last byte. CPU is told beside times, because it does not depend on who else uses the machine.
+The service runs as it is started by hand, behind a real Caddy, on a flood of made-up events and on its own settings.
+Readers ask from another process on pooled connections, each request with a token of its own, as their apps do: of ten
+requests six are pages, three tell what was seen, one is another. Rates are of pages, whether answers come or not. A
+time is from when a page was due to its last byte. CPU and ratios of one run are told beside times, because they do not
+depend on who else uses the machine; rates are also told as shares of the highest that this machine can do.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import gc
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from feedgen.simnet.process import SimnetProcess
-from scripts.benchmarks import Figure, Params
-from scripts.benchmarks.flood import FloodProcess
+from scripts.benchmarks import Figure, Params, _holds, _http_layer
+from scripts.benchmarks._service import (
+    AUDIENCE,
+    FEED,
+    SEED,
+    Readers,
+    Service,
+    errors_of,
+    flood,
+    known_accounts,
+    said,
+    stopping,
+)
 
 PARAMETERS = {
     "ratings": 2_000_000,  # what the service knows
     "people": 60_000,  # who made them
     "readers": 10_000,  # of these people, who ask
-    "rate": 420.0,  # requests/s: 1M readers, 22 requests a day, in the busiest hour
-    "seconds": 20.0,  # of each phase
-    "overload": 3.0,  # times the rate
+    "rate": 420.0,  # pages/s: 1M readers, 22 requests a day, in the busiest hour
+    "seconds": 15.0,  # of each phase
+    "probe_seconds": 6.0,  # of each rate that is tried in search of the highest
+    "most_pages_s": 3000.0,  # no more is tried
     "events_s": 2_000,  # while ingesting
     "kept_readers": 1_000_000,  # for the memory a reader takes
     "likes": 20,  # for the time from a like to its effect
-    "parts": "load like memory",  # what to measure
+    "parts": "http holds load like memory",  # what to measure
 }
-FIRST_SHARE = 0.45
-HOST = "feed.example.com"
-AUDIENCE = f"did:web:{HOST}"
-PUBLISHER = "did:plc:publisheraaaaaaaaaaaaaaa"
-FEED = f"at://{PUBLISHER}/app.bsky.feed.generator/for-you"
-SEED = 1
 WARM_UP_S = 4.0
 SETTLE_S = 30.0  # after a start, which is measured elsewhere (boot): popular lists are renewed often at first
-PATIENCE_S = 600.0
 ASK_EVERY_S = 0.025  # a reader who asks more than sixty times at once is refused
-QUIET_S = 3.0  # longer than the service gathers old events for
 DIFFERENT_READERS = 1_000
-TICKS_S = os.sysconf("SC_CLK_TCK")
-
-
-class Service:
-    """`feedgen run` in a process of its own."""
-
-    def __init__(
-        self,
-        folder: Path,
-        jetstream: str,
-        plc: str,
-        pds: str = "",
-        program: Sequence[str] = (sys.executable, "-m", "feedgen"),
-        more: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
-        settings = {
-            "store.dir": folder / "data",
-            "service.hostname": HOST,
-            "service.publisher_did": PUBLISHER,
-            "service.bind": "127.0.0.1:0",
-            "log.format": "json",
-            "jetstream.urls": jetstream,
-            "identity.plc_url": plc,
-            "labels.enabled": "false",
-        } | ({"identity.trusted_pds": pds} if pds else {})
-        settings.update(more)
-        command = [*program, "run"]
-        for name, value in settings.items():
-            command += ["--set", f"{name}={value}"]
-        self._log = (folder / "service.log").open("a+")
-        self._log.seek(0, os.SEEK_END)
-        self._from = self._log.tell()
-        self.process = subprocess.Popen(command, stderr=self._log)
-        self.port = self._wait(self._bound)
-
-    def _bound(self) -> int:
-        self._log.seek(self._from)
-        for line in self._log:
-            if '"answering"' in line and line.endswith("\n"):
-                return int(json.loads(line)["bind"].rpartition(":")[2])
-        return 0
-
-    def _wait(self, look: Any, every_s: float = 0.1) -> Any:
-        deadline_s = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline_s:
-            if found := look():
-                return found
-            if self.process.poll() is not None:
-                self._log.seek(self._from)
-                raise RuntimeError(f"the service ended: {self._log.read()[-2000:]}")
-            time.sleep(every_s)
-        raise RuntimeError("the service takes too long")
-
-    def health(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/xrpc/_health", timeout=30) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-
-    def idle(self, at_least: int = 1) -> None:
-        """Until everything that was told is in, and what was kept is read, and nothing more comes."""
-        last = -1
-
-        def still() -> bool:
-            nonlocal last
-            told = self.health()
-            before, last = last, told["jetstream"]["events"]
-            return bool(told["store"]["whole"] and last == before and last >= at_least)
-
-        self._wait(still, QUIET_S)
-
-    def live(self) -> None:
-        """Until what comes is new."""
-
-        def new() -> bool:
-            behind_s = self.health()["jetstream"]["behind_s"]
-            return behind_s is not None and bool(behind_s < QUIET_S)
-
-        self._wait(new)
-
-    @property
-    def cpu_s(self) -> float:
-        return cpu_s(self.process)
-
-    @property
-    def loop_s(self) -> float:
-        """CPU seconds of the event loop, which is the first thread."""
-        told = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/schedstat").read_text()
-        return int(told.split()[0]) / 1e9
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(20)
-        self.process.kill()
-        self.process.wait()
-        self._log.close()
-
-
-def cpu_s(process: subprocess.Popen[Any]) -> float:
-    """What a process has used."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_S
-
-
-class Readers:
-    """The load generator."""
-
-    def __init__(self, params: Params) -> None:
-        command = [sys.executable, "-m", "scripts.benchmarks._load"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        config = {
-            "port": 0,
-            "feed": FEED,
-            "audience": AUDIENCE,
-            "seed": SEED,
-            "people": params["people"],
-            "readers": params["readers"],
-            "first_share": FIRST_SHARE,
-        }
-        made = self.ask(config)
-        self.dids, self.keys = made["dids"], made["keys"]
-
-    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(message) + "\n")
-        self.process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
-
-    def phase(self, service: Service, network: SimnetProcess, rate: float, seconds: float) -> dict[str, Any]:
-        used, lists, loop_s = self._used(service, network), service.health()["lists"], service.loop_s
-        found = self.ask({"port": service.port, "rate": rate, "seconds": seconds})
-        used = {name: value - used[name] for name, value in self._used(service, network).items()}
-        found["service_ms"] = used["service"] * 1000 / max(found["sent"], 1)
-        found["loop_ms"] = (service.loop_s - loop_s) * 1000 / max(found["sent"], 1)
-        found["cores"] = {name: value / found["took_s"] for name, value in used.items()}
-        found["lists"] = {k: v - lists.get(k, 0) for k, v in service.health()["lists"].items() if v > lists.get(k, 0)}
-        return found
-
-    def _used(self, service: Service, network: SimnetProcess) -> dict[str, float]:
-        """CPU seconds of everybody who shares the machine in a benchmark."""
-        return {"service": service.cpu_s, "readers": cpu_s(self.process), "network": cpu_s(network.process)}
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
-@contextlib.contextmanager
-def stopping(*parts: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for part in parts:
-            part.stop()
-
-
-def known_accounts(folder: Path, dids: list[str], keys: list[str]) -> None:
-    """Readers whose documents were looked up before, as nearly all are."""
-    from feedgen.store.viewers import Account, Viewers
-
-    async def put() -> None:
-        (folder / "data").mkdir(exist_ok=True)
-        async with await Viewers.open(folder / "data") as viewers:
-            for did, key in zip(dids, keys, strict=True):
-                account = Account(did, "Multikey", key, "", "", time.time_ns() // 10**9)
-                await viewers.put_account(account)
-
-    asyncio.run(put())
-
-
-def said(found: dict[str, Any]) -> str:
-    lists = ", ".join(f"{count} {kind}" for kind, count in found["lists"].items())
-    cores = ", ".join(f"{name} {used:.2f}" for name, used in found["cores"].items())
-    errors = f", errors {found['errors']}" if found["errors"] else ""
-    return (
-        f"{found['rate']:.0f}/s, p50 {found['p50_ms']:.1f} p90 {found['p90_ms']:.1f} max {found['max_ms']:.0f} ms; "
-        f"CPU {found['service_ms']:.2f} ms a request, {found['loop_ms']:.2f} of it the event loop's; "
-        f"cores: {cores}; lists: {lists}; {found['items']:.1f} posts a page{errors}"
-    )
-
-
-def errors_of(found: dict[str, Any]) -> int:
-    return int(sum(found["errors"].values()) + found["sent"] - found["answered"])
-
-
-def flood(params: Params, *more: str) -> FloodProcess:
-    words = ["--seed", str(SEED), "--people", str(params["people"]), "--hosts", "v2", "--batched", *more]
-    return FloodProcess(*words, "--lookback-h", "-1")
+GOOD_P99_MS = 150.0
+STEP = 1.3  # between two rates that are tried
+AT_EASE = 0.6  # of the highest rate, beside the live stream
+OVERLOAD = 2.0  # times the highest rate
 
 
 def under_load(params: Params, folder: Path) -> Iterable[Figure]:
@@ -252,21 +66,44 @@ def under_load(params: Params, folder: Path) -> Iterable[Figure]:
     known_accounts(folder, readers.dids, readers.keys)
     with stopping(readers):
         with flood(params, "--ratings", str(params["ratings"])) as network:
-            service = Service(folder, network.urls.jetstream[0], network.urls.plc)
+            service = Service(folder, network.urls.jetstream[0], network.urls.plc, caddy=True)
             with stopping(service):
                 service.idle(int(params["ratings"]))
                 readers.phase(service, network, rate / 4, WARM_UP_S)
                 calm = readers.phase(service, network, rate, seconds)
                 yield Figure("serve.p99_ms", calm["p99_ms"], "ms", said(calm))
                 yield Figure("serve.errors", errors_of(calm), "requests", f"of {calm['sent']}")
-                yield Figure("serve.cpu_ms", calm["service_ms"], "ms/request", "of the service, ranking included")
-                hard = readers.phase(service, network, rate * float(params["overload"]), seconds)
+                yield Figure("serve.cpu_ms", calm["service_ms"], "ms/page", "all threads, interactions included")
+                yield Figure("serve.loop_cpu_ms", calm["loop_ms"], "ms/page", "the event loop's thread")
+                highest = _highest(params, readers, service, network, rate)
+                yield Figure(
+                    "serve.capacity_per_s", highest, "pages/s", f"{rate / max(highest, 1):.0%} of it are {rate:.0f}/s"
+                )
+                ease = readers.phase(service, network, AT_EASE * highest, seconds)
+                hard = readers.phase(service, network, OVERLOAD * highest, seconds)
                 yield Figure("serve.overload_p99_ms", hard["p99_ms"], "ms", said(hard))
                 yield Figure("serve.overload_errors", errors_of(hard), "requests", f"of {hard['sent']}")
-        yield from _while_ingesting(params, folder, readers, calm)
+        yield from _while_ingesting(params, folder, readers, ease)
 
 
-def _while_ingesting(params: Params, folder: Path, readers: Readers, calm: dict[str, Any]) -> Iterable[Figure]:
+def _highest(params: Params, readers: Readers, service: Service, network: Any, rate: float) -> float:
+    """The highest rate of pages at which p99 is good and nothing fails; up or down by steps, then halfway once."""
+
+    def holds(pages_s: float) -> bool:
+        found = readers.phase(service, network, pages_s, float(params["probe_seconds"]))
+        return bool(found["p99_ms"] < GOOD_P99_MS and not errors_of(found) and found["rate"] > 0.95 * pages_s)
+
+    good, bad = 0.0, 0.0
+    while not (good and bad) and 10 < rate < float(params["most_pages_s"]):
+        if holds(rate):
+            good, rate = rate, rate * STEP
+        else:
+            bad, rate = rate, rate / STEP
+    middle = (good + bad) / 2
+    return middle if good and bad and holds(middle) else good
+
+
+def _while_ingesting(params: Params, folder: Path, readers: Readers, ease: dict[str, Any]) -> Iterable[Figure]:
     """The same people go on, as fast as wanted, from now on: it is the live stream that is listened to, and not what
     was heard before. So the service is started anew.
     """
@@ -274,14 +111,14 @@ def _while_ingesting(params: Params, folder: Path, readers: Readers, calm: dict[
     words = ("--ratings", str(round(per_s * 3600 * hours * 0.83)), "--span-h", str(hours), "--max-rate", str(per_s))
     later = str(time.time_ns() // 1000 + hours * 3_600_000_000)
     with flood(params, *words, "--now", later) as network:
-        service = Service(folder, network.urls.jetstream[0], network.urls.plc)
+        service = Service(folder, network.urls.jetstream[0], network.urls.plc, caddy=True)
         with stopping(service):
             readers.phase(service, network, float(params["rate"]) / 4, SETTLE_S)
             before, began_s = service.health()["jetstream"]["events"], time.monotonic()
-            busy = readers.phase(service, network, float(params["rate"]), float(params["seconds"]))
+            busy = readers.phase(service, network, ease["asked_rate"], float(params["seconds"]))
             events_s = (service.health()["jetstream"]["events"] - before) / (time.monotonic() - began_s)
-            times = f"{busy['p99_ms'] / calm['p99_ms']:.2f} times the quiet one; {events_s:.0f} events/s; "
-            yield Figure("serve.p99_ms_while_ingesting", busy["p99_ms"], "ms", times + said(busy))
+            ratio, note = busy["p99_ms"] / ease["p99_ms"], f"p99 {busy['p99_ms']:.1f} against {ease['p99_ms']:.1f} ms; "
+            yield Figure("serve.ingest_ratio", ratio, "x", f"{note}{events_s:.0f} events/s; {said(busy)}")
 
 
 def like_to_page(params: Params, folder: Path) -> Iterable[Figure]:
@@ -382,7 +219,9 @@ def _resident_bytes() -> int:
 
 def run(params: Params) -> Iterable[Figure]:
     parts = str(params["parts"]).split()
-    for name, measure in {"load": under_load, "like": like_to_page}.items():
+    if "http" in parts:
+        yield from _http_layer.compare()
+    for name, measure in {"holds": _holds.longest, "load": under_load, "like": like_to_page}.items():
         if name in parts:
             with tempfile.TemporaryDirectory() as folder:
                 yield from measure(params, Path(folder))

@@ -42,7 +42,7 @@ from tests.serve.parts import SKELETON
 from . import Figure, Params
 from ._attack import Attack, Directory, Hostile, Proxy, Target, Trap
 from ._attack_table import rows
-from .serve import AUDIENCE, FEED, Service, stopping
+from ._service import AUDIENCE, FEED, Service, stopping
 
 PARAMETERS = {
     "tokens": 2_000,
