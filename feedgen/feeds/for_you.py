@@ -23,7 +23,7 @@ from feedgen.feeds.sources.source import Scene
 from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.view import View
 from feedgen.rank.compose import PAGE
-from feedgen.rank.kernel import rank
+from feedgen.rank.kernel import MAX_EXCLUDED, rank
 from feedgen.rank.listing import Fades, Listed, Source, make_list
 from feedgen.rank.numeric import F64
 from feedgen.rank.paging import tag
@@ -162,7 +162,7 @@ class ForYou(ListFeed):
             less_factors=taste.less_weights,
             people=follows[: MAX_FOLLOWS if share > 0 else 0],
             people_share=share,
-            excluded=np.concatenate([liked, taste.hidden_posts, known.skip]),
+            excluded=excluded_posts(liked, taste.hidden_posts, known.skip),
             authors=authors,
             author_factors=factors,
             require=rules.require,
@@ -182,6 +182,13 @@ def _authors(view: View, known: Known, liked: U32) -> tuple[U32, F64]:
         if author not in liked_authors:
             found[author] = found.get(author, 1.0) * factor
     return np.array(sorted(found), np.uint32), np.array([found[author] for author in sorted(found)], np.float64)
+
+
+def excluded_posts(liked: U32, hidden: U32, skip: U32) -> U32:
+    """What need not be ranked: the newest likes first of all. Lists leave out the rest, too; but each takes a place of
+    a candidate in the memory of a ranking.
+    """
+    return np.concatenate([liked[: MAX_EXCLUDED // 2], hidden, skip])[:MAX_EXCLUDED]
 
 
 def among(values: NDArray[np.integer[Any]], few: U32) -> NDArray[np.bool_]:

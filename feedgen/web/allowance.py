@@ -1,7 +1,8 @@
 """A thread of its own for what people look at, and how much of the machine it may use: readers of feeds go first.
 
 The thread may spend `part` of a second in every second, saved up to `burst_s`. What would be more is refused at once,
-as is what would wait behind too many others.
+as is what would wait behind too many others. What a list usually costs is taken when it is asked for, so that many who
+ask at once can't spend the same saved second; the difference is settled when it is made.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ T = TypeVar("T")
 PART: Final = 0.25
 BURST_S: Final = 6.0
 MAX_WAITING: Final = 24
+FIRST_GUESS_S: Final = 0.05  # what a list costs, before one was made
+LEARN: Final = 0.2  # how much the newest list counts in that
 
 spent = Counter("feedgen_web_cpu_seconds_total", "CPU that lists on pages took")
 refused = Counter("feedgen_web_refused_total", "Lists on pages that were not made, by what was used up", "reason")
@@ -30,6 +33,7 @@ class Allowance:
     def __init__(self, clock: Clock, part: float = PART, burst_s: float = BURST_S) -> None:
         self._clock, self._part, self._burst_s = clock, part, burst_s
         self._saved_s, self._as_of_s = burst_s, clock.monotonic_s()
+        self._usual_s = FIRST_GUESS_S
         self._waiting = 0
         self._thread = ThreadPoolExecutor(1, "pages")
 
@@ -42,11 +46,14 @@ class Allowance:
             refused.add(1, "time" if self._saved_s <= 0 else "places")
             raise overloaded()
         self._waiting += 1
+        taken_s = self._usual_s
+        self._saved_s -= taken_s
         try:
             result, took_s = await asyncio.wrap_future(self._thread.submit(_timed, work))
         finally:
             self._waiting -= 1
-        self._saved_s -= took_s
+        self._saved_s += taken_s - took_s
+        self._usual_s += LEARN * (took_s - self._usual_s)
         spent.add(took_s)
         return result
 

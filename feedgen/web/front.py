@@ -19,7 +19,7 @@ from feedgen.web.site import ALWAYS, Page, Site
 from feedgen.web.who import Guests, Workshop
 
 SAMPLE: Final = 6
-KEPT_S: Final = 60.0  # figures and sample: the same for everybody meanwhile
+KEPT_S: Final = 60.0  # also while there is nothing to show: figures and sample: the same for everybody meanwhile
 
 
 class Live(NamedTuple):
@@ -62,6 +62,7 @@ class Front:
         ]
 
     async def front(self, request: Request) -> Response:
+        self._guests.check(request)
         open_house = request.state.private or self._site.settings.web.public
         plain = "plain" in request.query_params
         if open_house:
@@ -79,16 +80,18 @@ class Front:
         )
 
     async def privacy(self, request: Request) -> Response:
+        self._guests.check(request)
         days = self._site.settings.store.retention_days
         return self._site.html(request, "privacy.html", contact_sentence=self._contact(), retention_days=days)
 
     async def terms(self, request: Request) -> Response:
+        self._guests.check(request)
         return self._site.html(request, "terms.html", contact_sentence=self._contact())
 
     async def _look(self) -> None:
         """Renews the figures and the sample now and then. When there is no time, the last ones do."""
         now_s, shop = self._guests.clock.monotonic_s(), self._workshop()
-        if now_s < self._until_s and self._sample:
+        if now_s < self._until_s:
             return
         self._until_s = now_s + KEPT_S
         self._live = await self._measure()

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from feedgen.core.ids import NO_POST, US_PER_DAY, US_PER_S
-from feedgen.feeds.contract import Ask, Fetched, Page, reader_key
-from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.contract import Ask, Fetched, Known, Page, reader_key
+from feedgen.feeds.for_you import ForYou, excluded_posts
 from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.services import FeedServices
 from feedgen.feeds.videos import VideosForYou
 from feedgen.graph.edit import mark_posts
 from feedgen.ingest.events import ADULT, DELETED, INACTIVE, NO_UNAUTHENTICATED, OPTED_OUT, REPLY, VIDEO
+from feedgen.rank.kernel import MAX_EXCLUDED, room
 from feedgen.rank.listing import ListRules
 from feedgen.rank.paging import BadCursor, Cursors, Snapshots
-from feedgen.rank.seen import Opinion
+from feedgen.rank.seen import NO_TASTE, Opinion
 from tests.feeds.town import AUTHORS, FIRST_DAY, NEWCOMER, NOW_US, PEOPLE, READER, Town, ask, did, make_services, u32
 
 MINUTE_US = 60 * US_PER_S
@@ -336,3 +337,21 @@ async def test_logged_out_readers_share_one_list_in_their_language(services: Fee
     assert {shared_town.index(uri) % 7 < 3 for uri in uris(page)} == {True}
     assert page.languages == ("de",)
     assert len(services.readers) == 0
+
+
+@pytest.mark.parametrize("cheap", [False, True])
+def test_much_that_must_not_come_takes_no_candidates_place(services: FeedServices, cheap: bool) -> None:
+    """In the small memory of a cheap ranking, what was served before left no room for anything else."""
+    feed, formula = ForYou(services), services.formula(cheap)
+    few = feed.draw(ask(), Known(NO_TASTE), formula)
+    skip = np.arange(10_000_000, 10_000_000 + 2 * room(formula.n), dtype=np.uint32)
+    many = feed.draw(ask(), Known(NO_TASTE, skip=skip), formula)
+    assert many.query.excluded.size == MAX_EXCLUDED
+    assert few.ranked.posts.size > 0 and many.ranked.posts.tolist() == few.ranked.posts.tolist()
+
+
+def test_the_newest_likes_are_excluded_first() -> None:
+    liked, hidden, skip = (np.arange(n, n + 6000, dtype=np.uint32) for n in (0, 10_000, 20_000))
+    excluded = excluded_posts(liked, hidden[:10], skip)
+    assert excluded.size == MAX_EXCLUDED
+    assert excluded[: MAX_EXCLUDED // 2 + 10].tolist() == [*liked[: MAX_EXCLUDED // 2], *hidden[:10]]

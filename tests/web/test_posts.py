@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from feedgen.core.clock import ManualClock
 from feedgen.serve.http.xrpc import XrpcError
 from feedgen.web import posts as posts_module
-from feedgen.web.allowance import MAX_WAITING, Allowance
+from feedgen.web.allowance import FIRST_GUESS_S, MAX_WAITING, Allowance
 from feedgen.web.posts import BATCH, KEPT_S, MAX_KEPT, REST_S, Posts, app_url
 
 URIS = [f"at://did:plc:{'a' * 24}/app.bsky.feed.post/3k{n:011d}" for n in range(80)]
@@ -190,9 +191,30 @@ async def test_an_allowance_is_spent_and_saved_up() -> None:
         assert await allowance.run(lambda: 7) == 7
         with pytest.raises(ZeroDivisionError):
             await allowance.run(lambda: 1 // 0)
+    finally:
+        allowance.close()
+    allowance = Allowance(clock)
+    try:
         answers = await asyncio.gather(
             *(allowance.run(lambda: 1) for _ in range(3 * MAX_WAITING)), return_exceptions=True
         )
         assert answers.count(1) >= MAX_WAITING and any(isinstance(answer, XrpcError) for answer in answers)
     finally:
+        allowance.close()
+
+
+async def test_many_at_once_do_not_spend_the_same_second() -> None:
+    """What a list took was taken when it was made: all who asked before were let in."""
+    allowance = Allowance(ManualClock(), burst_s=2.5 * FIRST_GUESS_S)
+    let_go = threading.Event()
+    try:
+        asking = [asyncio.ensure_future(allowance.run(let_go.wait)) for _ in range(10)]
+        await asyncio.sleep(0)
+        refused = [task for task in asking if task.done()]
+        let_go.set()
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        assert answers.count(True) == 3 and len(refused) == 7
+        assert await allowance.run(lambda: 7) == 7  # they cost nothing in the end
+    finally:
+        let_go.set()
         allowance.close()

@@ -140,13 +140,12 @@ class Lookout:
             raise UpstreamError("too many sign-ins at once")
         query = {"actor": did, "limit": str(LOOKED_AT), "filter": "posts_with_replies"}
         try:
-            async with asyncio.timeout(ASK_S):
-                answer = await self._client().get(self._url, params=query)
-            if answer.status_code == 400:
-                return False  # it does not know them
-            if answer.status_code != 200 or len(answer.content) > MAX_BYTES:
-                raise UpstreamError(f"the AppView answered with status {answer.status_code}")
-            found = msgspec.json.decode(answer.content, type=_Feed)
+            async with asyncio.timeout(ASK_S), self._client().stream("GET", self._url, params=query) as answer:
+                if answer.status_code == 400:
+                    return False  # it does not know them
+                if answer.status_code != 200:
+                    raise UpstreamError(f"the AppView answered with status {answer.status_code}")
+                found = msgspec.json.decode(await _body(answer), type=_Feed)
         except (httpx.HTTPError, msgspec.MsgspecError, UnicodeDecodeError, TimeoutError, OSError) as error:
             raise UpstreamError(f"can't look for a post: {type(error).__name__}") from None
         return any(_is(item.post, did, text, since_s) for item in found.feed)
@@ -161,9 +160,20 @@ class Lookout:
                 follow_redirects=False,
                 trust_env=False,
                 timeout=ASK_S,
-                headers={"user-agent": USER_AGENT, "accept": "application/json"},
+                headers={"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "identity"},
             )
         return self._http
+
+
+async def _body(answer: httpx.Response) -> bytes:
+    """What is too long is not downloaded to its end; nor unpacked, since it could be a bomb."""
+    pieces, total = list[bytes](), 0
+    async for piece in answer.aiter_raw(64 * 1024):
+        pieces.append(piece)
+        total += len(piece)
+        if total > MAX_BYTES:
+            raise UpstreamError("the AppView's answer is too long")
+    return b"".join(pieces)
 
 
 def _is(post: _Post, did: str, text: str, since_s: int) -> bool:

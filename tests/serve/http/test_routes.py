@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -160,6 +161,16 @@ async def test_a_feed_that_takes_too_long_is_not_waited_for(monkeypatch: pytest.
 
     monkeypatch.setattr("feedgen.serve.http.routes.ANSWER_TIMEOUT_S", 0.05)
     answer = await get(parts_with(Slow()), SKELETON, params={"feed": FEED_URI})
+    assert is_error(answer, 503, "NotEnoughResources")
+
+
+async def test_what_is_waited_for_before_the_list_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slow(reader_did: str, arrived_s: float | None) -> None:
+        await asyncio.sleep(30)
+
+    monkeypatch.setattr("feedgen.serve.http.routes.ANSWER_TIMEOUT_S", 0.05)
+    headers = {"authorization": f"Bearer {READER}"}
+    answer = await get(replace(parts_with(), meet=slow), SKELETON, params={"feed": FEED_URI}, headers=headers)
     assert is_error(answer, 503, "NotEnoughResources")
 
 
