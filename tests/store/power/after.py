@@ -26,9 +26,9 @@ class _Deaf:
         pass
 
 
-def go_on(disk: Path, events: list[Event], model: Model, settle: bool) -> None:
+def go_on(disk: Path, events: list[Event], model: Model, settle: bool, kind: type[Feeder] = Feeder) -> None:
     """A normal start, the rest of the stream from the cursor that was found, and nothing is missing or too much."""
-    feeder = Feeder(disk)
+    feeder = kind(disk)
     try:
         cursor = feeder.archive.recorder.cursor()
         after = cursor.seq if cursor else 0
@@ -41,6 +41,7 @@ def go_on(disk: Path, events: list[Event], model: Model, settle: bool) -> None:
         for at in range(0, len(rest), REPLAYED):
             feeder.tell(*rest[at : at + REPLAYED])
         feeder.model = model
+        feeder.archive.graph.wait()  # a day that is built again is counted a moment later
         if settle:
             feeder.settle()
         feeder.check()
