@@ -73,7 +73,8 @@ def attempt(shim: ctypes.CDLL, base: Path, folder: Path, n: int, error: int) -> 
     except FeedgenError as told:
         trouble = "" if told.message else "stopped without words"
     except BaseException as died:
-        trouble = f"died of {died!r} at {traceback.extract_tb(died.__traceback__)[-1]}"
+        places = [f"{Path(one.filename).name}:{one.lineno}" for one in traceback.extract_tb(died.__traceback__)[-6:]]
+        trouble = f"died of {died!r} at {places}"
     calls = int(shim.power_calls())
     shim.power_end()
     gc.collect()  # what a process leaves behind that stops
