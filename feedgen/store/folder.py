@@ -74,14 +74,14 @@ class Folder:
         try:
             _make_folder(self.days_path)
             self._take_lock()
-        except OSError as error:
-            raise StoreError(
-                f"can't use the data folder {self.path}: {error.strerror}", "check its owner and rights"
-            ) from error
-        try:
             self._migrate(migrations)
             self._tidy()
             write_open_sql(self.days_path)
+        except OSError as error:
+            self.close()
+            raise StoreError(
+                f"can't use the data folder {self.path}: {error.strerror}", "check its owner and rights, and its disk"
+            ) from error
         except BaseException:
             self.close()
             raise

@@ -149,7 +149,8 @@ class DayReader:
         try:
             yield
         finally:
-            self._db.execute("COMMIT")
+            if self._db.in_transaction:  # SQLite ends it by itself when the disk fails
+                self._db.execute("COMMIT")
 
     @property
     def high_us(self) -> int:

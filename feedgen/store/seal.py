@@ -42,8 +42,8 @@ class Draft:
 
     def write(self) -> None:
         """The long part. Reads one state of the log, whatever is added meanwhile."""
-        remove_database(self.path)
-        with DayReader(self.source, self.vfs) as reader, spoken(self.path):
+        with spoken(self.path), DayReader(self.source, self.vfs) as reader:
+            remove_database(self.path)
             draft = apsw.Connection(str(self.path), vfs=self.vfs or None)
             try:
                 draft.execute(f"PRAGMA page_size={SEALED_PAGE_BYTES}")
