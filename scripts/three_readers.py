@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
+from dataclasses import replace
 
 import msgspec
 import numpy as np
 
 from feedgen.cli.why import Shared, Told, in_words
 from feedgen.core.ids import US_PER_DAY, US_PER_S
-from feedgen.feeds.contract import Ask
+from feedgen.feeds.contract import Ask, Made
 from feedgen.feeds.evaluation import Replayed
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.services import FeedServices
+from feedgen.feeds.sources import parse_mix
 from feedgen.rank import params
+from feedgen.rank.compose import PAGE
+from feedgen.rank.listing import ListRules
 from feedgen.rank.paging import Cursors
 from feedgen.rank.pool import RankPool
 from feedgen.rank.why import Why
@@ -31,6 +36,7 @@ from scripts.benchmarks._made_up import MadeUp
 
 START_US = 20_400 * US_PER_DAY
 POSTS = 10
+PLAIN = ListRules(spread=1.0, author_gap=2, author_page_max=30)
 
 HEAD = """# What readers get, and why
 
@@ -58,7 +64,10 @@ def page(people: int = 2000, days: float = 3.0, seed: int = 5) -> str:
         services = FeedServices(Replayed(made_up.graph), Cursors(b"0" * 32), RankPool(1))
         services.refresh(world.now_us)
         parts = [HEAD.format(formula=_formula(), people=world.people.n, days=days)]
-        parts += [asyncio.run(_reader(made_up, ForYou(services), reader)) for reader in _different(world)]
+        plain = replace(services, rules=PLAIN, mix=parse_mix(("likes", "popular")))
+        for reader in _different(world):
+            parts.append(asyncio.run(_reader(made_up, ForYou(services), reader)))
+            parts.append(_by_place(made_up, ForYou(plain), ForYou(services), reader))
         services.pool.close()
         return "\n".join(parts)
     finally:
@@ -80,6 +89,38 @@ def _different(world: World) -> list[int]:
             chosen.append(reader)
             taken.add(first)
     return chosen[:3]
+
+
+def _made(made_up: MadeUp, feed: ForYou, reader: int) -> Made:
+    world = made_up.world
+    ask = Ask(world.people.dids[reader], reader, PAGE, None, tuple(world.people.languages(reader)), world.now_us)
+    return feed.make(ask, feed._known(ask, feed.recipe_of(ask), again=False), cheap=False)
+
+
+def topics(made_up: MadeUp, feed: ForYou, reader: int) -> list[int]:
+    """What the posts of a first page are about, by place."""
+    rows = [made_up.row_of[post] for post in _made(made_up, feed, reader).posts[:PAGE].tolist()]
+    found: list[int] = made_up.world.post_column("topic")[rows].tolist()
+    return found
+
+
+def _by_place(made_up: MadeUp, plain: ForYou, feed: ForYou, reader: int) -> str:
+    """The topics of the first page by place, without rules for a page and with them."""
+    liked = made_up.world.post_column("topic")[made_up.world.liked(reader)].tolist()
+    lines = [
+        "\nTopics by place, without the rules for a page and with them:\n",
+        "| place | without | with |",
+        "|---|---|---|",
+    ]
+    pages = topics(made_up, plain, reader), topics(made_up, feed, reader)
+    for start in range(0, PAGE, 10):
+        names = [", ".join(words.TOPICS[topic][0] for topic in page[start : start + 10]) for page in pages]
+        lines.append(f"| {start + 1} to {start + 10} | {names[0]} | {names[1]} |")
+    lines += ["\n| topic | of the likes | of the page without | with |", "|---|---|---|---|"]
+    for topic, _ in Counter(liked).most_common(6):
+        shares = [page.count(topic) / len(page) for page in (liked, *pages)]
+        lines.append(f"| {words.TOPICS[topic][0]} | {' | '.join(f'{share:.0%}' for share in shares)} |")
+    return "\n".join(lines)
 
 
 async def _reader(made_up: MadeUp, feed: ForYou, reader: int) -> str:

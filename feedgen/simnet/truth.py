@@ -7,7 +7,7 @@ says. The formula is `kernels.chance`, for asking and for living alike.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,13 @@ from feedgen.simnet.people import People
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+
+
+class Boredom(NamedTuple):
+    """What each further post on a page counts, of one topic and of one author."""
+
+    topic: float = 0.93
+    author: float = 0.7
 
 
 class Truth:
@@ -47,3 +54,25 @@ class Truth:
     def like_chances(self, person: int, posts: Any) -> F64:
         """For one person, of each post (numbers)."""
         return self.chances(np.array([person]), posts)
+
+    def page_value(self, person: int, page: Any, boredom: Boredom) -> float:
+        """The likes to be expected of a page that is read from the top by somebody who grows tired of the same."""
+        rows = np.asarray(page, np.int64)
+        factors = np.ones(rows.size)
+        for column, factor in (("topic", boredom.topic), ("author", boredom.author)):
+            values = self._posts[column][rows]
+            factors *= factor ** np.array([np.count_nonzero(values[:i] == values[i]) for i in range(rows.size)])
+        return float((self.like_chances(person, rows) * factors).sum())
+
+    def best_page(self, person: int, posts: I64, size: int, boredom: Boredom) -> list[int]:
+        """The best page of so many posts, place by place: each the best after those above it."""
+        worth = self.like_chances(person, posts)
+        topics, authors = self._posts["topic"][posts], self._posts["author"][posts]
+        page: list[int] = []
+        for _ in range(min(size, len(posts))):
+            best = int(worth.argmax())
+            page.append(int(posts[best]))
+            worth[topics == topics[best]] *= boredom.topic
+            worth[authors == authors[best]] *= boredom.author
+            worth[best] = -1.0
+        return page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from feedgen.simnet.truth import Boredom
 from feedgen.simnet.world import World
 
 START_US = 1_790_000_000_000_000
@@ -100,3 +101,18 @@ def test_neighbours_know_more_than_popularity(world: World) -> None:
     assert neighbours > 1.6 * popular
     assert popular > 1.5 * chance
     assert best > 1.2 * neighbours  # there is something left to win
+
+
+def test_who_reads_more_of_the_same_likes_it_less(world: World) -> None:
+    posts = world.posts_since(world.now_us - DAY_US)
+    tired, never = Boredom(0.9, 0.5), Boredom(1.0, 1.0)
+    chances = world.like_chances(4, posts.tolist())
+    best = posts[np.argsort(-chances, kind="stable")[:30]]
+    assert world.truth.page_value(4, best, never) == pytest.approx(float(np.sort(chances)[::-1][:30].sum()))
+    assert world.truth.best_page(4, posts, 30, never) == best.tolist()
+    assert world.truth.page_value(4, best, tired) < 0.8 * world.truth.page_value(4, best, never)
+    page = world.truth.best_page(4, posts, 30, tired)
+    assert world.truth.page_value(4, page, tired) > world.truth.page_value(4, best, tired)
+    assert len(set(world.post_column("topic")[page].tolist())) > len(set(world.post_column("topic")[best].tolist()))
+    twice = [int(best[0]), int(best[0])]
+    assert world.truth.page_value(4, twice, tired) == pytest.approx(1.45 * float(chances.max()))
