@@ -42,7 +42,6 @@ Check = Callable[[Folder], Iterator[Problem]]
 Progress = Callable[[int, int, str], None]
 # Others that keep derived files beside ours add their check here; the command does it, so that nothing is imported
 # upwards.
-_OUR_FILES: Final = {"format", "lock", "names.db", "names.db-wal", "names.db-shm", "names.idx", "days"}
 
 
 def verify(
