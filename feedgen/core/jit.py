@@ -148,6 +148,13 @@ def inline(function: F) -> F:
     return compiled
 
 
+def melted(function: F) -> F:
+    """As `inline`, but its body is copied to where it is called. For what runs for each row and takes arrays: a call
+    visits the owner's count of references for every array in its tuples."""
+    compiled: F = numba.njit(cache=True, nogil=True, inline="always")(function)
+    return compiled
+
+
 @inline
 def _i64(x: Any) -> Any:
     return np.int64(x)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from feedgen.core.jit import inline
+from feedgen.core.jit import inline, melted
 from feedgen.graph.access import I64, U8
 from feedgen.rank.numeric import F64, I32, wide
 from feedgen.rank.queues import NO_INTEREST, Candidates, Lanes, Numbering, Plan, Queues, line_up, set_value
@@ -68,7 +68,7 @@ def _spaced(c: Candidates, n: int, authors: int, posts: int, size: int, p: Plan)
     )
 
 
-@inline
+@melted
 def _look_again(c: Candidates, q: Queues, lanes: Lanes, a: Authors, p: Plan, state: State, i: int, place: int) -> None:
     """Finds the first of a queue that may stand at a place, and when to look for a better one."""
     k = wide(q.heads[i])
@@ -90,7 +90,7 @@ def _look_again(c: Candidates, q: Queues, lanes: Lanes, a: Authors, p: Plan, sta
         q.wakes[soonest] = i
 
 
-@inline
+@melted
 def _wake(c: Candidates, q: Queues, lanes: Lanes, a: Authors, p: Plan, state: State, place: int) -> None:
     """Queues where an author may stand again from this place on."""
     i = wide(q.wakes[place])
@@ -101,7 +101,7 @@ def _wake(c: Candidates, q: Queues, lanes: Lanes, a: Authors, p: Plan, state: St
         i = after
 
 
-@inline
+@melted
 def _best_of(c: Candidates, q: Queues, lanes: Lanes, a: Authors, p: Plan, state: State, lane: int, place: int) -> int:
     """The queue whose first candidate is the lane's best for a place; -1: none."""
     while True:
@@ -114,7 +114,7 @@ def _best_of(c: Candidates, q: Queues, lanes: Lanes, a: Authors, p: Plan, state:
         _look_again(c, q, lanes, a, p, state, i, place)
 
 
-@inline
+@melted
 def _free_from(a: Authors, p: Plan, author: int) -> int:
     """The first place where another post by this author stands far enough from the others."""
     oldest = a.places[author * p.author_page_max + a.listed[author] % p.author_page_max]
@@ -122,7 +122,7 @@ def _free_from(a: Authors, p: Plan, author: int) -> int:
     return place
 
 
-@inline
+@melted
 def _full(c: Candidates, k: int, a: Authors, p: Plan, state: State) -> bool:
     """Whether a candidate can't come any more, wherever."""
     if state.listed[c.posts[k]] or a.listed[c.authors[k]] >= p.author_max:
@@ -170,7 +170,7 @@ def compose(c: Candidates, n: int, sizes: tuple[int, int, int], p: Plan, t: Numb
     return _fit_in(c, q, a, p, state, out, kept, kept if border < 0 else border)
 
 
-@inline
+@melted
 def _count(c: Candidates, q: Queues, lanes: Lanes, state: State, interest: int, by: int) -> None:
     """An interest has one more, or one less, among the last places: its queues count less, or more."""
     if interest == NO_INTEREST:
@@ -183,7 +183,7 @@ def _count(c: Candidates, q: Queues, lanes: Lanes, state: State, interest: int, 
         i = wide(q.same[i])
 
 
-@inline
+@melted
 def _take(c: Candidates, k: int, a: Authors, p: Plan, place: int, state: State) -> None:
     author = c.authors[k]
     state.listed[c.posts[k]] = 1
@@ -193,7 +193,7 @@ def _take(c: Candidates, k: int, a: Authors, p: Plan, place: int, state: State) 
     a.listed[author] += 1
 
 
-@inline
+@melted
 def _next(
     c: Candidates, q: Queues, lanes: Lanes, count: int, a: Authors, p: Plan, state: State, taken: I64, place: int,
     seen: int,

@@ -7,15 +7,15 @@ nothing runs dry either.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from feedgen.core.ids import NO_POST
-from feedgen.core.jit import inline, njit
+from feedgen.core.jit import inline, melted, njit
 from feedgen.graph.access import I64, U8, U16, U32
 from feedgen.graph.view import View
 from feedgen.graph.words import load_i64
@@ -42,11 +42,11 @@ from feedgen.rank.tongues import ALL_READ
 KEYS_OF_EACH: Final = 5  # its author, itself, what it is about, its interest, its queue
 HALF_AT: Final = 10.0  # without scores, a row counts half as much as the first from this rank on
 
+_local = threading.local()
+
 # Where a listed post came from.
 PERSONAL: Final = 0
 POPULAR: Final = 1
-
-BOOL = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +165,7 @@ def _faded(fades: Fades, post: int) -> float:
     return factor
 
 
-@inline
+@melted
 def _score(score: float, fades: Fades, row: _Row) -> float:
     if fades.posts.size:
         score *= _faded(fades, row.post)
@@ -304,9 +304,18 @@ def make_list(
     kinds = np.array([source.kind for source in sources], np.uint8)
     others = flags_by_others(view, np.concatenate([NO_NUMBERS, *(one[:, R_POST].astype(np.uint32) for one in ints)]))
     keys = KEYS_OF_EACH * int(rows.sizes.sum())
-    numbering = np.empty(4 << max(keys, 1).bit_length(), np.int64)
+    numbering = _numbering(4 << max(keys, 1).bit_length())
     kept = _list(rows, others, rules.policy(view, **who), seen, fades, _plan(sources, rules), kinds, numbering, out)
     return Listed(out.posts[:kept], out.kinds[:kept], out.sources[:kept], out.rows[:kept], out.codes[:kept])
+
+
+def _numbering(size: int) -> I64:
+    """This thread's room for numbers: fresh memory would be a fault for each page of it."""
+    held: dict[int, I64] = _local.__dict__.setdefault("held", {})
+    if size not in held:
+        held.clear()
+        held[size] = np.empty(size, np.int64)
+    return held[size]
 
 
 def in_order(sources: Sequence[Source]) -> list[Source]:

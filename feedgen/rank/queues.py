@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from feedgen.core.jit import inline
+from feedgen.core.jit import inline, melted
 from feedgen.graph.access import I64, U8
 from feedgen.graph.words import load_i64, store_i64
 from feedgen.rank.numeric import F64, I32, wide
@@ -142,7 +142,7 @@ def line_up(c: Candidates, n: int, size: int, interests: int, p: Plan, t: Number
     return line, Lanes(sources, seen, phases, offsets, widths, firsts, np.full(nodes, -1, np.int32)), lanes
 
 
-@inline
+@melted
 def set_value(q: Queues, lanes: Lanes, i: int, value: float) -> None:
     """A queue counts so much, and may win its lane or lose it."""
     q.values[i] = value
