@@ -12,7 +12,7 @@ from feedgen.core.errors import StoreError
 from feedgen.feeds.contract import NOBODY
 from feedgen.feeds.learning import LIKED, SEEN, Row, learn, path_of
 from feedgen.feeds.trials import interval, sums_of
-from feedgen.serve.readers.viewer import tied as tied_one_by_one
+from feedgen.serve.readers.viewer import Shown
 from feedgen.store.outcomes import Pages
 from feedgen.store.pages import EVENT_NUMBERS, Outcome, ShownPage
 from feedgen.store.viewers import Viewers
@@ -54,7 +54,7 @@ def counted(pages: list[ShownPage], outcomes: list[Outcome]) -> dict[Case, set[s
     for one in outcomes:
         mine = [page for page in pages if page.reader == one.reader]
         for post, event in zip(one.posts, one.events, strict=True):
-            page = tied_one_by_one(one, post, mine)
+            page = Shown(mine).page(one, post)
             name = next((name for told, name in NAMES.items() if EVENT_NUMBERS[told] == event), None)
             if page is not None and name is not None:
                 done[one.reader, page.list_us, post] |= {name, "seen"}
