@@ -13,17 +13,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
-import httpx
 import msgspec
 
 from feedgen.core.budget import OUTSIDE_S
 from feedgen.core.clock import Clock
+from feedgen.core.errors import UpstreamError
 from feedgen.core.ids import parse_at_uri
 from feedgen.core.telemetry import Counter
 from feedgen.ingest.events import ADULT_LABELS, SIGNED_IN_LABEL
 from feedgen.rank.policy import IS_ADULT, REASONS, SIGNED_IN_ONLY
 from feedgen.serve.http.limits import Rate, RateLimit
-from feedgen.serve.out.fetch import USER_AGENT
+from feedgen.serve.out.outbound import Outbound
 
 BATCH: Final = 25  # what getPosts takes
 KEPT_S: Final = 300.0
@@ -88,7 +88,7 @@ class Posts:
         self._coming: dict[str, asyncio.Task[None]] = {}
         self._rate = RateLimit(ASK_RATE, clock)
         self._rests_until_s = 0.0
-        self._http: httpx.AsyncClient | None = None
+        self._out = Outbound()  # most browsers ask for themselves
 
     async def of(self, uris: Sequence[str]) -> dict[str, Shown]:
         """Those that could be had, by at-uri. Never fails."""
@@ -104,8 +104,7 @@ class Posts:
     async def close(self) -> None:
         for task in set(self._coming.values()):
             task.cancel()
-        if self._http is not None:
-            await self._http.aclose()
+        await self._out.close()
 
     def _has(self, uri: str) -> bool:
         kept = self._kept.get(uri)
@@ -123,14 +122,12 @@ class Posts:
 
     async def _ask(self, uris: list[str]) -> None:
         try:
-            async with (
-                asyncio.timeout(OUTSIDE_S),
-                self._client().stream("GET", self._url, params=[("uris", uri) for uri in uris]) as answer,
-            ):
-                answer.raise_for_status()
-                told = msgspec.json.decode(await _body(answer))["posts"]
+            status, body = await self._out.get(self._url, OUTSIDE_S, MAX_BYTES, [("uris", uri) for uri in uris])
+            if status != 200:
+                raise UpstreamError(f"the AppView answered with status {status}")
+            told = msgspec.json.decode(body)["posts"]
             found = {shown.uri: shown for one in told if (shown := self._shown(one)) is not None}
-        except (httpx.HTTPError, msgspec.MsgspecError, TimeoutError, OSError, KeyError, TypeError, ValueError):
+        except (UpstreamError, msgspec.MsgspecError, KeyError, TypeError, ValueError):
             asked.add(1, "failed")
             self._rests_until_s = self._clock.monotonic_s() + REST_S
             return
@@ -196,18 +193,6 @@ class Posts:
         parts = urlsplit(url)
         return url if parts.scheme in ("https", "http") and parts.netloc in self._hosts else ""
 
-    def _client(self) -> httpx.AsyncClient:
-        """Made when it is needed: most browsers ask for themselves."""
-        if self._http is None:
-            self._http = httpx.AsyncClient(
-                follow_redirects=False,
-                trust_env=False,
-                timeout=OUTSIDE_S,
-                limits=httpx.Limits(max_connections=4),
-                headers={"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "identity"},
-            )
-        return self._http
-
 
 def veil_of(view: Any) -> str:
     """Why a post's text and pictures are not shown to everybody, as the AppView's labels say; empty: they are."""
@@ -216,15 +201,6 @@ def veil_of(view: Any) -> str:
         return REASONS[SIGNED_IN_ONLY].text
     said = of_author | {one.get("val") for one in view.get("labels") or []}
     return REASONS[IS_ADULT].text if said & ADULT_LABELS else ""
-
-
-async def _body(answer: httpx.Response) -> bytes:
-    body = bytearray()
-    async for piece in answer.aiter_raw(64 * 1024):
-        body += piece
-        if len(body) > MAX_BYTES:
-            raise ValueError("the AppView's answer is too long")
-    return bytes(body)
 
 
 def app_url(uri: str) -> str:

@@ -7,49 +7,36 @@ are. A visit has connections of its own, so that no host is ever answered for by
 
 from __future__ import annotations
 
-import asyncio
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import cache
 from typing import Final, Protocol
-from urllib.parse import urlencode
-
-import httpx
 
 from feedgen.core.errors import UpstreamError
 from feedgen.core.settings import Identity
 from feedgen.serve.out.addresses import Lookup, RefusedHost, checked_address, in_url, look_up
-from feedgen.serve.out.fetch import USER_AGENT
 from feedgen.serve.out.hosts import is_public_address, public_origin
+from feedgen.serve.out.outbound import Outbound
 
 ASK_TIMEOUT_S: Final = 5.0
 CONNECTIONS: Final = 2  # of one visit
-PIECE_BYTES: Final = 16 * 1024
 
 
 class HostClient:
     """One host, open for questions."""
 
-    def __init__(self, client: httpx.AsyncClient, url: str, host: str | None = None) -> None:
+    def __init__(self, out: Outbound, url: str, host: str | None = None) -> None:
         """`host` is what the certificate and the Host header say when the URL has an address instead."""
-        self._client, self._url = client, url
-        self._headers = {} if host is None else {"host": host}
-        self._extensions = {} if host is None else {"sni_hostname": host}
+        self._out, self._url, self._host = out, url, host
 
     async def get(self, method: str, query: Mapping[str, str], max_bytes: int) -> bytes:
         """An XRPC query's answer. Raises UpstreamError for whatever goes wrong."""
-        url = f"{self._url}/xrpc/{method}?{urlencode(query)}"
-        try:
-            async with (
-                asyncio.timeout(ASK_TIMEOUT_S),
-                self._client.stream("GET", url, headers=self._headers, extensions=dict(self._extensions)) as answer,
-            ):
-                if answer.status_code != 200:
-                    raise UpstreamError(f"a PDS answered with status {answer.status_code}")
-                return await _body(answer, max_bytes)
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, TimeoutError, OSError) as error:
-            raise UpstreamError(f"can't ask a PDS: {type(error).__name__}") from None
+        headers = None if self._host is None else {"host": self._host}
+        status, body = await self._out.get(
+            f"{self._url}/xrpc/{method}", ASK_TIMEOUT_S, max_bytes, query, headers, self._host
+        )
+        if status != 200:
+            raise UpstreamError(f"a PDS answered with status {status}")
+        return body
 
 
 class Hosts(Protocol):
@@ -74,8 +61,8 @@ class DirectHosts:
     async def visit(self, origin: str) -> AsyncIterator[HostClient]:
         host = _public_host(origin)
         address = in_url(await checked_address(host, self._look_up, self._is_public))
-        async with _client(None) as client:
-            yield HostClient(client, f"{self._scheme}://{address}:{self._port}", host)
+        async with _outbound() as out:
+            yield HostClient(out, f"{self._scheme}://{address}:{self._port}", host)
 
 
 class ProxiedHosts:
@@ -87,8 +74,8 @@ class ProxiedHosts:
     @asynccontextmanager
     async def visit(self, origin: str) -> AsyncIterator[HostClient]:
         host = _public_host(origin)
-        async with _client(self._proxy_url) as client:
-            yield HostClient(client, f"https://{host}")
+        async with _outbound(self._proxy_url) as out:
+            yield HostClient(out, f"https://{host}")
 
 
 class TrustedHosts:
@@ -100,8 +87,8 @@ class TrustedHosts:
     @asynccontextmanager
     async def visit(self, origin: str) -> AsyncIterator[HostClient]:
         if origin in self._trusted:
-            async with _client(None) as client:
-                yield HostClient(client, origin)
+            async with _outbound() as out:
+                yield HostClient(out, origin)
         elif self._others is None:
             raise RefusedHost("repositories are not asked")
         else:
@@ -126,33 +113,10 @@ def _public_host(origin: str) -> str:
     return origin.removeprefix("https://")
 
 
-@cache
-def _tls() -> ssl.SSLContext:
-    """Reading all the world's certificates takes 20 ms: once."""
-    return httpx.create_ssl_context(trust_env=False)
-
-
-def _client(proxy_url: str | None) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        verify=_tls(),
-        proxy=proxy_url,
-        follow_redirects=False,
-        trust_env=False,
-        timeout=ASK_TIMEOUT_S,
-        limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
-        headers={"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "identity"},
-    )
-
-
-async def _body(answer: httpx.Response, max_bytes: int) -> bytes:
-    """As it came: what is packed could be a bomb."""
-    if answer.headers.get("content-encoding", "identity") != "identity":
-        raise UpstreamError("a PDS's answer is packed")
-    pieces: list[bytes] = []
-    total = 0
-    async for piece in answer.aiter_raw(PIECE_BYTES):
-        total += len(piece)
-        if total > max_bytes:
-            raise UpstreamError("a PDS's answer is too long")
-        pieces.append(piece)
-    return b"".join(pieces)
+@asynccontextmanager
+async def _outbound(proxy_url: str | None = None) -> AsyncIterator[Outbound]:
+    out = Outbound(proxy_url, CONNECTIONS, CONNECTIONS)
+    try:
+        yield out
+    finally:
+        await out.close()

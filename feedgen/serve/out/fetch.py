@@ -5,20 +5,17 @@ No redirects, bounded bodies, bounded time; strangers' hosts only at addresses t
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, Protocol
-
-import httpx
 
 from feedgen.core.errors import UpstreamError
 from feedgen.serve.out.addresses import Lookup, RefusedHost, checked_address, in_url, look_up
 from feedgen.serve.out.hosts import did_web_host, is_public_address
+from feedgen.serve.out.outbound import Outbound, TooLong
 from feedgen.serve.who.did_document import MAX_DOCUMENT_BYTES, BadDocument
 
 FETCH_TIMEOUT_S: Final = 3.0
 MAX_CONNECTIONS: Final = 10
-USER_AGENT: Final = "feedgen"
 
 
 class UnknownDid(Exception):
@@ -38,26 +35,26 @@ class PlcFetcher:
 
     def __init__(self, plc_url: str) -> None:
         self._url = plc_url.rstrip("/")
-        self._client = _client(None)
+        self._out = _outbound()
 
     async def fetch(self, did: str) -> bytes:
-        return await _get(self._client, f"{self._url}/{did}")
+        return await _get(self._out, f"{self._url}/{did}")
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._out.close()
 
 
 class ProxiedWebFetcher:
     """did:web, through a proxy that looks the name up and connects in our place."""
 
     def __init__(self, proxy_url: str) -> None:
-        self._client = _client(proxy_url)
+        self._out = _outbound(proxy_url)
 
     async def fetch(self, did: str) -> bytes:
-        return await _get(self._client, f"https://{_host(did)}/.well-known/did.json")
+        return await _get(self._out, f"https://{_host(did)}/.well-known/did.json")
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._out.close()
 
 
 class DirectWebFetcher:
@@ -72,17 +69,17 @@ class DirectWebFetcher:
     ) -> None:
         self._look_up, self._is_public, self._scheme, self._port = look_up, is_public, scheme, port
         # A connection is not kept: the next host at the same address would be taken for the one that it was made for.
-        self._client = _client(None, keep=0)
+        self._out = _outbound(keep=0)
 
     async def fetch(self, did: str) -> bytes:
         host = _host(did)
         address = in_url(await checked_address(host, self._look_up, self._is_public))
         url = f"{self._scheme}://{address}:{self._port}/.well-known/did.json"
         # The certificate is checked against the name, the connection goes to the address.
-        return await _get(self._client, url, {"host": host}, {"sni_hostname": host})
+        return await _get(self._out, url, host)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._out.close()
 
 
 def _host(did: str) -> str:
@@ -92,46 +89,20 @@ def _host(did: str) -> str:
     return host
 
 
-def _client(proxy_url: str | None, keep: int = MAX_CONNECTIONS) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        proxy=proxy_url,
-        follow_redirects=False,
-        # The environment may name proxies for other programs.
-        trust_env=False,
-        timeout=FETCH_TIMEOUT_S,
-        limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=keep),
-        headers={"user-agent": USER_AGENT, "accept": "application/did+ld+json, application/json"},
-    )
+def _outbound(proxy_url: str | None = None, keep: int = MAX_CONNECTIONS) -> Outbound:
+    accept = "application/did+ld+json, application/json"
+    return Outbound(proxy_url, MAX_CONNECTIONS, keep, accept, unpack=True)
 
 
-async def _get(
-    client: httpx.AsyncClient,
-    url: str,
-    headers: Mapping[str, str] | None = None,
-    extensions: Mapping[str, str] | None = None,
-) -> bytes:
-    """httpx bounds each step; this bounds them all together."""
+async def _get(out: Outbound, url: str, host: str | None = None) -> bytes:
+    """`host` is the name when the URL has an address instead."""
+    headers = None if host is None else {"host": host}
     try:
-        async with (
-            asyncio.timeout(FETCH_TIMEOUT_S),
-            client.stream("GET", url, headers=headers, extensions=dict(extensions or {})) as answer,
-        ):
-            if answer.status_code in (404, 410):
-                raise UnknownDid("no such account")
-            if answer.status_code != 200:
-                raise UpstreamError(f"a DID's document was answered with status {answer.status_code}")
-            return await _body(answer)
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, TimeoutError, OSError) as error:
-        raise UpstreamError(f"can't get a DID's document: {type(error).__name__}") from None
-
-
-async def _body(answer: httpx.Response) -> bytes:
-    """What a bomb unpacks to is bounded, too: httpx gives decoded pieces as they come."""
-    pieces: list[bytes] = []
-    total = 0
-    async for piece in answer.aiter_bytes(16 * 1024):
-        total += len(piece)
-        if total > MAX_DOCUMENT_BYTES:
-            raise BadDocument("too long")
-        pieces.append(piece)
-    return b"".join(pieces)
+        status, body = await out.get(url, FETCH_TIMEOUT_S, MAX_DOCUMENT_BYTES, headers=headers, certificate_of=host)
+    except TooLong:
+        raise BadDocument("too long") from None
+    if status in (404, 410):
+        raise UnknownDid("no such account")
+    if status != 200:
+        raise UpstreamError(f"a DID's document was answered with status {status}")
+    return body

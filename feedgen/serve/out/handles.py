@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from typing import Final, NamedTuple, Protocol
 
-import httpx
 import msgspec
 
 from feedgen.core.budget import OUTSIDE_S
@@ -16,10 +14,9 @@ from feedgen.core.ids import is_did
 from feedgen.core.names import Name
 from feedgen.core.telemetry import Counter
 from feedgen.serve.http.limits import Rate, RateLimit
-from feedgen.serve.out.fetch import USER_AGENT
+from feedgen.serve.out.outbound import Outbound
 
 MAX_BYTES: Final = 16 * 1024
-MAX_CONNECTIONS: Final = 4
 MAX_KEPT: Final = 10_000
 KEPT_S: Final = 3600.0
 MISS_KEPT_S: Final = 300.0
@@ -61,7 +58,7 @@ class Handles:
         self._clock = clock
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._rate = RateLimit(ASK_RATE, clock)
-        self._http: httpx.AsyncClient | None = None
+        self._out = Outbound()
 
     async def did(self, handle: str) -> str:
         """Raises UnknownHandle, or UpstreamError when nobody can say just now. `handle` is one, in lower case."""
@@ -79,47 +76,22 @@ class Handles:
         return kept.did
 
     async def close(self) -> None:
-        if self._http is not None:
-            await self._http.aclose()
+        await self._out.close()
 
     async def _ask(self, handle: str) -> _Kept:
         now_s = self._clock.monotonic_s()
         try:
-            async with (
-                asyncio.timeout(OUTSIDE_S),
-                self._client().stream("GET", self._url, params={"handle": handle}) as answer,
-            ):
-                if answer.status_code == 400:
-                    asked.add(1, "unknown")
-                    return _Kept("", now_s + MISS_KEPT_S)
-                if answer.status_code != 200:
-                    raise UpstreamError(f"the AppView answered with status {answer.status_code}")
-                did = _answer.decode(await _body(answer)).did
-        except (httpx.HTTPError, msgspec.DecodeError, UnicodeDecodeError, TimeoutError, OSError) as error:
+            status, body = await self._out.get(self._url, OUTSIDE_S, MAX_BYTES, {"handle": handle})
+            if status == 400:
+                asked.add(1, "unknown")
+                return _Kept("", now_s + MISS_KEPT_S)
+            if status != 200:
+                raise UpstreamError(f"the AppView answered with status {status}")
+            did = _answer.decode(body).did
+        except (UpstreamError, msgspec.DecodeError, UnicodeDecodeError) as error:
             asked.add(1, "failed")
-            raise UpstreamError(f"can't look up a handle: {type(error).__name__}") from None
+            raise UpstreamError(f"can't look up a handle: {error}") from None
         if not is_did(did):
             raise UpstreamError("the AppView's answer is no DID")
         asked.add(1, "good")
         return _Kept(did, now_s + KEPT_S)
-
-    def _client(self) -> httpx.AsyncClient:
-        """Made when it is needed: most services are never asked."""
-        if self._http is None:
-            self._http = httpx.AsyncClient(
-                follow_redirects=False,
-                trust_env=False,
-                timeout=OUTSIDE_S,
-                limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
-                headers={"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "identity"},
-            )
-        return self._http
-
-
-async def _body(answer: httpx.Response) -> bytes:
-    pieces = b""
-    async for piece in answer.aiter_raw(MAX_BYTES):
-        pieces += piece
-        if len(pieces) > MAX_BYTES:
-            raise UpstreamError("the AppView's answer is too long")
-    return pieces

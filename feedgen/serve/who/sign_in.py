@@ -12,7 +12,6 @@ Cookies are sealed: their content, an end and an HMAC. What one is for is part o
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -20,7 +19,6 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Final
 
-import httpx
 import msgspec
 
 from feedgen.core.budget import OUTSIDE_S
@@ -29,7 +27,7 @@ from feedgen.core.errors import UpstreamError
 from feedgen.core.ids import US_PER_S
 from feedgen.core.telemetry import Counter
 from feedgen.serve.http.limits import Rate, RateLimit
-from feedgen.serve.out.fetch import USER_AGENT
+from feedgen.serve.out.outbound import Outbound
 
 CODE_LETTERS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that look alike
 CODE_LENGTH: Final = 10
@@ -132,7 +130,7 @@ class Lookout:
     def __init__(self, appview_url: str, clock: Clock) -> None:
         self._url = f"{appview_url.rstrip('/')}/xrpc/app.bsky.feed.getAuthorFeed"
         self._rate = RateLimit(ASK_RATE, clock)
-        self._http: httpx.AsyncClient | None = None
+        self._out = Outbound()
 
     async def posted(self, did: str, text: str, since_s: int) -> bool:
         """Raises UpstreamError when nobody can say just now."""
@@ -140,40 +138,18 @@ class Lookout:
             raise UpstreamError("too many sign-ins at once")
         query = {"actor": did, "limit": str(LOOKED_AT), "filter": "posts_with_replies"}
         try:
-            async with asyncio.timeout(ASK_S), self._client().stream("GET", self._url, params=query) as answer:
-                if answer.status_code == 400:
-                    return False  # it does not know them
-                if answer.status_code != 200:
-                    raise UpstreamError(f"the AppView answered with status {answer.status_code}")
-                found = msgspec.json.decode(await _body(answer), type=_Feed)
-        except (httpx.HTTPError, msgspec.MsgspecError, UnicodeDecodeError, TimeoutError, OSError) as error:
-            raise UpstreamError(f"can't look for a post: {type(error).__name__}") from None
+            status, body = await self._out.get(self._url, ASK_S, MAX_BYTES, query)
+            if status == 400:
+                return False  # it does not know them
+            if status != 200:
+                raise UpstreamError(f"the AppView answered with status {status}")
+            found = msgspec.json.decode(body, type=_Feed)
+        except (UpstreamError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UpstreamError(f"can't look for a post: {error}") from None
         return any(_is(item.post, did, text, since_s) for item in found.feed)
 
     async def close(self) -> None:
-        if self._http is not None:
-            await self._http.aclose()
-
-    def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
-            self._http = httpx.AsyncClient(
-                follow_redirects=False,
-                trust_env=False,
-                timeout=ASK_S,
-                headers={"user-agent": USER_AGENT, "accept": "application/json", "accept-encoding": "identity"},
-            )
-        return self._http
-
-
-async def _body(answer: httpx.Response) -> bytes:
-    """What is too long is not downloaded to its end; nor unpacked, since it could be a bomb."""
-    pieces, total = list[bytes](), 0
-    async for piece in answer.aiter_raw(64 * 1024):
-        pieces.append(piece)
-        total += len(piece)
-        if total > MAX_BYTES:
-            raise UpstreamError("the AppView's answer is too long")
-    return b"".join(pieces)
+        await self._out.close()
 
 
 def _is(post: _Post, did: str, text: str, since_s: int) -> bool:
