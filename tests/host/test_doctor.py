@@ -353,6 +353,18 @@ def test_a_folder_that_is_closed(tmp_path: Path) -> None:
         data.parent.chmod(0o700)
 
 
+def test_a_network_file_system_is_named(tmp_path: Path) -> None:
+    mounts = tmp_path / "mountinfo"
+    home = tmp_path.resolve()
+    mounts.write_text(f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 0:40 / {home}/far rw shared:1 - nfs4 host:/x rw\n")
+    (tmp_path / "far" / "data").mkdir(parents=True)
+    assert machine.check_file_system(tmp_path, mounts).said == "ext4"
+    found = machine.check_file_system(tmp_path / "far" / "data" / "not yet", mounts)
+    assert found.level == "failure" and "nfs4" in found.said
+    assert machine.check_file_system(tmp_path, tmp_path / "missing").level == "warning"
+    assert machine.check_file_system(tmp_path).level == "ok"
+
+
 def test_disk_speed(tmp_path: Path) -> None:
     assert machine.check_speed(tmp_path).said.startswith("a commit takes")
     assert list(tmp_path.iterdir()) == []

@@ -59,6 +59,7 @@ def examine(loaded: Loaded[Settings], connect_to: str, password_file: Path | Non
     else:
         days = settings.store.retention_days
         yield from _guarded("disk space", lambda: [machine.check_space(folder, days)])
+        yield from _guarded("file system", lambda: [machine.check_file_system(folder)])
         yield from _guarded("disk speed", lambda: [machine.check_speed(folder)])
         yield from _guarded("data", lambda: inside.check_data(folder))
     yield from _guarded("service", lambda: inside.check_service(settings.service.bind))

@@ -26,6 +26,9 @@ LITTLE_DISK_BYTES: Final = 2 * GIB  # today's file, its log and its seal need ab
 LITTLE_MEMORY_BYTES: Final = GIB
 ENOUGH_MEMORY_BYTES: Final = 6 * GIB  # below it, past days are read from the disk again and again
 ENOUGH_FILES: Final = 4096  # sockets of readers, and two files a day
+NETWORK_FILE_SYSTEMS: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "fuse.sshfs", "fuse.rclone"}
+)
 SYNC_BYTES: Final = 4096
 SYNCS: Final = 20
 WRITE_BYTES: Final = 16 * MIB
@@ -85,6 +88,24 @@ def judge_space(free: int, used: int, days: int) -> Finding:
             "disk space", f"{said}: not enough for all", "Use a larger disk, or lower [store] retention_days in time."
         )
     return ok("disk space", said)
+
+
+def check_file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Finding:
+    """SQLite's write-ahead log and mapped sidecars need memory shared with the file system."""
+    try:
+        rows = [line.split() for line in mounts.read_text().splitlines()]
+        kinds = {Path(row[4].replace("\\040", " ")): row[row.index("-") + 1] for row in rows}
+    except (OSError, ValueError, IndexError):
+        return warning("file system", "the system does not say what is mounted", "Look with: findmnt")
+    at = existing(folder).resolve()
+    kind = next((kinds[place] for place in (at, *at.parents) if place in kinds), "unknown")
+    if kind in NETWORK_FILE_SYSTEMS:
+        return failure(
+            "file system",
+            f"{at} is on {kind}, a network file system",
+            "Move the data folder to a disk of this computer.",
+        )
+    return ok("file system", kind)
 
 
 def check_speed(folder: Path) -> Finding:
