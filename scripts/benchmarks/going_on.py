@@ -38,10 +38,10 @@ def run(params: Params) -> Iterable[Figure]:
         with Archive(folder / "data", 120) as archive:
             _wait_until_quiet()
             gc.freeze()
-            spent = _go_on(archive, plan_of(folder), int(params["warm_up"]), int(params["events"]), HOURS_12_US)
+            spent = go_on(archive, plan_of(folder), int(params["warm_up"]), int(params["events"]), HOURS_12_US)
             yield Figure("going_on.cpu_us_per_event", spent.us_per_event, "us", f"catching up; {_of_what(spent)}")
             rate, events = ("--max-rate", str(STEADY_RATE)), round(float(params["steady_s"]) * STEADY_RATE)
-            spent = _go_on(archive, plan_of(folder), round(3 * STEADY_RATE), events, 0, rate)
+            spent = go_on(archive, plan_of(folder), round(3 * STEADY_RATE), events, 0, rate)
             yield Figure("going_on.steady_cpu_us_per_event", spent.us_per_event, "us", _of_what(spent))
     finally:
         if not given:
@@ -52,7 +52,7 @@ def _of_what(spent: Spent) -> str:
     return f"{spent.pipeline_s / spent.events * 1e6:.1f} of it in the pipeline's thread; {spent.rate:,.0f}/s"
 
 
-def _go_on(
+def go_on(
     archive: Archive, plan: FloodPlan, warm_up: int, events: int, behind_us: int, words: tuple[str, ...] = ()
 ) -> Spent:
     at_us = archive.recorder.high_water_us()
