@@ -20,8 +20,19 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from feedgen.core.ids import NO_PERSON
 from feedgen.core.jit import inline
-from feedgen.graph.words import i64, load_i64, load_i64_acquire, load_u8, load_u16, load_u32, load_u32_acquire
+from feedgen.graph.layout import BEFORE_US, CLOCK_BITS, FAR, MAX_CLOCKS, NO_KEY, OFFSET_BITS, TICK_BITS
+from feedgen.graph.words import (
+    i64,
+    load_bits,
+    load_i64,
+    load_i64_acquire,
+    load_u8,
+    load_u16,
+    load_u32,
+    load_u32_acquire,
+)
 
 I64 = npt.NDArray[np.int64]
 I16 = npt.NDArray[np.int16]
@@ -33,7 +44,7 @@ HOLE: Final = 0xFFFF_FFFF
 US_PER_DAY: Final = 86_400_000_000
 
 # Fields of a row. A row is a day, or a layer below one; "sealed and compact | live" where the forms differ.
-KIND: Final = 0  # SEALED, COMPACT | LIVE
+KIND: Final = 0  # PACKED, WHOLE, COMPACT | LIVE
 DAY: Final = 1
 SLOT: Final = 2
 POSTS: Final = 3  # address of an int64: how many posts are numbered
@@ -50,14 +61,19 @@ FIND_SHIFT: Final = 13  # both: of the 32-bit hash
 OWN: Final = 14  # likers of the day's own posts: offsets | heads
 FIND_SIZE: Final = 15  # entries in FIND
 OLD: Final = 16  # group: likers of posts of earlier days
-LIKES: Final = 24  # group: posts that a person rated
-FOLLOWS: Final = 32  # group: people whom a person followed
-SUMS: Final = 40  # addresses of the checksums by section, 0 on an open day: what removals must keep right
-OWN_HOLES: Final = 41  # uint8: how many edges of a list were removed, stops at 255 | 0
-OLD_HOLES: Final = 42
-PEOPLE_HOLES: Final = 43
-BELOW: Final = 44  # the row with the older edges of the same day, 0: there are none
-FIELDS: Final = 48
+LIKES: Final = 26  # group: posts that a person rated
+FOLLOWS: Final = 36  # group: people whom a person followed
+SUMS: Final = 46  # addresses of the checksums by section, 0 on an open day: what removals must keep right
+OWN_HOLES: Final = 47  # how many edges of a list were removed, as far as the bits of a number reach | 0
+OLD_HOLES: Final = 48
+PEOPLE_HOLES: Final = 49
+HOLES_WIDTH: Final = 50  # bits of each of these
+BELOW: Final = 51  # the row with the older edges of the same day, 0: there are none
+AUTHOR_WIDTH: Final = 52  # if packed: bits of an author's number
+FAR_KEYS: Final = 53  # if packed: keys of posts that do not fit into a word
+FAR_KEYS_SIZE: Final = 54
+CLOCKS: Final = 55  # if packed: the dictionary of clock ids
+FIELDS: Final = 56
 
 # Fields of a group, added to its number.
 KEYS: Final = 0  # sorted hashed keys | open addressing: (list + 1) << 32 | key
@@ -68,10 +84,13 @@ SHIFT: Final = 4  # of the 32-bit hash, to the bucket | to the first slot
 VALUES: Final = 5
 TICKS: Final = 6  # uint8, the high half of a tick, if sealed; else uint16; 0 where the group keeps none
 LENGTH: Final = 7  # how many values there are
+WIDTH: Final = 8  # if packed: bits of a value, its tick included
+OFFSET_WIDTH: Final = 9  # if packed: bits of an offset
 
-SEALED: Final = 0
+PACKED: Final = 0
 LIVE: Final = 1
 COMPACT: Final = 2
+WHOLE: Final = 3  # a sealed day as it was written before numbers were packed
 
 MIX: Final = 0x9E37_79B1  # odd, so that multiplying by it is a permutation of 32 bits
 UNMIX: Final = pow(MIX, -1, 1 << 32)
@@ -119,6 +138,12 @@ def places_of(a: Arrays) -> Places:
 @inline
 def day_field(at: Places, d: int, field: int) -> int:
     return load_i64(at.days, d * FIELDS + field)
+
+
+@inline
+def tick_start_us(tick: int) -> int:
+    """The first microsecond of a tick, from midnight."""
+    return (tick * US_PER_DAY + 65_535) >> 16
 
 
 @inline
@@ -183,6 +208,55 @@ def keys_find(at: Places, d: int, group: int, hashed: int) -> int:
 
 
 @inline
+def list_start(at: Places, d: int, group: int, i: int) -> int:
+    """Where in VALUES a list of a group that does not grow begins; the one before ends there."""
+    if day_field(at, d, KIND) == PACKED:
+        return load_bits(day_field(at, d, group + HEADS), i, day_field(at, d, group + OFFSET_WIDTH))
+    return load_u32(day_field(at, d, group + HEADS), i)
+
+
+@inline
+def own_start(at: Places, d: int, n: int) -> int:
+    """The same for the likers of the day's own posts."""
+    if day_field(at, d, KIND) == PACKED:
+        return load_bits(day_field(at, d, OWN), n, day_field(at, d, OLD + OFFSET_WIDTH))
+    return load_u32(day_field(at, d, OWN), n)
+
+
+@inline
+def post_at(at: Places, d: int, local: int) -> int:
+    """A post by its number within a packed day, or HOLE."""
+    own = load_i64(day_field(at, d, POSTS), 0)
+    if local < own:
+        return day_field(at, d, SLOT) << 24 | local
+    if local - own < day_field(at, d, OLD + SIZE):
+        return unmix32(load_u32(day_field(at, d, OLD + KEYS), local - own))
+    return HOLE
+
+
+@inline
+def person_at(at: Places, d: int, local: int) -> int:
+    """A person by their number within a packed day, or HOLE."""
+    if local < day_field(at, d, LIKES + SIZE):
+        return unmix32(load_u32(day_field(at, d, LIKES + KEYS), local))
+    return HOLE
+
+
+@inline
+def value_at(at: Places, d: int, group: int, i: int) -> int:
+    """What stands in a place of VALUES, whatever form the day has; HOLE if it was removed."""
+    if day_field(at, d, KIND) != PACKED:
+        return load_u32(day_field(at, d, group + VALUES), i)
+    width = day_field(at, d, group + WIDTH)
+    value = load_bits(day_field(at, d, group + VALUES), i, width)
+    if group == LIKES:
+        return post_at(at, d, value >> TICK_BITS)
+    if group == OLD:
+        return person_at(at, d, value >> TICK_BITS)
+    return value if value != (i64(1) << width) - 1 else HOLE
+
+
+@inline
 def block_of(length: int) -> tuple[int, int]:
     """(size of the newest block, entries in it) of a live list; the length is at least 1."""
     if length > _DOUBLED:
@@ -198,16 +272,53 @@ def block_of(length: int) -> tuple[int, int]:
 def _copy_range(
     at: Places, d: int, group: int, start: int, end: int, bound: int, n: int, limit: int, out: U32, out_ticks: U16
 ) -> int:
+    if day_field(at, d, KIND) == PACKED:
+        return _copy_packed(at, d, group, start, end, bound, n, limit, out, out_ticks)
     values = day_field(at, d, group + VALUES)
     ticks = day_field(at, d, group + TICKS)
-    sealed = day_field(at, d, KIND) == SEALED
+    whole = day_field(at, d, KIND) == WHOLE
     i = min(end, day_field(at, d, group + LENGTH)) - 1
     while i >= start and n < limit:
         value = load_u32(values, i)
         if value < bound:
             out[n] = value
             if ticks != 0:
-                out_ticks[n] = load_u8(ticks, i) << 8 | 128 if sealed else load_u16(ticks, i)
+                out_ticks[n] = load_u8(ticks, i) << 8 | 128 if whole else load_u16(ticks, i)
+            n += 1
+        i -= 1
+    return n
+
+
+@inline
+def _copy_packed(
+    at: Places, d: int, group: int, start: int, end: int, bound: int, n: int, limit: int, out: U32, out_ticks: U16
+) -> int:
+    values, width = day_field(at, d, group + VALUES), day_field(at, d, group + WIDTH)
+    i = min(end, day_field(at, d, group + LENGTH)) - 1
+    if group == FOLLOWS:
+        while i >= start and n < limit:
+            value = value_at(at, d, FOLLOWS, i)
+            if value < bound:
+                out[n] = value
+                n += 1
+            i -= 1
+        return n
+    # Numbers within the day: of posts first its own, then those of a table; of people all from a table.
+    own, slot, table, known = 0, 0, day_field(at, d, LIKES + KEYS), day_field(at, d, LIKES + SIZE)
+    if group == LIKES:
+        own, slot = load_i64(day_field(at, d, POSTS), 0), day_field(at, d, SLOT) << 24
+        table, known = day_field(at, d, OLD + KEYS), day_field(at, d, OLD + SIZE)
+    while i >= start and n < limit:
+        rating = load_bits(values, i, width)
+        local = rating >> TICK_BITS
+        value = HOLE
+        if local < own:
+            value = slot | local
+        elif local - own < known:
+            value = unmix32(load_u32(table, local - own))
+        if value < bound:
+            out[n] = value
+            out_ticks[n] = (rating & 0xFF) << 8 | 128
             n += 1
         i -= 1
     return n
@@ -257,8 +368,8 @@ def _copy_keyed(
     i = keys_find(at, d, group, mix32(key))
     if i < 0:
         return n
-    offsets = day_field(at, d, group + HEADS)
-    return _copy_range(at, d, group, load_u32(offsets, i), load_u32(offsets, i + 1), bound, n, limit, out, out_ticks)
+    start, end = list_start(at, d, group, i), list_start(at, d, group, i + 1)
+    return _copy_range(at, d, group, start, end, bound, n, limit, out, out_ticks)
 
 
 @inline
@@ -280,8 +391,7 @@ def _copy_own(at: Places, d: int, number: int, bound: int, n: int, limit: int, o
     if day_field(at, d, KIND) == LIVE:
         head = load_i64_acquire(day_field(at, d, OWN), number)
         return _copy_blocks(at, d, OLD, head, bound, n, limit, out, out_ticks)
-    offsets = day_field(at, d, OWN)
-    start, end = load_u32(offsets, number), load_u32(offsets, number + 1)
+    start, end = own_start(at, d, number), own_start(at, d, number + 1)
     return _copy_range(at, d, OLD, start, end, bound, n, limit, out, out_ticks)
 
 
@@ -345,8 +455,7 @@ def keyed_length(at: Places, d: int, group: int, key: int) -> int:
     i = keys_find(at, d, group, mix32(key))
     if i < 0:
         return 0
-    offsets = day_field(at, d, group + HEADS)
-    return min(load_u32(offsets, i + 1), day_field(at, d, group + LENGTH)) - load_u32(offsets, i)
+    return min(list_start(at, d, group, i + 1), day_field(at, d, group + LENGTH)) - list_start(at, d, group, i)
 
 
 @inline
@@ -362,12 +471,27 @@ def post_row(at: Places, post: int) -> int:
 @inline
 def post_author(at: Places, d: int, post: int) -> int:
     """NO_PERSON when the author was erased. `d` is the post's own row, here and below."""
-    return load_u32(day_field(at, d, AUTHOR), i64(post) & 0xFF_FFFF)
+    n = i64(post) & 0xFF_FFFF
+    if day_field(at, d, KIND) != PACKED:
+        return load_u32(day_field(at, d, AUTHOR), n)
+    width = day_field(at, d, AUTHOR_WIDTH)
+    author = load_bits(day_field(at, d, AUTHOR), n, width)
+    return author if author != (i64(1) << width) - 1 else NO_PERSON
 
 
 @inline
 def post_key(at: Places, d: int, post: int) -> int:
-    return load_i64(day_field(at, d, KEY), i64(post) & 0xFF_FFFF)
+    n = i64(post) & 0xFF_FFFF
+    if day_field(at, d, KIND) != PACKED:
+        return load_i64(day_field(at, d, KEY), n)
+    word = load_u32(day_field(at, d, KEY), n)
+    if word >= FAR:
+        place = word & (FAR - 1)
+        known = word != NO_KEY and place < day_field(at, d, FAR_KEYS_SIZE)
+        return load_i64(day_field(at, d, FAR_KEYS), place) if known else 0
+    start_us = day_field(at, d, DAY) * US_PER_DAY + tick_start_us(load_u16(day_field(at, d, TICK), n))
+    us = start_us - BEFORE_US + (word >> CLOCK_BITS & ((1 << OFFSET_BITS) - 1))
+    return us << 10 | load_u16(day_field(at, d, CLOCKS), word & (MAX_CLOCKS - 1))
 
 
 @inline
@@ -404,7 +528,7 @@ def _slot_is(at: Places, d: int, slot: int, author: int, key: int) -> bool:
     n = (slot & 0xFF_FFFF) - 1
     if slot >> 24 != mix_key(author, key) & 0xFF or n < 0 or n >= load_i64_acquire(day_field(at, d, POSTS), 0):
         return False
-    return load_i64(day_field(at, d, KEY), n) == key and load_u32(day_field(at, d, AUTHOR), n) == author
+    return post_key(at, d, n) == key and post_author(at, d, n) == author
 
 
 @inline

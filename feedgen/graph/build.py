@@ -21,28 +21,38 @@ import numpy.typing as npt
 
 from feedgen.core.ids import NO_PERSON, NO_POST
 from feedgen.core.jit import inline, njit
-from feedgen.graph.access import I64, U8, U16, U32, US_PER_DAY, mix32, mix_key
+from feedgen.graph.access import I64, U8, U16, U32, US_PER_DAY, mix32, mix_key, tick_start_us
 from feedgen.graph.faults import Area
 from feedgen.graph.layout import (
     ALIGN,
+    BEFORE_US,
+    CLOCK_BITS,
+    FAR,
     FORMAT,
     HEADER_BYTES,
+    MAX_CLOCKS,
+    NO_KEY,
+    OFFSET_BITS,
     PAGE,
     SECTIONS,
+    TICK_BITS,
     VERSION_AT,
     hash_word,
+    packed_words,
+    section_type,
 )
 from feedgen.graph.live import MAX_POSTS
 from feedgen.graph.memory import own_array
 from feedgen.graph.source import DaySource
-from feedgen.graph.words import i64
+from feedgen.graph.words import i64, load_bits
 from feedgen.ingest.events import DELETED
 from feedgen.store.names import MAX_PEOPLE
 
 U64 = npt.NDArray[np.uint64]
 DRAFT: Final = ".draft"
 KEYS_PER_BUCKET: Final = 4
-POSTS_PER_BUCKET: Final = 8
+PACKED_KEYS_PER_BUCKET: Final = 16
+POSTS_PER_BUCKET: Final = 16
 _RADIX_BITS: Final = 11
 
 
@@ -136,48 +146,115 @@ def _mark_repeats(by_actor: I64, by_value: I64, repeats: U8, local: U32, groups:
     return found
 
 
+@inline
+def _put_bits(words: I64, index: int, width: int, value: int) -> None:
+    """A number into words that are zero there."""
+    word, shift = index * width >> 6, index * width & 63
+    words[word] |= value << shift
+    if shift + width > 64:
+        words[word + 1] |= value >> (64 - shift)
+
+
+@njit
+def pack(values: U32, width: int, words: I64) -> None:
+    for i in range(values.size):
+        _put_bits(words, i, width, i64(values[i]) & ((i64(1) << width) - 1))
+
+
+@njit
+def unpack(words: I64, width: int, out: I64) -> None:
+    """`words` are a packed section."""
+    for i in range(out.size):
+        out[i] = load_bits(words.ctypes.data, i, width)
+
+
+@inline
+def _value(edge: int, locals_: U32, ticks: U16) -> int:
+    if ticks.size:
+        return i64(locals_[edge]) << TICK_BITS | i64(ticks[edge]) >> (16 - TICK_BITS)
+    return i64(locals_[edge])
+
+
 @njit
 def _fill_keyed(
-    pairs: I64, repeats: U8, values: U32, ticks: U16, start: int, keys: U32, offsets: U32, out: U32, out_ticks: U8
-) -> int:
-    """Lists by sorted keys: keys, offsets (with an end), values and coarse ticks from `start` on."""
+    pairs: I64, repeats: U8, locals_: U32, ticks: U16, start: int, keys: U32, offsets: I64, offset_width: int,
+    out: I64, width: int,
+) -> int:  # fmt: skip
+    """Lists by sorted keys: keys, offsets (with an end), and packed values from `start` on."""
     group, at = -1, start
     for i in range(pairs.size):
         key = (pairs[i] >> 32) & 0xFFFF_FFFF
         if i == 0 or key != (pairs[i - 1] >> 32) & 0xFFFF_FFFF:
             group += 1
             keys[group] = key
-            offsets[group] = at
+            _put_bits(offsets, group, offset_width, at)
         edge = pairs[i] & 0xFFFF_FFFF
-        if repeats[edge]:
-            continue
-        out[at] = values[edge]
-        if out_ticks.size:
-            out_ticks[at] = ticks[edge] >> 8
-        at += 1
-    offsets[group + 1] = at
+        if repeats[edge] == 0:
+            _put_bits(out, at, width, _value(edge, locals_, ticks))
+            at += 1
+    _put_bits(offsets, group + 1, offset_width, at)
     return at
 
 
 @njit
-def _fill_own(pairs: I64, repeats: U8, values: U32, ticks: U16, offsets: U32, out: U32, out_ticks: U8) -> int:
-    """Lists of the day's own posts: an offset for every number."""
+def _fill_own(
+    pairs: I64, repeats: U8, locals_: U32, ticks: U16, posts: int, offsets: I64, offset_width: int, out: I64, width: int
+) -> int:
+    """Lists of the day's own posts: an offset for every number, and an end."""
     at, n = 0, 0
     for i in range(pairs.size):
         number = pairs[i] >> 32
         while n <= number:
-            offsets[n] = at
+            _put_bits(offsets, n, offset_width, at)
             n += 1
         edge = pairs[i] & 0xFFFF_FFFF
-        if repeats[edge]:
-            continue
-        out[at] = values[edge]
-        out_ticks[at] = ticks[edge] >> 8
-        at += 1
-    while n < offsets.size:
-        offsets[n] = at
+        if repeats[edge] == 0:
+            _put_bits(out, at, width, _value(edge, locals_, ticks))
+            at += 1
+    while n <= posts:
+        _put_bits(offsets, n, offset_width, at)
         n += 1
     return at
+
+
+@njit
+def _number_posts(own_pairs: I64, old_pairs: I64, posts: int, out: U32) -> None:
+    """By edge, its post's number within the day: own ones as they are, older ones in the order of their keys."""
+    for pair in own_pairs:
+        out[pair & 0xFFFF_FFFF] = pair >> 32
+    local = posts - 1
+    for i in range(old_pairs.size):
+        local += i == 0 or old_pairs[i] >> 32 != old_pairs[i - 1] >> 32
+        out[old_pairs[i] & 0xFFFF_FFFF] = local
+
+
+@njit
+def _shorten_keys(day: int, ticks: U16, keys: I64, clock_of: I64, words: U32, far: I64) -> int:
+    """Keys as words; how many are far. `clock_of`: the place of each clock id, or -1. `far` may be empty, to count."""
+    found = 0
+    for n in range(keys.size):
+        key = keys[n]
+        offset = (key >> 10) - day * US_PER_DAY - tick_start_us(i64(ticks[n])) + BEFORE_US
+        clock = clock_of[key & 1023]
+        if key >= 0 and 0 <= offset < 1 << OFFSET_BITS and clock >= 0:
+            words[n] = offset << CLOCK_BITS | clock
+        elif key == 0:
+            words[n] = NO_KEY
+        else:
+            words[n] = FAR | found
+            if far.size:
+                far[found] = key
+            found += 1
+    return found
+
+
+def _clocks(keys: I64) -> tuple[U16, I64]:
+    """The dictionary of clock ids, and the place of each in it: those that most posts have."""
+    counts = np.bincount(keys[keys > 0] & 1023, minlength=1024)
+    clocks = np.argsort(-counts, kind="stable")[:MAX_CLOCKS].astype(np.uint16)
+    places = np.full(1024, -1, np.int64)
+    places[clocks] = np.arange(MAX_CLOCKS)
+    return clocks, places
 
 
 @njit
@@ -267,10 +344,10 @@ class _Edges:
         self.people = int(_count_groups(self.by_person))
         self.old = int(_count_groups(self.by_post[self.own :]))
         self.repeats = np.zeros(self.actor.size, np.uint8)
-        local = np.empty(self.actor.size, np.uint32)
+        self.person = np.empty(self.actor.size, np.uint32)  # the actor's number within the day
         repeated = 0
         for part in (self.by_post[: self.own], self.by_post[self.own :]):
-            repeated += int(_mark_repeats(self.by_person, part, self.repeats, local, self.people))
+            repeated += int(_mark_repeats(self.by_person, part, self.repeats, self.person, self.people))
         self.count = self.actor.size - repeated
 
 
@@ -305,47 +382,60 @@ def build(path: Path, source: DaySource, identity: int) -> Path:
     _sort(follows)
     followers = int(_count_groups(follows))
     repeats, kept = _follow_repeats(follows, followed)
-    ahead = np.empty(find_ahead(posts.columns["keys"], source.day, np.empty(0, np.uint32)), np.uint32)
-    find_ahead(posts.columns["keys"], source.day, ahead)
+    keys = posts.columns["keys"]
+    ahead = np.empty(find_ahead(keys, source.day, np.empty(0, np.uint32)), np.uint32)
+    find_ahead(keys, source.day, ahead)
+    clocks, places = _clocks(keys)
+    short = np.empty(posts.size, np.uint32)
+    far = np.empty(
+        _shorten_keys(source.day, posts.columns["ticks"], keys, places, short, np.empty(0, np.int64)), np.int64
+    )
+    _shorten_keys(source.day, posts.columns["ticks"], keys, places, short, far)
     written = int(np.count_nonzero(posts.columns["authors"] != NO_PERSON))
     shifts = {
-        "old": bucket_shift(edges.old, KEYS_PER_BUCKET),
-        "people": bucket_shift(edges.people, KEYS_PER_BUCKET),
-        "follow": bucket_shift(followers, KEYS_PER_BUCKET),
+        "old": bucket_shift(edges.old, PACKED_KEYS_PER_BUCKET),
+        "people": bucket_shift(edges.people, PACKED_KEYS_PER_BUCKET),
+        "follow": bucket_shift(followers, PACKED_KEYS_PER_BUCKET),
         "find": bucket_shift(written, POSTS_PER_BUCKET),
     }
-    lengths = {
-        "own_offsets": posts.size + 1, "likers": edges.count, "liker_ticks": edges.count, "own_holes": posts.size,
+    counts = {
+        "own_offsets": posts.size + 1, "likers": edges.count, "own_holes": posts.size,
         "old_keys": edges.old, "old_offsets": edges.old + 1, "old_buckets": _buckets(shifts["old"]),
         "old_holes": edges.old,
         "people_keys": edges.people, "people_offsets": edges.people + 1, "people_buckets": _buckets(shifts["people"]),
-        "people_holes": edges.people, "likes": edges.count, "like_ticks": edges.count,
+        "people_holes": edges.people, "likes": edges.count, "liker_ticks": 0, "like_ticks": 0,
         "follow_keys": followers, "follow_offsets": followers + 1, "follow_buckets": _buckets(shifts["follow"]),
         "follows": kept,
         "find": written, "find_buckets": _buckets(shifts["find"]), "ahead": ahead.size,
+        "far_keys": far.size, "clocks": clocks.size,
         **{name: posts.size for name in posts.columns},
+    }  # fmt: skip
+    author = posts.columns["authors"]
+    widths = {
+        "own_offsets": _width(edges.count), "old_offsets": _width(edges.count), "people_offsets": _width(edges.count),
+        "follow_offsets": _width(kept), "own_holes": 1, "old_holes": 1, "people_holes": 1,
+        "likers": _width(edges.people) + TICK_BITS, "likes": _width(posts.size + edges.old) + TICK_BITS,
+        "follows": _width(int(followed.max()) + 1 if kept else 0),
+        "authors": _width(int(author[author != NO_PERSON].max()) + 1 if written else 0),
     }  # fmt: skip
     draft = path.with_suffix(DRAFT)
     try:
-        with _File(draft, source.day, identity, lengths, shifts) as file:
-            file.sections["ahead"][:] = ahead
-            for name, column in posts.columns.items():
-                file.sections[name][:] = column
-            _fill_find(
-                posts.columns["authors"],
-                posts.columns["keys"],
-                shifts["find"],
-                file.sections["find_buckets"],
-                file.sections["find"],
-            )
-            _fill_edges(file.sections, edges)
-            no_ticks = np.empty(0, np.uint8)
+        with _File(draft, source.day, identity, counts, widths, shifts) as file:
+            sections = file.sections
+            sections["ahead"][:], sections["far_keys"][:], sections["clocks"][:] = ahead, far, clocks
+            sections["keys"][:] = short
+            for name in ("ticks", "flags", "languages", "abouts"):
+                sections[name][:] = posts.columns[name]
+            pack(author, widths["authors"], sections["authors"])
+            _fill_find(author, keys, shifts["find"], sections["find_buckets"], sections["find"])
+            _fill_edges(sections, widths, edges, posts.size)
             _fill_keyed(
                 follows, repeats, followed, np.empty(0, np.uint16), 0,
-                file.sections["follow_keys"], file.sections["follow_offsets"], file.sections["follows"], no_ticks,
+                sections["follow_keys"], sections["follow_offsets"], widths["follow_offsets"],
+                sections["follows"], widths["follows"],
             )  # fmt: skip
             for group in ("old", "people", "follow"):
-                fill_buckets(file.sections[f"{group}_keys"], shifts[group], file.sections[f"{group}_buckets"])
+                fill_buckets(sections[f"{group}_keys"], shifts[group], sections[f"{group}_buckets"])
             file.finish(version)
     except BaseException:
         draft.unlink(missing_ok=True)
@@ -353,30 +443,32 @@ def build(path: Path, source: DaySource, identity: int) -> Path:
     return draft
 
 
+def _width(count: int) -> int:
+    """Bits for numbers up to `count`, and for all ones besides, which is a hole."""
+    return (count + 1).bit_length()
+
+
 def put_in_place(draft: Path, path: Path) -> None:
     os.replace(draft, path)
     _sync_folder(path.parent)
 
 
-def _fill_edges(sections: dict[str, npt.NDArray[Any]], edges: _Edges) -> None:
+def _fill_edges(sections: dict[str, npt.NDArray[Any]], widths: dict[str, int], edges: _Edges, posts: int) -> None:
     own, old = edges.by_post[: edges.own], edges.by_post[edges.own :]
+    offsets, likers = widths["own_offsets"], widths["likers"]
     at = _fill_own(
-        own,
-        edges.repeats,
-        edges.actor,
-        edges.tick,
-        sections["own_offsets"],
-        sections["likers"],
-        sections["liker_ticks"],
-    )
-    _fill_keyed(
-        old, edges.repeats, edges.actor, edges.tick, at,
-        sections["old_keys"], sections["old_offsets"], sections["likers"], sections["liker_ticks"],
+        own, edges.repeats, edges.person, edges.tick, posts, sections["own_offsets"], offsets,
+        sections["likers"], likers,
     )  # fmt: skip
-    sections["old_offsets"][-1] = edges.count
     _fill_keyed(
-        edges.by_person, edges.repeats, edges.post, edges.tick, 0,
-        sections["people_keys"], sections["people_offsets"], sections["likes"], sections["like_ticks"],
+        old, edges.repeats, edges.person, edges.tick, at, sections["old_keys"], sections["old_offsets"], offsets,
+        sections["likers"], likers,
+    )  # fmt: skip
+    post = np.empty(edges.actor.size, np.uint32)
+    _number_posts(own, old, posts, post)
+    _fill_keyed(
+        edges.by_person, edges.repeats, post, edges.tick, 0, sections["people_keys"], sections["people_offsets"],
+        widths["people_offsets"], sections["likes"], widths["likes"],
     )  # fmt: skip
 
 
@@ -398,15 +490,26 @@ class _File:
     fault in a mapped page.
     """
 
-    def __init__(self, path: Path, day: int, identity: int, lengths: dict[str, int], shifts: dict[str, int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        day: int,
+        identity: int,
+        counts: dict[str, int],
+        widths: dict[str, int],
+        shifts: dict[str, int],
+    ) -> None:
         self._places: dict[str, tuple[int, int]] = {}
+        self._types = {name: np.dtype(section_type(name, FORMAT)) for name, _ in SECTIONS}
         at = HEADER_BYTES
-        for name, dtype in SECTIONS:
-            self._places[name] = (at, lengths[name])
-            at += -(-lengths[name] * np.dtype(dtype).itemsize // ALIGN) * ALIGN
+        for name, dtype in self._types.items():
+            length = packed_words(counts[name], widths[name]) if name in widths else counts[name]
+            self._places[name] = (at, length)
+            at += -(-length * dtype.itemsize // ALIGN) * ALIGN
         header = {
             "format": FORMAT, "day": day, "identity": identity, "bytes": at,
             "shifts": shifts, "sections": self._places,
+            "packed": {name: (counts[name], width) for name, width in widths.items()},
         }  # fmt: skip
         text = json.dumps(header, separators=(",", ":"))
         self._line = f"{text}\n{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}\n".encode()
@@ -423,9 +526,9 @@ class _File:
         self._whole = whole
         self._area = Area(whole.ctypes.data, whole.size, self._fd, self._break)
         self.sections: dict[str, npt.NDArray[Any]] = {}
-        for name, dtype in SECTIONS:
+        for name, dtype in self._types.items():
             start, length = self._places[name]
-            self.sections[name] = whole[start : start + length * np.dtype(dtype).itemsize].view(dtype)
+            self.sections[name] = whole[start : start + length * dtype.itemsize].view(dtype)
 
     def __enter__(self) -> _File:
         return self
@@ -437,8 +540,8 @@ class _File:
         """Checksums, header, and all of it on the disk."""
         self._whole[VERSION_AT : VERSION_AT + 8].view(np.int64)[0] = version
         sums = self._whole[PAGE : PAGE + 8 * len(SECTIONS)].view(np.int64)
-        for i, (name, dtype) in enumerate(SECTIONS):
-            sums[i] = sum_words(section_words(self._whole, *self._places[name], np.dtype(dtype).itemsize), 0)
+        for i, (name, dtype) in enumerate(self._types.items()):
+            sums[i] = sum_words(section_words(self._whole, *self._places[name], dtype.itemsize), 0)
         self._whole[: len(self._line)] = np.frombuffer(self._line, np.uint8)
         os.fsync(self._fd)  # writes mapped pages too, and lets other threads run meanwhile
         if self._area.broken:

@@ -13,6 +13,7 @@ import numpy as np
 
 from feedgen.core.errors import FeedgenError
 from feedgen.graph.access import HOLE, I64, U32, UNMIX
+from feedgen.graph.layout import TICK_BITS
 from feedgen.graph.sealed import Damaged, SealedDay
 from feedgen.ingest.events import GONE
 from feedgen.store.folder import DayFile, Folder
@@ -72,7 +73,7 @@ def _compare(path: Path, file: DayFile, identity: int, gone: set[int]) -> str:
             return "does not have the newest changes of its day"
         kept = ~np.isin(rows.actor, sorted(gone))
         truth = np.unique(_pairs(rows.actor[kept], rows.post[kept]))
-        for name, pairs in (("person to post", _by_person(sidecar)), ("post to person", _by_post(sidecar, file.day))):
+        for name, pairs in (("person to post", _by_person(sidecar)), ("post to person", _by_post(sidecar))):
             if not np.array_equal(truth, pairs):
                 return (
                     f"says something else than the rows ({name}: {pairs.size:,} ratings, the rows have {truth.size:,})"
@@ -87,25 +88,46 @@ def _pairs(people: U32, posts: U32) -> I64:
 
 
 def _by_person(sidecar: SealedDay) -> I64:
-    people, posts = _spelled_out(sidecar, "people", "likes")
+    posts = _known(sidecar, "likes", _posts_within(sidecar))
+    people, posts = _spelled_out(sidecar, "people", posts)
     return np.sort(_pairs(people, posts))
 
 
-def _by_post(sidecar: SealedDay, day: int) -> I64:
-    starts = sidecar.section("own_offsets").astype(np.int64)
-    own = np.repeat(np.arange(starts.size - 1, dtype=np.uint32) | np.uint32(day % 256 << 24), np.diff(starts))
-    people = sidecar.section("likers")[starts[0] : starts[-1]]
+def _by_post(sidecar: SealedDay) -> I64:
+    likers = _known(sidecar, "likers", _keys(sidecar, "people"))
+    starts = sidecar.numbers("own_offsets")
+    own = np.repeat(np.arange(starts.size - 1, dtype=np.uint32) | np.uint32(sidecar.slot << 24), np.diff(starts))
+    people = likers[starts[0] : starts[-1]]
     there = people != HOLE
-    older_posts, older_people = _spelled_out(sidecar, "old", "likers")
+    older_posts, older_people = _spelled_out(sidecar, "old", likers)
     pairs = _pairs(people[there], own[there]), _pairs(older_people, older_posts)
     return np.sort(np.concatenate(pairs))
 
 
-def _spelled_out(sidecar: SealedDay, group: str, values: str) -> tuple[U32, U32]:
+def _keys(sidecar: SealedDay, group: str) -> U32:
+    return (sidecar.numbers(f"{group}_keys") * UNMIX & 0xFFFF_FFFF).astype(np.uint32)
+
+
+def _posts_within(sidecar: SealedDay) -> U32:
+    """The posts that a day speaks of, by their numbers within it."""
+    own = np.arange(sidecar.posts, dtype=np.uint32) | np.uint32(sidecar.slot << 24)
+    return np.concatenate([own, _keys(sidecar, "old")])
+
+
+def _known(sidecar: SealedDay, name: str, table: U32) -> U32:
+    """Values as they are known outside of the day; HOLE for those that were removed."""
+    values = sidecar.numbers(name)
+    if sidecar.outdated:
+        return values.astype(np.uint32)
+    local = values >> TICK_BITS
+    known: U32 = np.append(table, np.uint32(HOLE))[np.minimum(local, table.size)]
+    return known
+
+
+def _spelled_out(sidecar: SealedDay, group: str, values: U32) -> tuple[U32, U32]:
     """(keys, values) of all lists of a group, without holes."""
-    starts = sidecar.section(f"{group}_offsets").astype(np.int64)
-    keys = (sidecar.section(f"{group}_keys").astype(np.int64) * UNMIX & 0xFFFF_FFFF).astype(np.uint32)
-    found: U32 = sidecar.section(values)[starts[0] : starts[-1]] if starts.size else np.empty(0, np.uint32)
-    repeated = np.repeat(keys, np.diff(starts))
+    starts = sidecar.numbers(f"{group}_offsets")
+    found = values[starts[0] : starts[-1]] if starts.size else np.empty(0, np.uint32)
+    repeated = np.repeat(_keys(sidecar, group), np.diff(starts))
     there = found != HOLE
     return repeated[there], found[there]

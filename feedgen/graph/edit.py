@@ -14,8 +14,11 @@ from feedgen.core.jit import inline, njit
 from feedgen.graph.access import (
     ABOUT,
     AUTHOR,
+    AUTHOR_WIDTH,
     BELOW,
     COUNT,
+    FAR_KEYS,
+    FAR_KEYS_SIZE,
     FIND,
     FIND_BUCKETS,
     FIND_SHIFT,
@@ -24,6 +27,7 @@ from feedgen.graph.access import (
     FOLLOWS,
     HEADS,
     HOLE,
+    HOLES_WIDTH,
     I64,
     KEY,
     KEYS,
@@ -36,6 +40,7 @@ from feedgen.graph.access import (
     OLD_HOLES,
     OWN,
     OWN_HOLES,
+    PACKED,
     PEOPLE_HOLES,
     POSTS,
     SHIFT,
@@ -47,21 +52,30 @@ from feedgen.graph.access import (
     U16,
     U32,
     VALUES,
+    WIDTH,
     Arrays,
+    Places,
     block_of,
+    day_field,
     key_at,
     key_places,
     keyed_length,
     keys_find,
+    list_start,
     mix32,
+    own_start,
     places_of,
+    post_author,
     post_row,
     table_find,
     unmix32,
+    value_at,
 )
 from feedgen.graph.layout import (
     ABOUTS_SECTION,
     AUTHORS_SECTION,
+    FAR,
+    FAR_KEYS_SECTION,
     FIND_SECTION,
     FLAGS_SECTION,
     FOLLOW_KEYS_SECTION,
@@ -70,18 +84,20 @@ from feedgen.graph.layout import (
     LANGUAGES_SECTION,
     LIKERS_SECTION,
     LIKES_SECTION,
+    NO_KEY,
     OLD_HOLES_SECTION,
     OWN_HOLES_SECTION,
     PEOPLE_HOLES_SECTION,
     PEOPLE_KEYS_SECTION,
+    TICK_BITS,
     TICKS_SECTION,
     hash_word,
 )
 from feedgen.graph.words import (
     i64,
+    load_bits,
     load_i64,
     load_i64_acquire,
-    load_u8,
     load_u16,
     load_u32,
     store_i64,
@@ -92,7 +108,6 @@ from feedgen.graph.words import (
 from feedgen.ingest.events import DELETED
 
 MAX_COUNT: Final = 0xFFFF
-MAX_HOLES: Final = 0xFF
 
 
 @inline
@@ -141,11 +156,35 @@ def _poke_i64(a: Arrays, d: int, section: int, address: int, index: int, value: 
 
 
 @inline
+def _poke_bits(a: Arrays, d: int, section: int, address: int, index: int, width: int, value: int) -> None:
+    """A number that lies in two words is for an instant half old, half new: a reader may see another of the day's."""
+    word, shift, mask = index * width >> 6, index * width & 63, (i64(1) << width) - 1
+    before = load_i64(address, word)
+    store_i64(address, word, before & ~(mask << shift) | value << shift)
+    _resum(a, d, section, address, word, before)
+    if shift + width > 64:
+        before = load_i64(address, word + 1)
+        store_i64(address, word + 1, before & ~(mask >> (64 - shift)) | value >> (64 - shift))
+        _resum(a, d, section, address, word + 1, before)
+
+
+@inline
+def _make_hole(a: Arrays, d: int, group: int, section: int, at: int) -> None:
+    values = a.days[d, group + VALUES]
+    if a.days[d, KIND] == PACKED:
+        width = a.days[d, group + WIDTH]
+        _poke_bits(a, d, section, values, at, width, (i64(1) << width) - 1)
+    else:
+        _poke_u32(a, d, section, values, at, HOLE)
+
+
+@inline
 def _one_more_hole(a: Arrays, d: int, field: int, section: int, i: int) -> None:
     if a.days[d, SUMS] != 0:
-        holes = load_u8(a.days[d, field], i)
-        if holes < MAX_HOLES:
-            _poke_u8(a, d, section, a.days[d, field], i, holes + 1)
+        width = a.days[d, HOLES_WIDTH]
+        holes = load_bits(a.days[d, field], i, width)
+        if holes < (i64(1) << width) - 1:
+            _poke_bits(a, d, section, a.days[d, field], i, width, holes + 1)
 
 
 @inline
@@ -182,9 +221,30 @@ def find_in_block_list(a: Arrays, d: int, group: int, head: int, value: int) -> 
 
 
 @inline
+def _local_of(at: Places, d: int, group: int, value: int) -> int:
+    """The number within a packed day that stands for a value of a group; -1: nobody has it."""
+    if group == FOLLOWS:
+        return value
+    if group == OLD:
+        return keys_find(at, d, LIKES, mix32(value))
+    if value >> 24 == day_field(at, d, SLOT):
+        return value & 0xFF_FFFF
+    older = keys_find(at, d, OLD, mix32(value))
+    return load_i64(day_field(at, d, POSTS), 0) + older if older >= 0 else -1
+
+
+@inline
 def _find_in_range(a: Arrays, d: int, group: int, start: int, end: int, value: int) -> int:
-    values = a.days[d, group + VALUES]
-    for i in range(min(end, a.days[d, group + LENGTH]) - 1, start - 1, -1):
+    at, values = places_of(a), a.days[d, group + VALUES]
+    last = min(end, a.days[d, group + LENGTH]) - 1
+    if a.days[d, KIND] == PACKED:
+        wanted, width = _local_of(at, d, group, value), a.days[d, group + WIDTH]
+        shift = 0 if group == FOLLOWS else TICK_BITS
+        for i in range(last, start - 1, -1):
+            if load_bits(values, i, width) >> shift == wanted:
+                return i
+        return -1
+    for i in range(last, start - 1, -1):
         if load_u32(values, i) == value:
             return i
     return -1
@@ -201,8 +261,8 @@ def _edge(a: Arrays, d: int, group: int, key: int, value: int) -> tuple[int, int
     i = keys_find(places_of(a), d, group, mix32(key))
     if i < 0:
         return -1, -1
-    offsets = a.days[d, group + HEADS]
-    return i, _find_in_range(a, d, group, load_u32(offsets, i), load_u32(offsets, i + 1), value)
+    start, end = list_start(places_of(a), d, group, i), list_start(places_of(a), d, group, i + 1)
+    return i, _find_in_range(a, d, group, start, end, value)
 
 
 @inline
@@ -212,8 +272,8 @@ def _own_edge(a: Arrays, d: int, n: int, person: int) -> int:
         return -1
     if a.days[d, KIND] == LIVE:
         return find_in_block_list(a, d, OLD, load_i64_acquire(a.days[d, OWN], n), person)
-    offsets = a.days[d, OWN]
-    return _find_in_range(a, d, OLD, load_u32(offsets, n), load_u32(offsets, n + 1), person)
+    start, end = own_start(places_of(a), d, n), own_start(places_of(a), d, n + 1)
+    return _find_in_range(a, d, OLD, start, end, person)
 
 
 @inline
@@ -227,7 +287,7 @@ def _remove_liker(a: Arrays, d: int, post: int, person: int) -> bool:
         field, section = OLD_HOLES, OLD_HOLES_SECTION
     if at < 0:
         return False
-    _poke_u32(a, d, LIKERS_SECTION, a.days[d, OLD + VALUES], at, HOLE)
+    _make_hole(a, d, OLD, LIKERS_SECTION, at)
     _one_more_hole(a, d, field, section, i)
     return True
 
@@ -239,7 +299,7 @@ def _own_length(a: Arrays, d: int, n: int) -> int:
         return 0
     if a.days[d, KIND] == LIVE:
         return load_i64_acquire(a.days[d, OWN], n) >> 32
-    length: int = min(load_u32(a.days[d, OWN], n + 1), a.days[d, OLD + LENGTH]) - load_u32(a.days[d, OWN], n)
+    length: int = min(own_start(places_of(a), d, n + 1), a.days[d, OLD + LENGTH]) - own_start(places_of(a), d, n)
     return length
 
 
@@ -288,7 +348,7 @@ def _remove_rating_here(a: Arrays, d: int, actor: int, post: int) -> bool:
     i, at = _edge(a, d, LIKES, actor, post)
     removed = _remove_liker(a, d, post, actor)
     if at >= 0:
-        _poke_u32(a, d, LIKES_SECTION, a.days[d, LIKES + VALUES], at, HOLE)
+        _make_hole(a, d, LIKES, LIKES_SECTION, at)
         _one_more_hole(a, d, PEOPLE_HOLES, PEOPLE_HOLES_SECTION, i)
     return removed
 
@@ -311,7 +371,7 @@ def remove_rating(a: Arrays, d: int, actor: int, post: int, counted: bool) -> bo
 def _remove_follow_here(a: Arrays, d: int, actor: int, subject: int) -> bool:
     _, at = _edge(a, d, FOLLOWS, actor, subject)
     if at >= 0:
-        _poke_u32(a, d, FOLLOWS_SECTION, a.days[d, FOLLOWS + VALUES], at, HOLE)
+        _make_hole(a, d, FOLLOWS, FOLLOWS_SECTION, at)
     return at >= 0
 
 
@@ -345,9 +405,8 @@ def list_places(a: Arrays, d: int, group: int, key: int) -> tuple[int, I64]:
     i = keys_find(places_of(a), d, group, mix32(key))
     if i < 0:
         return -1, np.empty(0, np.int64)
-    offsets = a.days[d, group + HEADS]
-    end = min(load_u32(offsets, i + 1), a.days[d, group + LENGTH])
-    return i, np.arange(min(load_u32(offsets, i), end), end)
+    end = min(list_start(places_of(a), d, group, i + 1), a.days[d, group + LENGTH])
+    return i, np.arange(min(list_start(places_of(a), d, group, i), end), end)
 
 
 @inline
@@ -365,8 +424,15 @@ def _forget_key(a: Arrays, d: int, group: int, section: int, i: int) -> None:
 
 @inline
 def _blank_post(a: Arrays, d: int, n: int) -> None:
-    _poke_u32(a, d, AUTHORS_SECTION, a.days[d, AUTHOR], n, HOLE)
-    _poke_i64(a, d, KEYS_SECTION, a.days[d, KEY], n, 0)
+    if a.days[d, KIND] == PACKED:
+        width, key = a.days[d, AUTHOR_WIDTH], load_u32(a.days[d, KEY], n)
+        _poke_bits(a, d, AUTHORS_SECTION, a.days[d, AUTHOR], n, width, (i64(1) << width) - 1)
+        if key >= FAR and key & (FAR - 1) < a.days[d, FAR_KEYS_SIZE]:
+            _poke_i64(a, d, FAR_KEYS_SECTION, a.days[d, FAR_KEYS], key & (FAR - 1), 0)
+        _poke_u32(a, d, KEYS_SECTION, a.days[d, KEY], n, NO_KEY)
+    else:
+        _poke_u32(a, d, AUTHORS_SECTION, a.days[d, AUTHOR], n, HOLE)
+        _poke_i64(a, d, KEYS_SECTION, a.days[d, KEY], n, 0)
     _poke_u16(a, d, TICKS_SECTION, a.days[d, TICK], n, 0)
     _poke_u16(a, d, FLAGS_SECTION, a.days[d, FLAGS], n, DELETED)
     _poke_u8(a, d, LANGUAGES_SECTION, a.days[d, LANGUAGE], n, 0)
@@ -386,7 +452,7 @@ def _blank_posts_of(a: Arrays, d: int, person: int) -> int:
     end = min(load_u32(a.days[d, FIND_BUCKETS], bucket + 1), a.days[d, FIND_SIZE])
     for i in range(load_u32(a.days[d, FIND_BUCKETS], bucket), end):
         n = (load_u32(a.days[d, FIND], i) & 0xFF_FFFF) - 1
-        if 0 <= n < load_i64(a.days[d, POSTS], 0) and load_u32(a.days[d, AUTHOR], n) == person:
+        if 0 <= n < load_i64(a.days[d, POSTS], 0) and post_author(places_of(a), d, n) == person:
             _blank_post(a, d, n)
             _poke_u32(a, d, FIND_SECTION, a.days[d, FIND], i, 0)
             blanked += 1
@@ -398,11 +464,11 @@ def _erase_edges_here(a: Arrays, d: int, person: int, counted: bool) -> int:
     i, places = list_places(a, d, LIKES, person)
     changed = 0
     for at in places:
-        post = load_u32(a.days[d, LIKES + VALUES], at)
+        post = value_at(places_of(a), d, LIKES, at)
         if post == HOLE:
             continue
         _remove_liker(a, d, post, person)
-        _poke_u32(a, d, LIKES_SECTION, a.days[d, LIKES + VALUES], at, HOLE)
+        _make_hole(a, d, LIKES, LIKES_SECTION, at)
         _one_more_hole(a, d, PEOPLE_HOLES, PEOPLE_HOLES_SECTION, i)
         changed += 1
         if counted:
@@ -411,8 +477,8 @@ def _erase_edges_here(a: Arrays, d: int, person: int, counted: bool) -> int:
     _forget_key(a, d, LIKES, PEOPLE_KEYS_SECTION, i)
     i, places = list_places(a, d, FOLLOWS, person)
     for at in places:
-        if load_u32(a.days[d, FOLLOWS + VALUES], at) != HOLE:
-            _poke_u32(a, d, FOLLOWS_SECTION, a.days[d, FOLLOWS + VALUES], at, HOLE)
+        if value_at(places_of(a), d, FOLLOWS, at) != HOLE:
+            _make_hole(a, d, FOLLOWS, FOLLOWS_SECTION, at)
             changed += 1
     _forget_key(a, d, FOLLOWS, FOLLOW_KEYS_SECTION, i)
     return changed
@@ -460,12 +526,14 @@ def mark_posts(a: Arrays, d: int, posts: U32, flags: int, on: bool) -> None:
 def _alive(a: Arrays, d: int, group: int, holes_field: int, start: int, end: int, i: int) -> int:
     """How many edges a list that does not grow still has. Only a sealed one knows its holes."""
     end = min(end, a.days[d, group + LENGTH])
-    holes = load_u8(a.days[d, holes_field], i) if a.days[d, SUMS] != 0 else MAX_HOLES
-    if holes < MAX_HOLES:
-        return max(end - start - holes, 0)
+    if a.days[d, SUMS] != 0:
+        width = a.days[d, HOLES_WIDTH]
+        holes = load_bits(a.days[d, holes_field], i, width)
+        if holes < (i64(1) << width) - 1:
+            return max(end - start - holes, 0)
     alive = 0
     for at in range(start, end):
-        alive += load_u32(a.days[d, group + VALUES], at) != HOLE
+        alive += value_at(places_of(a), d, group, at) != HOLE
     return alive
 
 
@@ -479,8 +547,7 @@ def _count_people_here(a: Arrays, d: int, sign: int) -> int:
         if a.days[d, KIND] == LIVE:
             alive = _alive_places(a, d, LIKES, person)
         else:
-            offsets = a.days[d, LIKES + HEADS]
-            start, end = load_u32(offsets, place), load_u32(offsets, place + 1)
+            start, end = list_start(places_of(a), d, LIKES, place), list_start(places_of(a), d, LIKES, place + 1)
             alive = _alive(a, d, LIKES, PEOPLE_HOLES, start, end, place)
         add_person_ratings(a, person, sign * alive)
         top = max(top, person + 1)
@@ -509,14 +576,15 @@ def _alive_places(a: Arrays, d: int, group: int, key: int) -> int:
 
 @inline
 def _count_posts(a: Arrays, d: int, sign: int) -> None:
-    offsets = a.days[d, OWN]
+    at, end = places_of(a), 0
     for n in range(load_i64(a.days[d, POSTS], 0)):
-        alive = _alive(a, d, OLD, OWN_HOLES, load_u32(offsets, n), load_u32(offsets, n + 1), n)
+        start, end = own_start(at, d, n), own_start(at, d, n + 1)
+        alive = _alive(a, d, OLD, OWN_HOLES, start, end, n)
         if alive:
             add_count(a, a.days[d, SLOT] << 24 | n, sign * alive)
-    offsets = a.days[d, OLD + HEADS]
     for i in range(a.days[d, OLD + SIZE]):
-        alive = _alive(a, d, OLD, OLD_HOLES, load_u32(offsets, i), load_u32(offsets, i + 1), i)
+        start, end = list_start(at, d, OLD, i), list_start(at, d, OLD, i + 1)
+        alive = _alive(a, d, OLD, OLD_HOLES, start, end, i)
         add_count(a, unmix32(load_u32(a.days[d, OLD + KEYS], i)), sign * alive)
 
 
@@ -561,7 +629,7 @@ def has_posts_of(a: Arrays, d: int, person: int) -> bool:
     end = min(load_u32(a.days[d, FIND_BUCKETS], bucket + 1), a.days[d, FIND_SIZE])
     for i in range(load_u32(a.days[d, FIND_BUCKETS], bucket), end):
         n = (load_u32(a.days[d, FIND], i) & 0xFF_FFFF) - 1
-        if 0 <= n < load_i64(a.days[d, POSTS], 0) and load_u32(a.days[d, AUTHOR], n) == person:
+        if 0 <= n < load_i64(a.days[d, POSTS], 0) and post_author(places_of(a), d, n) == person:
             return True
     return False
 

@@ -14,6 +14,7 @@ from feedgen.core.jit import inline
 from feedgen.graph.access import (
     ABOUT,
     AUTHOR,
+    AUTHOR_WIDTH,
     BELOW,
     BUCKETS,
     COUNT,
@@ -24,20 +25,25 @@ from feedgen.graph.access import (
     LANGUAGE,
     LIKES,
     LIVE,
+    OFFSET_WIDTH,
     OLD,
     OWN,
+    PACKED,
     POSTS,
-    SEALED,
     SHIFT,
     SLOT,
     TICK,
     TICKS,
     VALUES,
+    WHOLE,
+    WIDTH,
     Places,
     block_of,
     day_field,
     keys_find,
+    list_start,
     mix32,
+    own_start,
     row_of_slot,
     table_find,
 )
@@ -55,7 +61,8 @@ def fetch_post(at: Places, post: int) -> None:
     d = row_of_slot(at, post >> 24)
     if d >= 0:
         n = post & 0xFF_FFFF
-        prefetch_read(day_field(at, d, AUTHOR), 4 * n)
+        packed = day_field(at, d, KIND) == PACKED
+        prefetch_read(day_field(at, d, AUTHOR), n * day_field(at, d, AUTHOR_WIDTH) >> 3 if packed else 4 * n)
         prefetch_read(day_field(at, d, TICK), 2 * n)
         prefetch_read(day_field(at, d, FLAGS), 2 * n)
         prefetch_read(day_field(at, d, LANGUAGE), n)
@@ -102,11 +109,18 @@ def _fetch_own(at: Places, d: int, n: int, stage: int) -> None:
         return
     live = day_field(at, d, KIND) == LIVE
     if stage == 0:
-        prefetch_read(day_field(at, d, OWN), (8 if live else 4) * n)
+        prefetch_read(day_field(at, d, OWN), 8 * n if live else _offset_place(at, d, OLD, n))
     elif live:
         _fetch_block(at, d, OLD, load_i64(day_field(at, d, OWN), n))
     else:
-        _fetch_end(at, d, OLD, load_u32(day_field(at, d, OWN), n), load_u32(day_field(at, d, OWN), n + 1))
+        _fetch_end(at, d, OLD, own_start(at, d, n), own_start(at, d, n + 1))
+
+
+@inline
+def _offset_place(at: Places, d: int, group: int, i: int) -> int:
+    if day_field(at, d, KIND) == PACKED:
+        return i * day_field(at, d, group + OFFSET_WIDTH) >> 3
+    return 4 * i
 
 
 @inline
@@ -131,10 +145,9 @@ def _fetch_list(at: Places, d: int, group: int, key: int, stage: int) -> None:
     else:
         i = keys_find(at, d, group, hashed)
         if i >= 0 and stage == 2:
-            prefetch_read(day_field(at, d, group + HEADS), 4 * i)
+            prefetch_read(day_field(at, d, group + HEADS), _offset_place(at, d, group, i))
         elif i >= 0:
-            offsets = day_field(at, d, group + HEADS)
-            _fetch_end(at, d, group, load_u32(offsets, i), load_u32(offsets, i + 1))
+            _fetch_end(at, d, group, list_start(at, d, group, i), list_start(at, d, group, i + 1))
 
 
 @inline
@@ -142,11 +155,15 @@ def _fetch_end(at: Places, d: int, group: int, start: int, end: int) -> None:
     """The newest values of a list that does not grow: its last two lines. What else it has comes by itself, read in
     order.
     """
-    if end > start:
+    if end > start and day_field(at, d, KIND) == PACKED:
+        last = (end - 1) * day_field(at, d, group + WIDTH) >> 3
+        prefetch_read(day_field(at, d, group + VALUES), last)
+        prefetch_read(day_field(at, d, group + VALUES), max(last - _LINE, start * day_field(at, d, group + WIDTH) >> 3))
+    elif end > start:
         last = 4 * (end - 1)
         prefetch_read(day_field(at, d, group + VALUES), last)
         prefetch_read(day_field(at, d, group + VALUES), max(last - _LINE, 4 * start))
-        tick_bytes = 1 if day_field(at, d, KIND) == SEALED else 2
+        tick_bytes = 1 if day_field(at, d, KIND) == WHOLE else 2
         prefetch_read(day_field(at, d, group + TICKS), tick_bytes * (end - 1))
 
 

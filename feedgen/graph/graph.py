@@ -72,6 +72,7 @@ class LoadReport:
     mapped: list[int] = field(default_factory=list)
     rebuilt: dict[int, str] = field(default_factory=dict)
     doubtful: list[int] = field(default_factory=list)  # answer already, and are rebuilt in the background
+    outdated: list[int] = field(default_factory=list)  # the same: an earlier version wrote them
 
 
 class Graph:
@@ -101,6 +102,7 @@ class Graph:
         self._minder = ThreadPoolExecutor(1, "graph-mind")
         self.watch = Watch()
         self._janitor: threading.Thread | None = None
+        self._renewing = False
         self._flusher: threading.Thread | None = None
         self._view = self._make_view()
 
@@ -386,10 +388,27 @@ class Graph:
             self.replay(open_source)
         self.watch.over(self._minder.submit(self._mind, by_day))
         self._flush_now_and_then()
-        for day in report.doubtful:
-            self._report(day, "we stopped while changes were on their way to it")
-            self._rebuild_later(day, by_day[day])
+        self._renew(
+            [
+                *((by_day[day], "we stopped while changes were on their way to it") for day in report.doubtful),
+                *((by_day[day], "an earlier version wrote them") for day in report.outdated),
+            ]
+        )
         return report
+
+    def _renew(self, days: list[tuple[DaySource, str]]) -> None:
+        """Build days again, one after the other; what else is to be built does not wait for all of them."""
+        self._renewing = bool(days)
+        if days and not self._closing.is_set():
+            with suppress(RuntimeError):  # closing
+                self.watch.over(self._builder.submit(self._renew_first, days))
+
+    def _renew_first(self, days: list[tuple[DaySource, str]]) -> None:
+        source, reason = days[0]
+        if source.day in self._days:
+            self._report(source.day, reason)
+            self._rebuild(source.day, source)
+        self._renew(days[1:])
 
     def put_off(self, day: int) -> None:
         """The open day will be replayed later; Views say so until it is there."""
@@ -489,6 +508,8 @@ class Graph:
         """Until what is under way in the background is done. For tests and tools."""
         self._minder.submit(lambda: None).result()
         self._builder.submit(lambda: None).result()
+        while self._renewing and self.watch.failure is None:
+            self._builder.submit(lambda: None).result()
         if self.watch.failure is not None:
             raise self.watch.failure
 
@@ -683,6 +704,8 @@ class Graph:
         report.mapped.append(day)
         if sealed.stamped_before() or sealed.version != source.version():
             report.doubtful.append(day)
+        elif sealed.outdated:
+            report.outdated.append(day)
 
     def _open_sealed(self, source: DaySource, counts: U16 | None = None) -> SealedDay:
         sealed = SealedDay(self.path_of(source.day), source.day, self.identity, counts)

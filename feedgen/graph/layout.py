@@ -1,5 +1,13 @@
 """The form of a sidecar: its sections, its checksums, its two pages of header.
 
+Numbers are as short as the day allows. People are numbered within the day, in the order of their hashed keys
+(`people_keys`); posts too: the day's own by their number, then older ones in the order of `old_keys`. A rating is such
+a number and 8 bits of tick, packed without gaps; all ones is a hole. The header says how many bits each packed
+section takes a number. A post's key is a word of 32 bits: 22 bits of microseconds relative to its tick and 9 bits of a
+dictionary of clock ids, or a place among the keys that do not fit (`far_keys`).
+
+Format 2 had whole numbers and columns of ticks. It is read until the day is built again.
+
 The first page is a line of JSON (format, day, identity, sections, and a hash of itself) and never changes. The second
 page changes when an edge is removed: a checksum for each section, a stamp that says under which boot of the machine
 the file was last changed without being flushed, and the version of the truth that the file agrees with.
@@ -10,10 +18,12 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from feedgen.core.jit import inline
 
-FORMAT: Final = 2
+FORMAT: Final = 3
+WHOLE_FORMAT: Final = 2
 PAGE: Final = 4096
 HEADER_BYTES: Final = 2 * PAGE
 ALIGN: Final = 64
@@ -48,6 +58,8 @@ ABOUTS_SECTION: Final = 23
 FIND_SECTION: Final = 24
 FIND_BUCKETS_SECTION: Final = 25
 AHEAD_SECTION: Final = 26
+FAR_KEYS_SECTION: Final = 27
+CLOCKS_SECTION: Final = 28
 
 # In the order of the numbers above.
 SECTIONS: Final = (
@@ -78,7 +90,37 @@ SECTIONS: Final = (
     ("find", np.uint32),
     ("find_buckets", np.uint32),
     ("ahead", np.uint32),
+    ("far_keys", np.int64),
+    ("clocks", np.uint16),
 )
+PACKED_SECTIONS: Final = (
+    "own_offsets", "likers", "own_holes", "old_offsets", "old_holes", "people_offsets", "people_holes", "likes",
+    "follow_offsets", "follows", "authors",
+)  # fmt: skip
+TICK_BITS: Final = 8  # of a rating's tick: 5.6 minutes
+
+# A post's key as a word.
+CLOCK_BITS: Final = 9
+MAX_CLOCKS: Final = 1 << CLOCK_BITS
+OFFSET_BITS: Final = 22
+BEFORE_US: Final = 2_800_000  # how long before its tick's start a near key may be; after it, 1.4 s
+FAR: Final = 1 << 31  # the rest is a place in `far_keys`
+NO_KEY: Final = (1 << 32) - 1
+
+
+def section_type(name: str, form: int) -> npt.DTypeLike:
+    """What a section of a sidecar of that format is made of; packed ones of words."""
+    if form == FORMAT:
+        if name in PACKED_SECTIONS:
+            return np.int64
+        if name == "keys":
+            return np.uint32
+    return dict(SECTIONS)[name]
+
+
+def packed_words(count: int, width: int) -> int:
+    """How many words a packed section takes, with room for a read of 8 bytes at its end."""
+    return -(-count * width // 64) + 1
 
 
 @inline

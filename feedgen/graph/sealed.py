@@ -25,9 +25,13 @@ from feedgen.core.errors import StoreError
 from feedgen.graph.access import (
     ABOUT,
     AUTHOR,
+    AUTHOR_WIDTH,
     BUCKETS,
+    CLOCKS,
     COUNT,
     DAY,
+    FAR_KEYS,
+    FAR_KEYS_SIZE,
     FIELDS,
     FIND,
     FIND_BUCKETS,
@@ -36,6 +40,7 @@ from feedgen.graph.access import (
     FLAGS,
     FOLLOWS,
     HEADS,
+    HOLES_WIDTH,
     I64,
     KEY,
     KEYS,
@@ -43,13 +48,14 @@ from feedgen.graph.access import (
     LANGUAGE,
     LENGTH,
     LIKES,
+    OFFSET_WIDTH,
     OLD,
     OLD_HOLES,
     OWN,
     OWN_HOLES,
+    PACKED,
     PEOPLE_HOLES,
     POSTS,
-    SEALED,
     SHIFT,
     SIZE,
     SLOT,
@@ -59,10 +65,25 @@ from feedgen.graph.access import (
     U16,
     U32,
     VALUES,
+    WHOLE,
+    WIDTH,
 )
-from feedgen.graph.build import section_words, sum_words
+from feedgen.graph.build import section_words, sum_words, unpack
 from feedgen.graph.faults import Area
-from feedgen.graph.layout import FORMAT, HEADER_BYTES, PAGE, SECTIONS, STAMP_AT, STAMP_BYTES, VERSION_AT
+from feedgen.graph.layout import (
+    FORMAT,
+    HEADER_BYTES,
+    MAX_CLOCKS,
+    PACKED_SECTIONS,
+    PAGE,
+    SECTIONS,
+    STAMP_AT,
+    STAMP_BYTES,
+    VERSION_AT,
+    WHOLE_FORMAT,
+    packed_words,
+    section_type,
+)
 from feedgen.graph.memory import address
 
 VERIFY_WORDS: Final = 1 << 19  # 4 MB between two looks at whether the file changed meanwhile
@@ -106,15 +127,22 @@ class SealedDay:
         header = _header(self._whole, path, day, identity)
         self._places: dict[str, tuple[int, int]] = header["sections"]
         self._shifts: dict[str, int] = header["shifts"]
-        for name, dtype in SECTIONS:
+        self.format: int = header["format"]
+        self._packed: dict[str, tuple[int, int]] = header.get("packed", {})  # (how many numbers, bits of each)
+        self._types = {name: np.dtype(section_type(name, self.format)) for name in self._places}
+        for name, dtype in self._types.items():
             start, length = self._places[name]
-            self._sections[name] = self._whole[start : start + length * np.dtype(dtype).itemsize].view(dtype)
-        _check_shape(self._sections, self._shifts, path)
+            self._sections[name] = self._whole[start : start + length * dtype.itemsize].view(dtype)
+        _check_shape(self._sections, self._packed, self._shifts, path)
         self._sums: I64 = self._whole[PAGE : PAGE + 8 * len(SECTIONS)].view(np.int64)
         self._version: I64 = self._whole[VERSION_AT : VERSION_AT + 8].view(np.int64)
-        self._posts = np.array([self._sections["authors"].size], np.int64)
+        self._posts = np.array([self.size("authors")], np.int64)
         # A live day that becomes this one hands its counts on; they are longer than needed.
-        self.counts: U16 = np.zeros(max(self.posts, 1), np.uint16) if counts is None else counts
+        self.counts: U16 = np.zeros(max(self.posts, 1), np.uint16)
+        if counts is not None and counts.size >= self.posts:
+            self.counts = counts
+        elif counts is not None:
+            self.counts[: counts.size] = counts
         self._stamped = False
         self._row = self._make_row()
 
@@ -138,7 +166,7 @@ class SealedDay:
 
     @property
     def edges(self) -> int:
-        return int(self._sections["likers"].size)
+        return self.size("likers")
 
     @property
     def file_bytes(self) -> int:
@@ -153,15 +181,29 @@ class SealedDay:
     def row(self) -> I64:
         return self._row
 
-    def section(self, name: str) -> U32:
-        """One of the sections of 32-bit words, as it is in the file."""
-        found: U32 = self._sections[name]
-        return found
+    @property
+    def outdated(self) -> bool:
+        """Written by an earlier version: it answers, and is built again when there is time."""
+        return self.format != FORMAT
+
+    def size(self, name: str) -> int:
+        """How many numbers a section has."""
+        return int(self._packed[name][0] if name in self._packed else self._sections[name].size)
+
+    def numbers(self, name: str) -> I64:
+        """A section's numbers, taken out of their bits. All ones stay what they are."""
+        if name not in self._packed:
+            return self._sections[name].astype(np.int64)
+        count, width = self._packed[name]
+        out = np.empty(count, np.int64)
+        unpack(self._sections[name], width, out)
+        return out
 
     def _make_row(self) -> I64:
         row = np.zeros(FIELDS, np.int64)
         place = {name: address(section) for name, section in self._sections.items()}
-        row[KIND], row[DAY], row[SLOT], row[POSTS] = SEALED, self.day, self.slot, address(self._posts)
+        row[KIND], row[DAY] = WHOLE if self.outdated else PACKED, self.day
+        row[SLOT], row[POSTS] = self.slot, address(self._posts)
         row[AUTHOR], row[KEY], row[TICK], row[FLAGS] = (place[x] for x in ("authors", "keys", "ticks", "flags"))
         row[LANGUAGE], row[ABOUT], row[COUNT] = place["languages"], place["abouts"], address(self.counts)
         row[FIND], row[FIND_BUCKETS], row[FIND_SHIFT] = place["find"], place["find_buckets"], self._shifts["find"]
@@ -179,7 +221,17 @@ class SealedDay:
             row[group + KEYS], row[group + SIZE] = place[f"{name}_keys"], self._sections[f"{name}_keys"].size
             row[group + HEADS], row[group + BUCKETS] = place[f"{name}_offsets"], place[f"{name}_buckets"]
             row[group + SHIFT], row[group + VALUES], row[group + TICKS] = self._shifts[name], place[values], ticks
-            row[group + LENGTH] = self._sections[values].size
+            row[group + LENGTH] = self.size(values)
+            if self._packed:
+                row[group + WIDTH], row[group + OFFSET_WIDTH] = (
+                    self._packed[values][1],
+                    self._packed[f"{name}_offsets"][1],
+                )
+        row[HOLES_WIDTH] = 8
+        if self._packed:
+            row[HOLES_WIDTH], row[AUTHOR_WIDTH] = self._packed["own_holes"][1], self._packed["authors"][1]
+            row[FAR_KEYS], row[FAR_KEYS_SIZE] = place["far_keys"], self._sections["far_keys"].size
+            row[CLOCKS] = place["clocks"]
         return row
 
     @property
@@ -242,7 +294,7 @@ class SealedDay:
             return []
         return [
             name
-            for i, (name, dtype) in enumerate(SECTIONS)
+            for i, (name, dtype) in enumerate(self._types.items())
             if not self._section_is_right(
                 section_words(whole, *self._places[name], np.dtype(dtype).itemsize), sums[i : i + 1], pause
             )
@@ -284,10 +336,10 @@ class SealedDay:
         with contextlib.suppress(BufferError):
             self._map.close()
             self._area.close()
-        if self._fd >= 0:
+        fd, self._fd = self._fd, -1  # two threads may close at once
+        if fd >= 0:
             self._area.fd = -1
-            os.close(self._fd)
-            self._fd = -1
+            os.close(fd)
 
     def __del__(self) -> None:
         fd = getattr(self, "_fd", -1)
@@ -325,7 +377,7 @@ def _header(whole: npt.NDArray[np.uint8], path: Path, day: int, identity: int) -
     if hashlib.blake2b(text, digest_size=16).hexdigest().encode() != rest[:32]:
         raise Damaged(f"{path.name} has a damaged header")
     header: dict[str, Any] = json.loads(text)
-    if header["format"] != FORMAT:
+    if header["format"] not in (FORMAT, WHOLE_FORMAT):
         raise Damaged(f"{path.name} has format {header['format']}, not {FORMAT}")
     if header["day"] != day or header["identity"] != identity:
         raise Damaged(f"{path.name} belongs to another day or another data folder")
@@ -334,16 +386,27 @@ def _header(whole: npt.NDArray[np.uint8], path: Path, day: int, identity: int) -
     return header
 
 
-def _check_shape(sections: dict[str, npt.NDArray[Any]], shifts: dict[str, int], path: Path) -> None:
+def _check_shape(
+    sections: dict[str, npt.NDArray[Any]], packed: dict[str, tuple[int, int]], shifts: dict[str, int], path: Path
+) -> None:
     """Sizes that compiled code relies on. The header's own hash makes a wrong one nearly impossible; a crash would be
     worse than a look.
     """
     size = {name: section.size for name, section in sections.items()}
-    fine = (
+    fine = not packed or (
+        set(packed) == set(PACKED_SECTIONS)
+        and all(size[name] == packed_words(count, width) and 0 < width <= 57 for name, (count, width) in packed.items())
+        and size["clocks"] == MAX_CLOCKS
+        and packed["old_offsets"][1] == packed["own_offsets"][1]
+    )
+    size |= {name: count for name, (count, _) in packed.items()}
+    fine = fine and (
         size["own_offsets"] == size["authors"] + 1
         and size["likers"] == size["likes"]
         and all(size[f"{g}_offsets"] == size[f"{g}_keys"] + 1 for g in ("old", "people", "follow"))
         and all(size[f"{g}_buckets"] == (1 << 32 - shifts[g]) + 1 for g in ("old", "people", "follow", "find"))
+        and all(size[x] == size["authors"] for x in ("keys", "ticks", "flags", "languages", "abouts", "own_holes"))
+        and all(size[f"{g}_holes"] == size[f"{g}_keys"] for g in ("old", "people"))
     )
     if not fine:
         raise Damaged(f"{path.name} has sections that do not fit together")

@@ -15,6 +15,7 @@ from feedgen.core.ids import NO_PERSON, NO_POST, tick_us
 from feedgen.core.jit import brief, inline, njit
 from feedgen.graph.access import (
     AUTHOR,
+    AUTHOR_WIDTH,
     FIND,
     FIND_BUCKETS,
     FIND_SHIFT,
@@ -24,6 +25,7 @@ from feedgen.graph.access import (
     KEY,
     KIND,
     LIVE,
+    PACKED,
     U16,
     U32,
     US_PER_DAY,
@@ -141,8 +143,10 @@ def _fetch(at: Places, authors: U32, keys: I64, start: int, end: int, rows: I64)
                 slot = load_u32(day_field(at, d, FIND), k)
                 if slot >> 24 == hashed & 0xFF:
                     break
-        prefetch(day_field(at, d, KEY), 8 * ((slot & 0xFF_FFFF) - 1))
-        prefetch(day_field(at, d, AUTHOR), 4 * ((slot & 0xFF_FFFF) - 1))
+        n = (slot & 0xFF_FFFF) - 1
+        packed = day_field(at, d, KIND) == PACKED
+        prefetch(day_field(at, d, KEY), (4 if packed else 8) * n)
+        prefetch(day_field(at, d, AUTHOR), n * day_field(at, d, AUTHOR_WIDTH) >> 3 if packed else 4 * n)
 
 
 @njit

@@ -58,6 +58,27 @@ def _storer(bits: int, ordering: str) -> _Store:
     return cast(_Store, intrinsic(store))
 
 
+def _unaligned(typing_context: Any, address: Any, offset: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(builder.add(args[0], args[1]), ir.IntType(64).as_pointer())
+        return builder.load(pointer, align=1)
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+# 8 bytes from any address plus so many bytes.
+_load_unaligned: Final = cast(_Load, intrinsic(_unaligned))
+
+
+@inline
+def load_bits(address: int, index: int, width: int) -> int:
+    """One of the numbers of `width` bits that lie there without gaps; at most 57 bits. A section ends with room for the
+    8 bytes that are read.
+    """
+    bit = index * width
+    return (_load_unaligned(address, bit >> 3) >> (bit & 7)) & ((i64(1) << width) - 1)
+
+
 def _prefetcher(write: int) -> Callable[[int, int], None]:
     def prefetch(typing_context: Any, address: Any, offset: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
