@@ -311,11 +311,12 @@ def _copy_packed(
     while i >= start and n < limit:
         rating = load_bits(values, i, width)
         local = rating >> TICK_BITS
-        value = HOLE
-        if local < own:
-            value = slot | local
-        elif local - own < known:
-            value = unmix32(load_u32(table, local - own))
+        # No branch here: whether a post is of the day is a coin toss, and a wrong guess costs more than the load.
+        place = local - own
+        inside = place >= 0 and place < known
+        value = unmix32(load_u32(table, place if inside else 0))
+        value = value if inside else HOLE
+        value = slot | local if local < own else value
         if value < bound:
             out[n] = value
             out_ticks[n] = (rating & 0xFF) << 8 | 128
