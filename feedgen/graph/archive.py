@@ -82,12 +82,14 @@ class Archive:
         """Today's log into the arrays. In any thread, once."""
         with self._reading:
             if self._unread is None:
+                self.graph.renew_outdated()
                 return
             began_s = time.monotonic()
             if not self.graph.replay(self._unread):
                 return
             self._erase()
             self._unread = None
+            self.graph.renew_outdated()
             log.info("today's log is read", extra={"took_s": round(time.monotonic() - began_s, 2)})
 
     def _erase(self) -> None:

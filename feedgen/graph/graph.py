@@ -103,6 +103,7 @@ class Graph:
         self.watch = Watch()
         self._janitor: threading.Thread | None = None
         self._renewing = False
+        self._outdated: list[tuple[DaySource, str]] = []
         self._flusher: threading.Thread | None = None
         self._view = self._make_view()
 
@@ -388,13 +389,15 @@ class Graph:
             self.replay(open_source)
         self.watch.over(self._minder.submit(self._mind, by_day))
         self._flush_now_and_then()
-        self._renew(
-            [
-                *((by_day[day], "we stopped while changes were on their way to it") for day in report.doubtful),
-                *((by_day[day], "an earlier version wrote them") for day in report.outdated),
-            ]
-        )
+        self._outdated = [(by_day[day], "an earlier version wrote them") for day in report.outdated]
+        self._renew([(by_day[day], "we stopped while changes were on their way to it") for day in report.doubtful])
         return report
+
+    def renew_outdated(self) -> None:
+        """Write again what an earlier version wrote. Not before it is certain that this version goes on."""
+        days, self._outdated = self._outdated, []
+        if days:
+            self._renew(days)
 
     def _renew(self, days: list[tuple[DaySource, str]]) -> None:
         """Build days again, one after the other; what else is to be built does not wait for all of them."""
