@@ -7,7 +7,7 @@ called in any thread.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -141,6 +141,12 @@ class Preview:
         state = self.services.readers.get(reader_key(did)) if private else None
         known = Known(Taste([], now_us)) if state is None else Known(state.taste(now_us), state.seen.ascending(now_us))
         return Subject(did, self.services.library.person(did), known=known)
+
+    def own(self, did: str, now_us: int) -> Subject:
+        """A reader who looks at their own list, with all that counts for it; it must be in memory by now."""
+        subject, services = self.reader(did, private=True, now_us=now_us), self.services
+        known = replace(subject.known, recipe=services.recipe_of(did), wishes=services.wishes_of(did))
+        return replace(subject, known=known)
 
     def post(self, uri: str) -> int:
         """NO_POST when it is unknown."""
@@ -281,7 +287,9 @@ class Preview:
 
     def _ask(self, subject: Subject, now_us: int) -> Ask:
         # A taste is nobody's: with a name, so that a personal list is made.
-        return Ask(subject.reader_did or "did:taste:nobody", subject.person, 1, None, (), now_us)
+        return Ask(
+            subject.reader_did or "did:taste:nobody", subject.person, 1, None, subject.known.wishes.languages, now_us
+        )
 
     def _liked(self, subject: Subject, now_us: int) -> Seeds | None:
         if subject.post == NO_POST:

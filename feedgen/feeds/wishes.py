@@ -55,11 +55,22 @@ def _recipe(given: Recipe, freshness: str) -> Recipe:
 
 
 def _fresher(params: RankParams, times: float) -> RankParams:
-    def half_life(value: float) -> float:
-        value = value or (FRESH_HALF_LIFE if times < 1 else 0.0)
+    """Presets differ in what makes posts old: the age of the post, or of the likes that led to it. So both half-lives
+    change. Likes fade so fast by default that twice as long shows nothing: calm lists go up by the square, and what is
+    liked just now counts for less."""
+
+    def half_life(value: float, times: float) -> float:
         return min(MAX_HALF_LIFE, value * times)
 
-    return replace(params, age_half_life=half_life(params.age_half_life), window=min(2000.0, params.window * times))
+    calm = max(times, 1.0)
+    age = params.age_half_life or (FRESH_HALF_LIFE if times < 1 else 0.0)
+    return replace(
+        params,
+        age_half_life=half_life(age, times),
+        like_half_life=half_life(params.like_half_life, times * calm),
+        velocity_power=params.velocity_power / calm,
+        window=min(2000.0, params.window * times),
+    )
 
 
 @lru_cache(1000)

@@ -23,6 +23,7 @@ from feedgen.core.budget import OUTSIDE_S
 from feedgen.core.clock import Clock
 from feedgen.core.errors import StoreError, UpstreamError
 from feedgen.core.languages import UNKNOWN, number
+from feedgen.core.names import parse_name
 from feedgen.feeds.wishes import FOLLOWS, FRESHNESS, MAX_LANGUAGES, MOST_BY_AUTHOR, Wishes
 from feedgen.serve.http.limits import Limits, Rate, RateLimit
 from feedgen.serve.http.xrpc import rate_limited
@@ -33,10 +34,11 @@ from feedgen.web.site import Page, Site, Sorry
 from feedgen.web.who import Guests
 
 PATH: Final = "/my"
+LIST: Final = f"{PATH}/list"
 SESSION: Final = "feedgen_session"
 BEGUN: Final = "feedgen_begun"
 MAX_FORM: Final = 8 * 1024
-MAX_NAME: Final = 80
+MAX_NAME: Final = 300  # an address of a profile is long
 RATE: Final = Rate(per_s=0.2, burst=12)  # attempts to sign in, an address
 COMPOSE: Final = "https://bsky.app/intent/compose?text="
 
@@ -48,7 +50,7 @@ FRESHNESS_WORDS: Final = {
     "calmest": "The best of days",
 }
 FOLLOWS_WORDS: Final = {
-    "none": "Nothing for being from them",
+    "none": "No boost",
     "": "As it is: the more, the fewer likes you have",
     "some": "Some",
     "much": "Much",
@@ -91,15 +93,24 @@ class MyFeed:
             return self._settings(request, session)
         begun = self._begun(request)
         if begun is None:
-            return self._site.html(request, "sign_in.html", begun=None, trouble="")
+            return self._ask_who(request)
         return self._ask_to_post(request, begun)
+
+    def _ask_who(self, request: Request, who: str = "", trouble: Sorry | None = None) -> Response:
+        """Mistakes leave in the form what was typed."""
+        status = trouble.status if trouble else 200
+        return self._site.html(request, "sign_in.html", status, begun=None, who=who, max_name=MAX_NAME, trouble=trouble)
 
     async def begin(self, request: Request) -> Response:
         self._check_sender(request)
         self._check_rate(request)
         who = (await _form(request)).get("who", "").strip()[:MAX_NAME]
-        did = await self._guests.did(who)
-        begun = Begun(did, who.lstrip("@"), new_code(), self._mine().seals.now_s())
+        try:
+            did = await self._guests.did(who)
+        except Sorry as sorry:
+            return self._ask_who(request, who, sorry)
+        name = parse_name(who)
+        begun = Begun(did, name.authority if name else did, new_code(), self._mine().seals.now_s())
         answer = RedirectResponse(PATH, 303)
         self._set(request, answer, BEGUN, self._mine().seals.seal(begun), CODE_S)
         return answer
@@ -145,12 +156,21 @@ class MyFeed:
 
     # --- the feed
 
-    def _settings(self, request: Request, session: Session, trouble: str = "") -> Response:
+    def _settings(
+        self,
+        request: Request,
+        session: Session,
+        trouble: str = "",
+        typed: dict[str, str] | None = None,
+        status: int = 200,
+    ) -> Response:
+        """`typed` is a form that could not be saved: nobody has to type it again."""
         return self._site.html(
             request,
             "my.html",
+            status,
             session=session,
-            wishes=self._mine().wishes.of(session.did),
+            wishes=typed_of(self._mine().wishes.of(session.did)) if typed is None else typed,
             token=self._mine().seals.token(request.cookies[SESSION]),
             freshness=FRESHNESS_WORDS,
             follows=FOLLOWS_WORDS,
@@ -165,7 +185,9 @@ class MyFeed:
         try:
             await self._mine().wishes.put(session.did, wishes_of(form))
         except StoreError:
-            raise Sorry(503, "That could not be kept", "The disk refused. Try again in a moment.") from None
+            return self._settings(request, session, "Not saved: the disk refused. Try again in a moment.", form, 503)
+        except Sorry as sorry:
+            return self._settings(request, session, f"Not saved. {sorry.title}: {sorry.text}", form, sorry.status)
         return RedirectResponse(f"{PATH}?saved=1", 303)
 
     async def data(self, request: Request) -> Response:
@@ -198,7 +220,7 @@ class MyFeed:
             raise Sorry(401, "You are signed out", "Sign in again, then send the form once more.")
         token = self._mine().seals.token(request.cookies[SESSION])
         if not hmac.compare_digest(token.encode(), form.get("token", "").encode()):
-            raise Sorry(403, "That came from elsewhere", "Open My feed, and use the form there.")
+            raise Sorry(403, "This form was not sent from this site", "Open My feed, and use the form there.")
         return session, form
 
     def _session(self, request: Request) -> Session | None:
@@ -213,7 +235,7 @@ class MyFeed:
         site = request.headers.get("sec-fetch-site", "")
         origin = urlsplit(request.headers.get("origin", "")).netloc
         if (site and site not in ("same-origin", "none")) or (origin and origin != request.headers.get("host")):
-            raise Sorry(403, "That came from elsewhere", "Open My feed, and use the form there.")
+            raise Sorry(403, "This form was not sent from this site", "Open My feed, and use the form there.")
 
     def _check_rate(self, request: Request) -> None:
         if not request.state.private and not self._rate.take(self._limits.addresses.of(request)):
@@ -247,6 +269,19 @@ async def _form(request: Request) -> dict[str, str]:
             raise Sorry(413, "That is too much", "A form of ours is far shorter.")
     fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=50)
     return {name: values[-1] for name, values in fields.items()}
+
+
+def typed_of(wishes: Wishes) -> dict[str, str]:
+    """What a form holds that says these wishes: the opposite of `wishes_of`."""
+    spoken = {value: word for word, value in YES_NO.items()}
+    return {
+        "freshness": wishes.freshness,
+        "follows": wishes.follows,
+        "replies": spoken[wishes.replies],
+        "videos": spoken[wishes.videos],
+        "languages": ", ".join(wishes.languages),
+        "author_max": "" if wishes.author_max is None else str(wishes.author_max),
+    }
 
 
 def wishes_of(form: dict[str, str]) -> Wishes:

@@ -1,6 +1,7 @@
-"""Who led to a post, by name: told to the reader whose list it is, signed in on My feed, and to nobody else.
+"""Readers' own lists as they are served now, and who led to a post, by name: for the reader whose list it is, signed
+in on My feed, and to nobody else.
 
-It lies below `/my`, because the session's cookie is sent nowhere else. Who asks decides whose list is looked at; the
+They lie below `/my`, because the session's cookie is sent nowhere else. Who asks decides whose list is looked at; the
 address can only say whose it expects, so that a link from somebody else's why page is refused.
 """
 
@@ -10,13 +11,16 @@ from collections.abc import Callable
 from functools import partial
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
+from feedgen.core.ids import US_PER_S
 from feedgen.feeds.preview import Led
 from feedgen.serve.who.sign_in import Session
 from feedgen.web import tuning
-from feedgen.web.my import Mine, session_of
-from feedgen.web.reasons import PEOPLE, not_ranked
+from feedgen.web.my import LIST, Mine, session_of
+from feedgen.web.playground import LENGTH
+from feedgen.web.posts import app_url
+from feedgen.web.reasons import PEOPLE, Card, not_ranked
 from feedgen.web.site import Page, Site, Sorry
 from feedgen.web.tuning import Setting
 from feedgen.web.who import Guests, Workshop
@@ -27,7 +31,30 @@ class People:
         self._site, self._guests, self._workshop, self._mine = site, guests, workshop, mine
 
     def pages(self) -> list[Page]:
-        return [Page(path=PEOPLE, answer=self.people, label="my")]
+        return [
+            Page(path=PEOPLE, answer=self.people, label="my"),
+            Page(path=LIST, answer=self.own_list, label="my"),
+        ]
+
+    async def own_list(self, request: Request) -> Response:
+        """With the reader's wishes and all that they saw and asked for; nothing here counts as seen."""
+        session, shop = session_of(request, self._mine().seals), self._workshop()
+        if session is None:
+            return RedirectResponse("/my", 303)
+        self._guests.check(request)
+        await shop.load(session.did)
+        now_us, plain = self._guests.clock.now_us(), "plain" in request.query_params
+        subject = shop.preview.own(session.did, now_us)
+        recipe = subject.known.recipe or shop.preview.services.recipe
+        placed = await shop.share.run(partial(shop.preview.listing, subject, recipe.params, LENGTH, now_us))
+        looks = await shop.posts.of([one.uri for one in placed if not one.veil]) if plain else {}
+        cards = [
+            Card(one, place, looks.get(one.uri), app_url(one.uri), "", max(0, now_us - one.time_us) / US_PER_S)
+            for place, one in enumerate(placed, 1)
+        ]
+        return self._site.html(
+            request, "my_list.html", session=session, cards=cards, plain_address="" if plain else f"{LIST}?plain=1"
+        )
 
     async def people(self, request: Request) -> Response:
         query = dict(request.query_params)

@@ -17,7 +17,7 @@ from feedgen.feeds.videos import VideosForYou
 from feedgen.feeds.wishes import Wishes
 from feedgen.ingest.events import VIDEO
 from feedgen.rank.listing import ListRules
-from feedgen.rank.params import DEFAULT, FORYOU
+from feedgen.rank.params import DEFAULT, FORYOU, RankParams
 from feedgen.rank.seen import Taste
 from feedgen.serve.readers.wishes import KeptWishes
 from feedgen.store.viewers import Viewers
@@ -68,13 +68,19 @@ async def test_fewer_by_one_author(services: FeedServices, town: Town) -> None:
     assert len(authors) == len(set(authors))
 
 
-async def test_fresher_posts(services: FeedServices, town: Town) -> None:
-    def mean_us(shown: list[int]) -> float:
-        return sum(town.posts.index(post) for post in shown) / len(shown)
+@pytest.mark.parametrize("params", [DEFAULT, FORYOU], ids=["default", "foryou"])
+async def test_fresher_and_calmer_posts(services: FeedServices, town: Town, params: RankParams) -> None:
+    """Under each preset, "calmer" and "the best of days" give older posts, "fresher" newer ones."""
 
-    usual = mean_us((await posts(services, town))[:20])
-    wish(services, Wishes(freshness="freshest"))
-    assert mean_us((await posts(services, town))[:20]) > usual
+    async def mean_age_h(freshness: str) -> float:
+        services.readers.forget(reader_key(did(READER)))
+        wish(services, Wishes(freshness=freshness))
+        found = [town.view().post(post) for post in (await posts(services, town))[:30]]
+        return sum(NOW_US - facts.time_us for facts in found if facts is not None) / len(found) / 3.6e9
+
+    services.recipe = Recipe(params)
+    ages = [await mean_age_h(freshness) for freshness in ("freshest", "fresher", "", "calmer", "calmest")]
+    assert max(ages[:2]) < ages[2] < ages[3] < ages[4], ages
 
 
 async def test_languages_are_the_readers_own_also_where_all_share_a_list(services: FeedServices, town: Town) -> None:

@@ -108,7 +108,61 @@ def test_wishes_count_on_the_next_page_and_stay(
         page.get_by_label("Languages").fill("klingonish")
         page.get_by_role("button", name="Save").click()
         page.get_by_text('"klingonish" is not known').wait_for()
+        # A mistake loses nothing of the form.
+        assert page.get_by_label("Languages").input_value() == "klingonish"
+        assert page.get_by_label("Posts by one author").input_value() == "1"
+        assert page.get_by_label("Fresher", exact=True).is_checked()
         assert [one for one in visit.troubles if "400" not in one] == []
+
+
+@pytest.mark.needs("chromium", "npm")
+def test_what_was_saved_shows_in_ones_own_list(demo: Demo, browser: Browser, axe: str) -> None:
+    with visiting(browser, viewport=PHONE) as visit:
+        page = visit.page
+        did = sign_in(page, demo)
+
+        def authors() -> list[str]:
+            page.locator(".posts .handle", has_text="@").first.wait_for()
+            uris = page.locator("[data-uri]").evaluate_all("cards => cards.map(card => card.dataset.uri)")
+            return [uri.split("/")[2] for uri in uris]
+
+        page.get_by_role("link", name="Look at your list").click()
+        page.get_by_role("heading", name="Your list").wait_for()
+        before = authors()
+        assert len(before) == 30 > len(set(before)) and did not in before
+        assert barriers(page, axe) == [] and not overflows(page)
+        page.get_by_role("link", name="My feed").last.click()
+        page.get_by_label("Posts by one author").fill("1")
+        page.get_by_role("button", name="Save").click()
+        page.get_by_role("link", name="See what it changes").click()
+        page.get_by_role("heading", name="Your list").wait_for()
+        after = authors()
+        assert len(after) == len(set(after)) > 10
+        page.goto(f"{demo.private_url}/my")
+        page.get_by_label("Posts by one author").fill("")
+        page.get_by_role("button", name="Save").click()
+        page.context.clear_cookies()
+        page.goto(f"{demo.private_url}/my/list")
+        page.get_by_label("Your handle").wait_for()
+        assert visit.troubles == []
+
+
+@pytest.mark.needs("chromium", "npm")
+def test_a_handle_that_is_wrong_stays_in_the_form(demo: Demo, browser: Browser) -> None:
+    with visiting(browser) as visit:
+        page = visit.page
+        page.goto(f"{demo.private_url}/my")
+        for typed, told in (
+            ("nobody.simnet.test", "Nobody is called nobody.simnet.test"),
+            ("nobody", "That is no account"),
+        ):
+            page.get_by_label("Your handle").fill(typed)
+            page.get_by_role("button", name="Sign in").click()
+            page.get_by_text(told).wait_for()
+            assert page.get_by_label("Your handle").input_value() == typed
+        page.get_by_label("Your handle").fill(f"https://bsky.app/profile/{handle_of(demo)}")
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_text(f"Show that you are {handle_of(demo)}").wait_for()
 
 
 @pytest.mark.needs("chromium", "npm")
