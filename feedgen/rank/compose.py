@@ -152,6 +152,11 @@ def compose(c: Candidates, n: int, sizes: tuple[int, int, int], p: Plan, t: Numb
         for seen in range(2):
             k = _next(c, q, lanes, count, a, p, state, taken, kept, seen)
             if k < 0:
+                # A queue waits for one place at a time, which may be later than that of its new first.
+                for i in range(q.values.size):
+                    _look_again(c, q, lanes, a, p, state, i, kept)
+                k = _next(c, q, lanes, count, a, p, state, taken, kept, seen)
+            if k < 0:
                 k = _farthest(c, q, a, p, state, seen, last)
             if k >= 0:
                 break
