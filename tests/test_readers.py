@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 import pytest_asyncio
 
 from feedgen.core.ids import POST_NSID, PROFILE_NSID, parse_at_uri
 from feedgen.feeds.contract import reader_key
+from feedgen.rank.tongues import ON_PAGE
 from feedgen.simnet.records import SimEvent
 from feedgen.simnet.server import Simnet
 from feedgen.store.viewers import Viewers
@@ -130,10 +133,20 @@ async def test_logged_out_readers_share_a_list_in_their_language(it: Inside, sim
     assert author in {uri.split("/")[2] for uri in await it.posts(readers[0], feed="popular", limit=30)}
 
 
-async def test_a_personal_page_names_its_languages(it: Inside, readers: list[int]) -> None:
-    answer = await it.ask(readers[0], languages="en", limit=5)
-    assert answer.headers["content-language"] == "en"
-    assert "content-language" not in (await it.ask(readers[0], limit=5)).headers
+async def test_a_personal_page_names_its_languages(it: Inside, sim: Simnet, readers: list[int]) -> None:
+    """Those of its posts, the most frequent first, whatever the app asked for."""
+    for languages in ("", "en"):
+        answer = await it.ask(readers[0], languages=languages, limit=30)
+        posts = [item["post"] for item in answer.json()["feed"]]
+        found: Counter[str] = Counter()
+        async with httpx.AsyncClient(trust_env=False) as client:
+            for some in (posts[:25], posts[25:]):
+                asked = await client.get(f"{sim.urls.appview}/xrpc/app.bsky.feed.getPosts", params={"uris": some})
+                found.update(post["record"].get("langs", [""])[0] for post in asked.json()["posts"])
+        del found[""]
+        named = answer.headers["content-language"].split(", ")
+        assert set(named) == {language for language, n in found.items() if n > ON_PAGE * len(posts)}
+        assert [found[language] for language in named] == sorted((found[language] for language in named), reverse=True)
 
 
 async def test_videos(it: Inside, sim: Simnet, readers: list[int]) -> None:

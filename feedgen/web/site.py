@@ -128,7 +128,7 @@ class Site:
                 if not page.early and (reason := self._unready()):
                     raise Sorry(503, "Not yet", f"The service is starting: {reason}.", {"retry-after": "5"})
                 async with asyncio.timeout(None if private else HOME_S - waited_s_of(request.scope)):
-                    return await _whole(await page.answer(request))
+                    return await rendered(await page.answer(request))
             except TimeoutError:
                 sorry = Sorry(503, *_in_words(overloaded()), {"retry-after": "2"})
             except Sorry as said:
@@ -138,7 +138,7 @@ class Site:
             except Exception:
                 log.exception("unexpected error on the page %s", page.label)
                 sorry = Sorry(500, "Something broke", "It was noted. Try again in a moment.")
-            return await _whole(self.sorry(request, sorry))
+            return await rendered(self.sorry(request, sorry))
 
         return answer
 
@@ -169,7 +169,8 @@ class _Html(Response):
         self.text = text
 
 
-async def _whole(answer: Response) -> Response:
+async def rendered(answer: Response) -> Response:
+    """The same answer; a page's text is made in a thread."""
     if isinstance(answer, _Html):
         answer.body = (await asyncio.to_thread(answer.text)).encode()
         answer.headers["content-length"] = str(len(answer.body))

@@ -39,6 +39,10 @@ def test_quality(tmp_path: Path) -> None:
     np.savez(tmp_path / "tiny_dev.npz", user=user, item=item, ts=np.sort(chance.integers(0, 5 * 86_400, 3000)))
     found = figures_of("quality", folder=str(tmp_path), sets="tiny", people=150, days=1.0, readers=5)
     assert {f"quality.simnet_share_{name}" for name in ("default", "foryou", "cheap", "popular")} < set(found)
+    seeds = {name: found.pop(name) for name in [*found] if name.startswith("quality.tiny_seeds")}
+    ratios = {name: found.pop(name) for name in [*found] if name.startswith("quality.simnet_default_over")}
+    assert len(seeds) == 3 and all(1 <= value <= 30 for value in seeds.values())
+    assert len(ratios) > 5 and all(0.5 < value < 2 for value in ratios.values())
     assert all(0 < value <= 1 for value in found.values())
     assert {"quality.tiny_ndcg20", "quality.tiny_ndcg20_foryou", "quality.tiny_ndcg20_cheap"} < set(found)
 

@@ -17,7 +17,7 @@ from feedgen.serve.http.documents import ServiceIdentity
 from feedgen.store.pages import Outcome, ShownPage
 from feedgen.store.viewers import Viewers
 from feedgen.web.learning import Learning
-from feedgen.web.site import Site
+from feedgen.web.site import Site, rendered
 from tests.web.browser import PHONE, Demo, barriers, overflows, visiting
 
 NOW_US = 1_790_000_000_000_000
@@ -32,7 +32,7 @@ async def told(folder: Path, clock: ManualClock, *arms: str) -> str:
     page = Learning(site, clock)
     scope = {"type": "http", "method": "GET", "path": "/learning", "query_string": b"days=7", "headers": []}
     request = Request(scope | {"state": {"links": [], "private": True}})
-    answer = await page.page(request)
+    answer = await rendered(await page.page(request))
     assert answer.status_code == 200
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", bytes(answer.body).decode()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ class PrivateParts:
 def make_private_app(parts: PrivateParts) -> ASGIApp:
     async def metrics(request: Request) -> Response:
         parts.measure()
-        return Response(render(all_metrics()), headers={"content-type": CONTENT_TYPE})
+        # In a thread: there is more to tell the longer the process runs.
+        return Response(await asyncio.to_thread(render, all_metrics()), headers={"content-type": CONTENT_TYPE})
 
     async def live(request: Request) -> Response:
         late = parts.late()
