@@ -148,7 +148,7 @@ class App:
             self.site.not_found(private=True),
             self.settings.service.private_hosts,
         )
-        server = Server(make_private_app(parts), self.private_binds)
+        server = Server(make_private_app(parts), self.private_binds, setting="private_bind")
         await server.start()
         stack.push_async_callback(server.stop, 1.0)
         self.private_address = server.addresses[0]

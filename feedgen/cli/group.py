@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -20,6 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
+SERVICE_SETTINGS: Final = Path("/etc/feedgen/feedgen.toml")  # what `feedgen install` gives the service
 
 # Commands that live beside what they work on: where, and the line that `feedgen --help` shows without importing them.
 ELSEWHERE: Final[dict[str, tuple[str, str]]] = {
@@ -85,7 +86,7 @@ def settings_options(command: F) -> F:
         "--config",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="The settings file.  [default: ./feedgen.toml if there is one]",
+        help=f"The settings file.  [default: ./feedgen.toml, else {SERVICE_SETTINGS} (not for run)]",
     )(command)
     command = click.option(
         "--set",
@@ -97,12 +98,14 @@ def settings_options(command: F) -> F:
     return debug_option(command)
 
 
-def read(config: Path | None, set_: tuple[str, ...]) -> Loaded[Settings]:
-    """The settings and what is wrong with them."""
+def read(
+    config: Path | None, set_: tuple[str, ...], elsewhere: Sequence[Path] = (SERVICE_SETTINGS,)
+) -> Loaded[Settings]:
+    """The settings and what is wrong with them. Without --config and ./feedgen.toml, those of the installed service."""
     from feedgen.core.config import read_settings
     from feedgen.core.settings import Settings
 
-    return read_settings(Settings, config, given=set_)
+    return read_settings(Settings, config, given=set_, elsewhere=elsewhere)
 
 
 def start(config: Path | None, set_: tuple[str, ...]) -> Settings:
@@ -111,7 +114,7 @@ def start(config: Path | None, set_: tuple[str, ...]) -> Settings:
 
     from feedgen.core import logs
 
-    settings = read(config, set_).get()
+    settings = read(config, set_, elsewhere=()).get()
     logs.setup(settings.log.level, settings.log.format)
     for warning in settings.warnings():
         logging.getLogger(__name__).warning(warning)

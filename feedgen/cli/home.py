@@ -80,7 +80,7 @@ password_option = click.option(
 )
 
 
-dry_run_option = click.option("--dry-run", is_flag=True, help="Log in and look, but write nothing.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Look, but write nothing. Needs no password.")
 
 
 @cli.command()

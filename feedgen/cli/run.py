@@ -27,7 +27,7 @@ def run(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> None:
     """
     settings = start(config, set_)
     app = imported("feedgen.app:build")(settings)
-    app.reread = lambda: read(config, set_).get()
+    app.reread = lambda: read(config, set_, elsewhere=()).get()
     ctx.exit(app.run())
 
 
@@ -57,7 +57,7 @@ def demo(ctx: click.Context, config: Path | None, set_: tuple[str, ...], people:
 
 @cli.group()
 def config() -> None:
-    """Show, check and explain the settings."""
+    """Show, check and list the settings."""
 
 
 @config.command("show")

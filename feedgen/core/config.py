@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -155,13 +155,15 @@ def read_settings(
     env: Mapping[str, str] | None = None,
     folder: Path | None = None,
     given: Collection[str] = (),
+    elsewhere: Sequence[Path] = (),
 ) -> Loaded[T]:
     """Read all, judge all: every problem is found, not only the first.
 
-    `folder` is where feedgen.toml is looked for; `given` is what the command line says, as "section.key=value".
+    `folder` is where feedgen.toml is looked for, then the files `elsewhere`; `given` is what the command line says, as
+    "section.key=value".
     """
     fields = {(f.section, f.name): f for f in fields_of(root)}
-    file, problems = _find_file(path, folder or Path())
+    file, problems = _find_file(path, folder or Path(), elsewhere)
     raw: dict[tuple[str, str], tuple[Any, str]] = {}
     if file is not None and not problems:
         problems += _read_file(file, fields, raw)
@@ -204,10 +206,9 @@ def shown_value(settings: msgspec.Struct, field: Field) -> Value | None:
     return value
 
 
-def _find_file(path: Path | None, folder: Path) -> tuple[Path | None, list[Problem]]:
+def _find_file(path: Path | None, folder: Path, elsewhere: Sequence[Path]) -> tuple[Path | None, list[Problem]]:
     if path is None:
-        default = folder / FILE_NAME
-        return (default, []) if default.is_file() else (None, [])
+        return next((file for file in (folder / FILE_NAME, *elsewhere) if os.access(file, os.R_OK)), None), []
     if not path.is_file():
         return None, [
             Problem(

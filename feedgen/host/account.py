@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import click
 
@@ -58,17 +58,77 @@ class Published(NamedTuple):
     value: dict[str, Any]
 
 
-class Account:
+class Records:
+    """The feed records of an account, as anybody can read them."""
+
+    def __init__(self, pds: str, did: str, timeout_s: float = TIMEOUT_S) -> None:
+        from atproto_client import Client
+        from atproto_client.request import Request
+
+        self._client = Client(base_url=pds.rstrip("/"), request=Request(timeout=timeout_s))
+        self._pds, self.did = pds, did
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.request.close()
+
+    def record(self, rkey: str) -> Published | None:
+        from atproto_client.exceptions import BadRequestError
+
+        try:
+            found = self._client.com.atproto.repo.get_record({"repo": self.did, "collection": FEED_NSID, "rkey": rkey})
+        except BadRequestError as error:
+            if _error_name(error) == "RecordNotFound" or "could not locate record" in str(error).lower():
+                return None
+            raise self._error(error) from None
+        except Exception as error:
+            raise self._error(error) from None
+        return Published(found.cid or "", _plain(found.value))
+
+    @contextlib.contextmanager
+    def _plainly(self) -> Iterator[None]:
+        try:
+            yield
+        except FeedgenError:
+            raise
+        except Exception as error:
+            # From None: the SDK's own words would show what was sent.
+            raise self._error(error) from None
+
+    def _error(self, error: Exception) -> AccountError:
+        import httpx
+        from atproto_client.exceptions import RequestErrorBase
+        from atproto_core.exceptions import AtProtocolError
+
+        if isinstance(error, httpx.HTTPError) or (isinstance(error, RequestErrorBase) and error.response is None):
+            return AccountError(
+                f"{self._pds} can't be reached.", "Is the internet there? Is [publish] pds the right address?"
+            )
+        if isinstance(error, RequestErrorBase) and error.response is not None:
+            name = _error_name(error) or ("RateLimitExceeded" if error.response.status_code == 429 else "")
+            if name in _MEANS:
+                return AccountError(*_MEANS[name])
+            said = getattr(error.response.content, "message", None) or f"status {error.response.status_code}"
+            return AccountError(
+                f"{self._pds} refused: {' '.join(str(said).split())[:MAX_SAID_CHARS]}",
+                "Is [publish] pds the account's own PDS, or https://bsky.social? If so, try again later.",
+            )
+        if isinstance(error, AtProtocolError | ValueError):
+            return AccountError(f"{self._pds} gave an answer that is no PDS's.", "Is [publish] pds the right address?")
+        raise error
+
+
+class Account(Records):
     """Logged in while the `with` lasts."""
 
     def __init__(
         self, pds: str, handle: str, password: str, ask_code: Callable[[], str] | None, timeout_s: float = TIMEOUT_S
     ) -> None:
-        from atproto_client import Client
-        from atproto_client.request import Request
-
-        self._client = Client(base_url=pds.rstrip("/"), request=Request(timeout=timeout_s))
-        self._pds = pds
+        super().__init__(pds, "", timeout_s)
         try:
             self._log_in(handle, password, ask_code)
         except BaseException:
@@ -88,9 +148,6 @@ class Account:
             with self._plainly():
                 self._client.login(handle, password, auth_factor_token=ask_code().strip(), fetch_bsky_profile=False)
 
-    def __enter__(self) -> Account:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -106,19 +163,6 @@ class Account:
         session = self._client._session
         scope = getattr(session.access_jwt_payload, "scope", None) if session is not None else None
         return scope != "com.atproto.access"
-
-    def record(self, rkey: str) -> Published | None:
-        from atproto_client.exceptions import BadRequestError
-
-        try:
-            found = self._client.com.atproto.repo.get_record({"repo": self.did, "collection": FEED_NSID, "rkey": rkey})
-        except BadRequestError as error:
-            if _error_name(error) == "RecordNotFound" or "could not locate record" in str(error).lower():
-                return None
-            raise self._error(error) from None
-        except Exception as error:
-            raise self._error(error) from None
-        return Published(found.cid or "", _plain(found.value))
 
     def records(self) -> dict[str, Published]:
         """All feed records, by record key."""
@@ -154,38 +198,6 @@ class Account:
         with self._plainly():
             answer = self._client.com.atproto.server.get_service_auth({"aud": aud, "lxm": method})
             return str(answer.token)
-
-    @contextlib.contextmanager
-    def _plainly(self) -> Iterator[None]:
-        try:
-            yield
-        except FeedgenError:
-            raise
-        except Exception as error:
-            # From None: the SDK's own words would show what was sent.
-            raise self._error(error) from None
-
-    def _error(self, error: Exception) -> AccountError:
-        import httpx
-        from atproto_client.exceptions import RequestErrorBase
-        from atproto_core.exceptions import AtProtocolError
-
-        if isinstance(error, httpx.HTTPError) or (isinstance(error, RequestErrorBase) and error.response is None):
-            return AccountError(
-                f"{self._pds} can't be reached.", "Is the internet there? Is [publish] pds the right address?"
-            )
-        if isinstance(error, RequestErrorBase) and error.response is not None:
-            name = _error_name(error) or ("RateLimitExceeded" if error.response.status_code == 429 else "")
-            if name in _MEANS:
-                return AccountError(*_MEANS[name])
-            said = getattr(error.response.content, "message", None) or f"status {error.response.status_code}"
-            return AccountError(
-                f"{self._pds} refused: {' '.join(str(said).split())[:MAX_SAID_CHARS]}",
-                "Is [publish] pds the account's own PDS, or https://bsky.social? If so, try again later.",
-            )
-        if isinstance(error, AtProtocolError | ValueError):
-            return AccountError(f"{self._pds} gave an answer that is no PDS's.", "Is [publish] pds the right address?")
-        raise error
 
 
 def _error_name(error: Any) -> str:

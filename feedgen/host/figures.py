@@ -29,11 +29,12 @@ log = logging.getLogger(__name__)
 
 
 class Read(NamedTuple):
-    """A figure, the metric it comes from, and how the metric's labels must begin."""
+    """A figure, the metric it comes from, how the metric's labels must begin, and a label that doesn't count."""
 
     figure: str
     metric: str
     labels: tuple[str, ...] = ()
+    but: str = ""
 
 
 SUMS: Final = (
@@ -43,7 +44,7 @@ SUMS: Final = (
     Read("disconnects", "feedgen_ingest_disconnects_total"),
     Read("disk full", "feedgen_ingest_store_full_total"),
     Read("pages", "feedgen_http_requests_total", (PAGES, "200")),
-    Read("failed", "feedgen_http_requests_total", ("", "5")),
+    Read("failed", "feedgen_http_requests_total", ("", "5"), but="501"),  # 501: asked for what no feed has
     Read("full", "feedgen_rank_lists_total", ("full",)),
     Read("cheap", "feedgen_rank_lists_total", ("cheap",)),
     Read("instead", "feedgen_feeds_fallbacks_total"),
@@ -83,7 +84,7 @@ class Reader:
         metrics = {metric.name: metric for metric in all_metrics()}
         sample = Sample(at_s, seconds)
         for one in SUMS:
-            now = _sum(metrics[one.metric], one.labels)
+            now = _sum(metrics[one.metric], one.labels, one.but)
             sample.sums[one.figure] = max(0.0, now - self._before.get(one.figure, 0.0))
             self._before[one.figure] = now
         sample.peaks = {one.figure: _sum(metrics[one.metric], one.labels) for one in PEAKS}
@@ -101,8 +102,8 @@ def _fits(labels: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
     return all(have.startswith(want) for have, want in zip(labels, wanted, strict=False))
 
 
-def _sum(metric: Metric, labels: tuple[str, ...]) -> float:
-    return sum(value for have, value in metric.samples() if _fits(have, labels))
+def _sum(metric: Metric, labels: tuple[str, ...], but: str = "") -> float:
+    return sum(value for have, value in metric.samples() if _fits(have, labels) and but not in have)
 
 
 def _counts(metric: Metric, labels: tuple[str, ...]) -> list[float]:

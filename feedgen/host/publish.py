@@ -20,7 +20,7 @@ from feedgen.core.errors import FeedgenError, SettingsError
 from feedgen.core.ids import FEED_NSID
 from feedgen.core.settings import Settings
 from feedgen.feeds.registry import feed_classes
-from feedgen.host.account import Account, Published, find_code, find_handle, find_password
+from feedgen.host.account import Account, Published, Records, find_code, find_handle, find_password
 
 MAX_NAME: Final = 24  # as people count letters
 MAX_NAME_BYTES: Final = 240
@@ -82,17 +82,18 @@ def looks(settings: Settings) -> list[Look]:
 
 
 def publish(settings: Settings, password_file: Path | None, dry_run: bool, replace: bool) -> int:
-    """The command. 0 when every record says what it should."""
+    """The command. 0 when every record says what it should. A dry run only reads, as anybody may."""
     wanted = looks(settings)
     _check_reachable(settings)
-    with _account(settings, password_file) as account:
-        _check_publisher(settings, account)
+    with _reader(settings) if dry_run else _account(settings, password_file) as account:
+        if isinstance(account, Account):
+            _check_publisher(settings, account)
         # All are looked at before the first is written.
         standing = {look.feed: account.record(look.feed) for look in wanted}
         for look in wanted:
             _check_ours(settings.service.did, look.feed, standing[look.feed], replace)
         for look in wanted:
-            click.echo(f"{look.feed}: {_write(settings, account, look, standing[look.feed], dry_run)}")
+            click.echo(f"{look.feed}: {_write(settings, account, look, standing[look.feed])}")
     if dry_run:
         click.echo("Nothing was written.")
     else:
@@ -103,7 +104,7 @@ def publish(settings: Settings, password_file: Path | None, dry_run: bool, repla
 
 def unpublish(settings: Settings, feeds: tuple[str, ...], password_file: Path | None, dry_run: bool) -> int:
     """The command: these feeds, or all that the settings name. Records of another service are left alone."""
-    with _account(settings, password_file) as account:
+    with _reader(settings) if dry_run else _account(settings, password_file) as account:
         for feed in feeds or settings.publish.feeds:
             found = account.record(feed)
             if found is None:
@@ -111,9 +112,9 @@ def unpublish(settings: Settings, feeds: tuple[str, ...], password_file: Path | 
             elif found.value.get("did") != settings.service.did:
                 click.echo(f"{feed}: belongs to {found.value.get('did')}, not to this service; it stays")
             else:
-                if not dry_run:
+                if isinstance(account, Account):
                     account.delete(feed, found)
-                click.echo(f"{feed}: {'would be ' if dry_run else ''}removed")
+                click.echo(f"{feed}: {'' if isinstance(account, Account) else 'would be '}removed")
     return 0
 
 
@@ -139,8 +140,12 @@ def _account(settings: Settings, password_file: Path | None) -> Account:
     return Account(settings.publish.pds, handle, find_password(password_file), find_code())
 
 
-def _write(settings: Settings, account: Account, look: Look, standing: Published | None, dry_run: bool) -> str:
-    """What was done, or would be."""
+def _reader(settings: Settings) -> Records:
+    return Records(settings.publish.pds, settings.service.publisher_did)
+
+
+def _write(settings: Settings, account: Records, look: Look, standing: Published | None) -> str:
+    """What was done, or would be if somebody were logged in."""
     before = standing.value if standing is not None else {}
     fields = look.fields(settings.service.did)
     # What others wrote into the record, like labels, stays; what we no longer say goes.
@@ -153,7 +158,7 @@ def _write(settings: Settings, account: Account, look: Look, standing: Published
     if not changed:
         return "is as it should be"
     done = "created" if standing is None else f"updated ({', '.join(changed)})"
-    if dry_run:
+    if not isinstance(account, Account):
         return f"would be {done}"
     if new_picture:
         record["avatar"] = account.upload(look.picture, look.picture_kind)

@@ -87,7 +87,10 @@ class Dictionaries:
         except NoDictionary:
             raise
         except UpstreamError:
-            data = self._newest_kept()
+            kept = self._newest_kept()
+            if kept is None:
+                raise
+            data = kept
         else:
             self._keep(data)
         self._by_host[base] = data
@@ -135,13 +138,13 @@ class Dictionaries:
         found = [p for p in self.folder.iterdir() if p.name.isdecimal()] if self.folder.is_dir() else []
         return sorted(found, key=lambda p: p.stat().st_mtime, reverse=True)
 
-    def _newest_kept(self) -> bytes:
+    def _newest_kept(self) -> bytes | None:
         with contextlib.suppress(OSError):
             for path in self._kept():
                 data = path.read_bytes()[:MAX_DICTIONARY_BYTES]
                 if str(dictionary_id(data)) == path.name:
                     return data
-        raise UpstreamError("no dictionary could be fetched, and none is kept")
+        return None
 
 
 def dictionary_id(data: bytes) -> int:

@@ -15,6 +15,7 @@ from feedgen.core.parameters import ALIKE, LIKES, NOW, POST, WORK, table
 from feedgen.rank.params import PRESETS, RankParams
 
 SERVED: Final = "served"
+MAX_NOTES: Final = 10  # on what an address says that means nothing
 MOST: Final = {"edges": 4_000_000.0}  # of the sliders; a list must not take seconds
 ABOUT_PRESETS: Final = {
     SERVED: "as this feed is served now",
@@ -28,11 +29,12 @@ GROUPS: Final = {
 
 
 class Setting(NamedTuple):
-    """`changes` are what differs from the preset."""
+    """`changes` are what differs from the preset; `notes` say what of the address was not taken as it stands."""
 
     preset: str
     changes: dict[str, float]
     params: RankParams
+    notes: tuple[str, ...] = ()
 
     def query(self, column: str = "a") -> dict[str, str]:
         """As an address says it."""
@@ -62,16 +64,25 @@ def presets(served: RankParams) -> dict[str, RankParams]:
 
 def setting(query: Mapping[str, str], column: str, served: RankParams) -> Setting:
     """What an address says; what is malformed or out of range counts as the nearest that is not."""
-    known = presets(served)
-    name = query.get(column, "")
-    name = name if name in known else SERVED
+    known, notes = presets(served), list[str]()
+    asked = query.get(column, "")
+    name = asked if asked in known else SERVED
+    if asked and asked not in known:
+        notes.append(f"there is no preset {shortened(asked)}")
+    names = {f"{column}.{entry.name}" for entry in table()}
+    notes += [f"there is no {shortened(key)}" for key in query if key.startswith(f"{column}.") and key not in names]
     base, changes = known[name], dict[str, float]()
     if query.get(f"was.{column}", name) == name:  # a form sends all numbers; of another preset they mean nothing
         for entry in table():
-            value = _number(query.get(f"{column}.{entry.name}"))
-            if value is None:
+            text = query.get(f"{column}.{entry.name}")
+            given = _number(text)
+            if given is None:
+                if text:
+                    notes.append(f"{column}.{entry.name} is no number")
                 continue
-            value = min(max(value, entry.low), MOST.get(entry.name, entry.high))
+            value = min(max(given, entry.low), MOST.get(entry.name, entry.high))
+            if value != given:
+                notes.append(f"{column}.{entry.name} counts as {value:g}")
             value = round(value) if entry.whole else value
             if not math.isclose(value, getattr(base, entry.name)):
                 changes[entry.name] = value
@@ -79,7 +90,7 @@ def setting(query: Mapping[str, str], column: str, served: RankParams) -> Settin
     params = replace(base, **merged)
     if params.edges > MOST["edges"]:
         params = replace(params, edges=int(MOST["edges"]))
-    return Setting(name, changes, params)
+    return Setting(name, changes, params, tuple(notes[:MAX_NOTES]))
 
 
 def sliders(settings: Mapping[str, Setting], served: RankParams) -> dict[str, list[Slider]]:
@@ -109,6 +120,10 @@ def sliders(settings: Mapping[str, Setting], served: RankParams) -> dict[str, li
 
 def address(path: str, **query: str) -> str:
     return f"{path}?{urlencode(query)}" if query else path
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 def _number(text: str | None) -> float | None:

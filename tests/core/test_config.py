@@ -57,6 +57,18 @@ def test_defaults_without_a_file(tmp_path: Path) -> None:
     assert set(loaded.origins.values()) == {"default"}
 
 
+def test_the_installed_services_file_is_found_where_there_is_none_here(tmp_path: Path) -> None:
+    service = tmp_path / "etc.toml"
+    service.write_text("[fruit]\ncount = 7\n")
+    missing = tmp_path / "missing.toml"
+    found = read_settings(Store, env={}, folder=tmp_path, elsewhere=(missing, service))
+    assert found.path == service and found.get().fruit.count == 7
+    here = tmp_path / "feedgen.toml"
+    here.write_text("")
+    assert read_settings(Store, env={}, folder=tmp_path, elsewhere=(service,)).path == here
+    assert read_settings(Store, service, env={}, folder=tmp_path).path == service
+
+
 def test_command_line_wins_over_environment_wins_over_file(tmp_path: Path) -> None:
     toml = '[fruit]\nname = "pear"\ncount = 1\nweight = 2\nripe = true\ncolours = ["a", "b"]\n'
     loaded = load(tmp_path, toml, {"FEEDGEN_FRUIT_COUNT": "2", "FEEDGEN_FRUIT_WEIGHT": "1.5"}, ("fruit.weight=4",))

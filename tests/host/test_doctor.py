@@ -372,6 +372,20 @@ def test_disk_speed(tmp_path: Path) -> None:
     assert machine.judge_speed(0.2, 100 << 20).level == machine.judge_speed(0.005, 1 << 20).level == "warning"
     assert machine.judge_speed(1.5, 100 << 20).level == "failure"
     assert "can't write" in machine.check_speed(Path("/proc/self")).said
+    full = machine.check_speed(tmp_path, room_bytes=1 << 60)
+    assert full.level == "warning" and full.said.startswith("not tried: only")
+
+
+def test_no_name_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said once, not for each host."""
+
+    def refuse(host: str, *_: object) -> None:
+        raise OSError("Temporary failure in name resolution")
+
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    found = list(network.check_hosts(Settings()))
+    assert [(one.check, one.level) for one in found] == [("network", "failure")]
+    assert "Temporary failure" in found[0].said and "resolvectl" in found[0].advice
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ def test_a_reading_tells_what_came_since_the_one_before() -> None:
     requests.add(3, PAGES, "200")
     requests.add(2, PAGES, "503")
     requests.add(1, "describe", "500")
+    requests.add(4, "other", "501")  # asked for a method that no feed has
     requests.add(9, "describe", "200")
     GAPS.add(1)
     seconds.observe(0.004, PAGES)

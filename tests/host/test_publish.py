@@ -50,7 +50,7 @@ class Typed:
 
 
 def test_published_updated_and_removed(pds: SmallPds, tmp_path: Path) -> None:
-    dry = Typed(pds.url, tmp_path, "publish", "--dry-run")
+    dry = Typed(pds.url, tmp_path, "publish", "--dry-run", password="")
     assert dry.code == 0 and dry.out.count("would be created") == 3 and pds.records == {}
     first = Typed(pds.url, tmp_path, "publish")
     assert first.code == 0 and f"https://bsky.app/profile/{DID}/feed/for-you" in first.out
@@ -81,7 +81,7 @@ def test_published_updated_and_removed(pds: SmallPds, tmp_path: Path) -> None:
 
     assert "popular: removed" in Typed(pds.url, tmp_path, "unpublish", "popular").out
     assert set(pds.records) == {"for-you", "videos-for-you"}
-    assert "would be removed" in Typed(pds.url, tmp_path, "unpublish", "--dry-run").out
+    assert "would be removed" in Typed(pds.url, tmp_path, "unpublish", "--dry-run", password="").out
     rest = Typed(pds.url, tmp_path, "unpublish")
     assert rest.code == 0 and "popular: is not published" in rest.out and pds.records == {}
 

@@ -8,7 +8,7 @@ import pytest
 
 from feedgen.core.parameters import table
 from feedgen.rank.params import DEFAULT, FORYOU, PRESETS
-from feedgen.web.tuning import GROUPS, MOST, SERVED, presets, setting, sliders
+from feedgen.web.tuning import GROUPS, MAX_NOTES, MOST, SERVED, presets, setting, sliders
 
 SERVED_HERE = replace(DEFAULT, seeds=321)
 
@@ -44,6 +44,16 @@ def test_out_of_range_is_the_nearest_and_work_stays_bounded() -> None:
             assert getattr(setting({f"a.{entry.name}": text}, "a", DEFAULT).params, entry.name) == bound
     wild = replace(DEFAULT, edges=50_000_000)  # an operator may, but not strangers
     assert setting({}, "a", wild).params.edges == MOST["edges"]
+
+
+def test_what_is_not_taken_as_it_stands_is_noted() -> None:
+    query = {"a": "best", "a.window": "soon", "a.seeds": "1e9", "a.wnidow": "4", "b.other": "1", "who": "x"}
+    notes = setting(query, "a", DEFAULT).notes
+    assert notes[:2] == ("there is no preset best", "there is no a.wnidow") and "a.window is no number" in notes
+    assert any(note.startswith("a.seeds counts as ") for note in notes) and len(notes) == 4
+    assert setting({"a": "foryou", "a.window": "4"}, "a", DEFAULT).notes == ()
+    many = {f"a.{n}{'x' * 100}": "1" for n in range(50)}
+    assert len(setting(many, "a", DEFAULT).notes) == MAX_NOTES
 
 
 def test_a_form_of_another_preset_sends_numbers_that_mean_nothing() -> None:

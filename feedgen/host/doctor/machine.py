@@ -32,6 +32,7 @@ NETWORK_FILE_SYSTEMS: Final = frozenset(
 SYNC_BYTES: Final = 4096
 SYNCS: Final = 20
 WRITE_BYTES: Final = 16 * MIB
+ROOM_BYTES: Final = 16 * WRITE_BYTES  # a disk with less free is not written to for a measurement
 SLOW_SYNC_S: Final = 0.1
 TOO_SLOW_SYNC_S: Final = 1.0  # events wait for each commit
 SLOW_BYTES_S: Final = 20 * MIB
@@ -108,7 +109,7 @@ def check_file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo"))
     return ok("file system", kind)
 
 
-def check_speed(folder: Path) -> Finding:
+def check_speed(folder: Path, room_bytes: int = ROOM_BYTES) -> Finding:
     """Commits of one page each, then one large file."""
     path = existing(folder) / f".feedgen-doctor-{os.getpid()}"
     try:
@@ -117,6 +118,9 @@ def check_speed(folder: Path) -> Finding:
         return failure("disk speed", f"can't write in {path.parent}: {error.strerror}", "Look at its owner and rights.")
     try:
         path.unlink()  # whatever happens, nothing is left behind
+        free = shutil.disk_usage(path.parent).free
+        if free < room_bytes:
+            return warning("disk speed", f"not tried: only {free // MIB} MiB are free", "Make room first.")
         syncs_s = []
         for _ in range(SYNCS):
             began_s = time.perf_counter()

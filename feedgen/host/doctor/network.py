@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import socket
 import statistics
 import time
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ class Asked(NamedTuple):
 
 def check_hosts(settings: Settings) -> Iterator[Finding]:
     """One line for each address of the settings, then the clock as they see it."""
+    if trouble := _no_name_resolves(settings):
+        yield failure("network", trouble, "Is the line up? Look with: resolvectl status")
+        return
     yield from _jetstreams(settings)
     if settings.labels.enabled:
         for url in settings.labels.urls:
@@ -54,6 +58,20 @@ def check_hosts(settings: Settings) -> Iterator[Finding]:
     if "proxy" in (settings.identity.did_web, settings.identity.pds):
         yield _judge("proxy", settings.identity.proxy_url, _reach(settings.identity.proxy_url), "Is it running?", False)
     yield judge_clock(clocks_s)
+
+
+def _no_name_resolves(settings: Settings) -> str:
+    """What is wrong with name resolution as a whole; empty if one of our hosts has an address."""
+    urls = [*settings.jetstream.urls, settings.identity.plc_url, settings.appview.url]
+    urls += settings.labels.urls if settings.labels.enabled else ()
+    reason = ""
+    for host in dict.fromkeys(urlsplit(url).hostname or "" for url in urls):
+        try:
+            socket.getaddrinfo(host, 443)
+            return ""
+        except (OSError, UnicodeError) as error:
+            reason = _words(error)
+    return f"no host's name can be resolved: {reason}"
 
 
 def judge_clock(clocks_s: list[float]) -> Finding:
@@ -123,8 +141,6 @@ def _hear(url: str, wait: bool) -> str:
 
 
 def _reach(url: str) -> str:
-    import socket
-
     parts = urlsplit(url)
     try:
         with socket.create_connection((parts.hostname or "", parts.port or 80), TIMEOUT_S):

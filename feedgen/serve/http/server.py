@@ -70,8 +70,10 @@ def _config() -> Config:
 class Server:
     """Serves one application on any number of addresses: `host:port`, `[v6]:port`, `unix:/path` or `fd://3`."""
 
-    def __init__(self, app: ASGIApp, binds: list[str], *, max_connections: int = MAX_CONNECTIONS) -> None:
-        self._app = app
+    def __init__(
+        self, app: ASGIApp, binds: list[str], *, max_connections: int = MAX_CONNECTIONS, setting: str = "bind"
+    ) -> None:
+        self._app, self._setting = app, setting
         self._binds, self._max_connections = binds, max_connections
         self._config = _config()
         self._context = WorkerContext(None)
@@ -85,7 +87,7 @@ class Server:
         sockets, loop = list[socket.socket](), asyncio.get_running_loop()
         try:
             for bind in self._binds:
-                sockets.append(_bind(bind))
+                sockets.append(_bind(bind, self._setting))
             for sock in sockets:
                 self._listeners.append(_Listener(loop, sock, self._protocol))
         except BaseException:
@@ -433,14 +435,14 @@ class _Connection:
             self._close()
 
 
-def _bind(bind: str) -> socket.socket:
+def _bind(bind: str, setting: str) -> socket.socket:
     try:
         if bind.startswith("unix:"):
             return _bind_unix(bind[5:])
         sock = socket.socket(fileno=os.dup(int(bind[5:]))) if bind.startswith("fd://") else _bind_tcp(bind)
     except (OSError, ValueError) as error:
         raise FeedgenError(
-            f"Can't listen on {bind}: {error}", "Is another service using it? See [service] bind."
+            f"Can't listen on {bind}: {error}", f"Is another service using it? See [service] {setting}."
         ) from error
     sock.setblocking(False)
     return sock
