@@ -121,8 +121,9 @@ class App:
             self.unit.ready(self.status())
             failure = await self._until_stopped(runtime.tasks, on_stopping)
             await runtime.server.stop()
+            if failure is not None:  # said first: what failed may also fail to close
+                log.critical("stopping, because a part failed: %s", failure, exc_info=failure)
         if failure is not None:
-            log.critical("stopped, because a part failed: %s", failure, exc_info=failure)
             return EXIT_FAILED
         log.info("stopped")
         return 0

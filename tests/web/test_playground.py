@@ -46,7 +46,7 @@ def uris(page: Page, column: str = "a") -> list[str]:
 def is_filled(page: Page) -> None:
     """Every post that may be shown has its author."""
     expect(page.locator(".waiting")).to_have_count(0)
-    expect(page.locator(".post.bare:not(.done)")).to_have_count(0)
+    expect(page.locator(".post.bare:not(.done, [data-veil])")).to_have_count(0)
 
 
 def after(page: Page, act: Callable[[], object]) -> None:

@@ -45,7 +45,7 @@ BODY_TIMEOUT_S: Final = 2.0  # for the rest of a body; a slower one goes the lon
 ANSWER_TIMEOUT_S: Final = 20.0  # from there to the last byte of the answer
 KEEP_ALIVE_S: Final = 150.0  # Caddy keeps upstream connections for 2 minutes: it must be the one to close
 STOP_TIMEOUT_S: Final = 8.0
-LAST_WORD_S: Final = 0.5  # who has connected when we stop may still say what they want
+LAST_WORD_S: Final = 0.5  # when we stop, a connection may still bring a request for so long
 SETTLE_S: Final = 0.05  # until connections that the kernel had accepted for us are in our hands
 
 connections = Gauge("feedgen_http_connections", "Open connections")
@@ -320,11 +320,9 @@ class _Connection:
         return True
 
     def close_soon(self) -> None:
-        """The end of the server: who asks, or has just come to ask, is still answered."""
-        if self._reason == "head" and not self._busy:
-            self._expect("head", LAST_WORD_S)
-        else:
-            self.close_when_idle()
+        """The end of the server. A request that is on its way is still answered: Caddy can't send a POST again."""
+        if not self._busy and not self._closed:
+            self._expect(self._reason, LAST_WORD_S)
 
     def abort(self) -> None:
         """Ends it now, whatever is under way."""
