@@ -547,8 +547,7 @@ def _count_people_here(a: Arrays, d: int, sign: int) -> int:
         if a.days[d, KIND] == LIVE:
             alive = _alive_places(a, d, LIKES, person)
         else:
-            start, end = list_start(places_of(a), d, LIKES, place), list_start(places_of(a), d, LIKES, place + 1)
-            alive = _alive(a, d, LIKES, PEOPLE_HOLES, start, end, place)
+            alive = _alive_keyed(a, d, LIKES, PEOPLE_HOLES, place)
         add_person_ratings(a, person, sign * alive)
         top = max(top, person + 1)
     return min(top, a.person_ratings.size)
@@ -575,26 +574,69 @@ def _alive_places(a: Arrays, d: int, group: int, key: int) -> int:
 
 
 @inline
-def _count_posts(a: Arrays, d: int, sign: int) -> None:
-    at, end = places_of(a), 0
-    for n in range(load_i64(a.days[d, POSTS], 0)):
-        start, end = own_start(at, d, n), own_start(at, d, n + 1)
-        alive = _alive(a, d, OLD, OWN_HOLES, start, end, n)
-        if alive:
-            add_count(a, a.days[d, SLOT] << 24 | n, sign * alive)
-    for i in range(a.days[d, OLD + SIZE]):
-        start, end = list_start(at, d, OLD, i), list_start(at, d, OLD, i + 1)
-        alive = _alive(a, d, OLD, OLD_HOLES, start, end, i)
-        add_count(a, unmix32(load_u32(a.days[d, OLD + KEYS], i)), sign * alive)
+def _alive_own(a: Arrays, d: int, n: int) -> int:
+    if n >= load_i64(a.days[d, POSTS], 0):
+        return 0
+    start, end = own_start(places_of(a), d, n), own_start(places_of(a), d, n + 1)
+    return _alive(a, d, OLD, OWN_HOLES, start, end, n)
+
+
+@inline
+def _alive_keyed(a: Arrays, d: int, group: int, holes_field: int, i: int) -> int:
+    start, end = list_start(places_of(a), d, group, i), list_start(places_of(a), d, group, i + 1)
+    return _alive(a, d, group, holes_field, start, end, i)
 
 
 @njit
-def count_day(a: Arrays, d: int, sign: int) -> int:
-    """Add a sealed day's ratings to the counts of posts and people, or take them out again: sums that are in no file.
-    One more than the highest person's number met.
+def count_day(a: Arrays, d: int) -> int:
+    """Add a sealed day's ratings to the counts of posts and people: sums that are in no file. One more than the highest
+    person's number met.
     """
-    _count_posts(a, d, sign)
-    return _count_people_here(a, i64(d), sign)
+    for n in range(load_i64(a.days[d, POSTS], 0)):
+        alive = _alive_own(a, d, n)
+        if alive:
+            add_count(a, a.days[d, SLOT] << 24 | n, alive)
+    for i in range(a.days[d, OLD + SIZE]):
+        post = unmix32(load_u32(a.days[d, OLD + KEYS], i))
+        add_count(a, post, _alive_keyed(a, d, OLD, OLD_HOLES, i))
+    return _count_people_here(a, i64(d), 1)
+
+
+@inline
+def _recount_keyed(a: Arrays, d: int, b: Arrays, e: int, group: int, holes_field: int) -> int:
+    """Two sorted columns of keys side by side. Keys that rotted and are in no order are still taken once each."""
+    i, j, top = i64(0), i64(0), i64(0)
+    while i < a.days[d, group + SIZE] or j < b.days[e, group + SIZE]:
+        before = load_u32(a.days[d, group + KEYS], i) if i < a.days[d, group + SIZE] else i64(1) << 32
+        after = load_u32(b.days[e, group + KEYS], j) if j < b.days[e, group + SIZE] else i64(1) << 32
+        hashed, change = min(before, after), i64(0)
+        if before == hashed:
+            change -= _alive_keyed(a, d, group, holes_field, i)
+            i += 1
+        if after == hashed:
+            change += _alive_keyed(b, e, group, holes_field, j)
+            j += 1
+        if change == 0:
+            continue
+        if group == OLD:
+            add_count(b, unmix32(hashed), change)
+        else:
+            add_person_ratings(b, unmix32(hashed), change)
+            top = max(top, unmix32(hashed) + 1)
+    return top
+
+
+@njit
+def recount_day(a: Arrays, d: int, b: Arrays, e: int) -> int:
+    """The sums of row `d` of `a` become those of row `e` of `b`, another file of the same sealed day. Only what differs
+    is touched, so nobody sees sums without the day. One more than the highest person's number whose sum changed.
+    """
+    for n in range(max(load_i64(a.days[d, POSTS], 0), load_i64(b.days[e, POSTS], 0))):
+        change = _alive_own(b, e, n) - _alive_own(a, d, n)
+        if change:
+            add_count(b, b.days[e, SLOT] << 24 | n, change)
+    _recount_keyed(a, d, b, e, OLD, OLD_HOLES)
+    return min(_recount_keyed(a, d, b, e, LIKES, PEOPLE_HOLES), b.person_ratings.size)
 
 
 @njit

@@ -672,14 +672,17 @@ class Graph:
             put_in_place(draft, self.path_of(day))
             sealed = self._open_sealed(source, before.counts)
             sealed.counted = before.counted
-            if isinstance(before, SealedDay) and before.counted and before.broken == before.broken_when_counted:
-                # As it was counted, faults and all; `_count` adds what is right. Pages that broke since change no sum.
-                edit.count_day(self._arrays, self._row(day), -1)
-                sealed.counted = False
             arrays = self._make_view(sealed).arrays
+            row = int(arrays.slot_row[sealed.slot])
             for change in missed.changes:
                 with writing(sealed):
-                    change.do(arrays, int(arrays.slot_row[sealed.slot]), False)
+                    change.do(arrays, row, False)
+            if isinstance(before, SealedDay) and before.counted and before.broken == before.broken_when_counted:
+                # The file may differ from what was counted, faults and all. Pages that broke since change no sum.
+                top = edit.recount_day(self._arrays, self._row(day), arrays, row)
+                self._people.top = max(self._people.top, top)
+                sealed.broken_when_counted = sealed.broken
+                sealed.let_go()
             if day in self._versions:
                 sealed.version = self._versions[day]
             self._days[day] = sealed
@@ -754,7 +757,7 @@ class Graph:
         with self._lock:
             sealed = self._days.get(day)
             if sealed is not None and not sealed.counted:
-                self._people.top = max(self._people.top, edit.count_day(self._arrays, self._row(day), 1))
+                self._people.top = max(self._people.top, edit.count_day(self._arrays, self._row(day)))
                 sealed.counted = True
                 if isinstance(sealed, SealedDay):
                     sealed.broken_when_counted = sealed.broken

@@ -1,9 +1,10 @@
 """Each call that the store makes fails once, with ENOSPC and with EIO: the process goes on, or stops with words; and
 the next start has lost and falsified nothing.
 
-    python -m tests.store.power.failing FOLDER COUNT
+    python -m tests.store.power.failing FOLDER COUNT [PART]
 
 Run under the shim. Tries about COUNT places, evenly spread over all calls, and prints what went wrong, a line each.
+PART is "2/5" for the second fifth of them.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ def main() -> None:
     trouble, calls = attempt(shim, room / "base", room / "tried", 1 << 40, errno.EIO)
     assert not trouble, trouble
     step, tried = max(1.0, 2 * calls / count), 0
-    for place in range(int(calls / step)):
+    part, parts = map(int, (sys.argv[3] if len(sys.argv) > 3 else "1/1").split("/"))
+    for place in range(part - 1, int(calls / step), parts):
         for number, error in enumerate((errno.ENOSPC, errno.EIO)):
             n = int(step * (place + number / 2)) + 1
             trouble, _ = attempt(shim, room / "base", room / "tried", n, error)
