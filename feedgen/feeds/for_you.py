@@ -29,6 +29,7 @@ from feedgen.rank.numeric import F64
 from feedgen.rank.paging import tag
 from feedgen.rank.params import Formula
 from feedgen.rank.request import Ranked, Request, request
+from feedgen.rank.scorer import learned
 from feedgen.rank.seen import MORE_SEED_FACTOR, VISIT_US, Taste
 from feedgen.rank.tongues import language_factors, languages_of, told_languages
 from feedgen.rank.why import Why, absent, explain
@@ -94,7 +95,7 @@ class ForYou(ListFeed):
         view = self.services.library.view()
         query, liked, follows = self.query(view, f, ask, known, liked)
         lap("seeds")
-        ranked = rank(view, f, query)
+        ranked = learned(view, f, query, rank(view, f, query), self.services.scorer)
         lap("ranking")
         made_of = self.sources(view, ask, query, ranked, liked.posts.size)
         listed = make_list(
@@ -129,7 +130,7 @@ class ForYou(ListFeed):
 
         def look(cheap: bool) -> Why | str:
             query, _, _ = self.query(view, f, ask, known)
-            return explain(view, f, query, post) or absent(view, query, post)
+            return explain(view, f, query, post, self.services.scorer) or absent(view, query, post)
 
         return await self.services.pool.run(look, ask.arrived_s)
 

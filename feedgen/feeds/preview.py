@@ -35,7 +35,8 @@ from feedgen.rank.policy import (
     person_verdict,
     verdicts,
 )
-from feedgen.rank.request import R_COUNT, R_PATHS, R_POST, R_TIME, RESULT_INTS, Request
+from feedgen.rank.request import R_COUNT, R_PATHS, R_POST, R_TIME, RESULT_INTS, Ranked, Request
+from feedgen.rank.scorer import learned
 from feedgen.rank.seen import Taste
 from feedgen.rank.why import Why, absent, explain, led
 
@@ -203,7 +204,7 @@ class Preview:
         verdict = self._verdict(view, post)
         if verdict not in (MAY, *VEILED):
             return REASONS[verdict].clause
-        why = explain(view, f, query, post)
+        why = explain(view, f, query, post, self.services.scorer)
         if why is None:
             return absent(view, query, post)
         facts, uri = view.post(post), self.services.library.uri(post)
@@ -239,7 +240,8 @@ class Preview:
         ask, known = self._ask(subject, now_us), subject.known
         query, liked, follows = self.question(view, f, subject, now_us)
         # Ranked without a rule, so that each can say what it drops.
-        ranked = rank(view, f, query._replace(reader=NO_PERSON, excluded=_NONE, require=0, forbid=0, early=False))
+        anything = query._replace(reader=NO_PERSON, excluded=_NONE, require=0, forbid=0, early=False)
+        ranked = self._ranked(view, f, anything)
         sources = in_order(self._feed.sources(view, ask, query, ranked, liked.posts.size))
         ints = np.concatenate([source.ints for source in sources])
         walked = walk(
@@ -321,6 +323,9 @@ class Preview:
             if uri is not None and verdict in (MAY, *VEILED)
         ]
 
+    def _ranked(self, view: View, f: Formula, query: Request) -> Ranked:
+        return learned(view, f, query, rank(view, f, query), self.services.scorer)
+
     def _verdict(self, view: View, post: int) -> int:
         """Whether anybody may see a post that they name."""
         return int(verdicts(view, np.array([post], np.uint32), page_policy(view))[0])
@@ -329,7 +334,7 @@ class Preview:
         """The place if the reader had not liked one of these."""
         changes = []
         for seed in seeds:
-            ranked = rank(view, f, without_seed(query, seed))
+            ranked = self._ranked(view, f, without_seed(query, seed))
             at = np.flatnonzero(ranked.ints[:, R_POST] == post)
             name = self.services.library.uri(seed)
             if name is not None:

@@ -18,6 +18,7 @@ from feedgen.rank.paging import Cursors, Snapshots
 from feedgen.rank.params import DEFAULT, Formula
 from feedgen.rank.pool import RankPool
 from feedgen.rank.popular import Popular
+from feedgen.rank.scorer import Scorer
 from feedgen.rank.seen import Readers
 
 MAX_POPULAR_ROWS: Final = 200  # combinations of languages; each takes 80 kB
@@ -40,6 +41,7 @@ class FeedServices:
     recipe: Recipe = field(default_factory=lambda: Recipe(DEFAULT))  # of readers who are in no experiment
     rules: ListRules = field(default_factory=ListRules)
     mix: tuple[Part, ...] = DEFAULT_MIX  # what personal lists are made of
+    scorer: Scorer | None = None  # what was learned from everybody's likes; None: the formula alone
     log: Log = field(default_factory=NoLog)
     experiment: Experiment | None = None
     popular_lists: dict[tuple[str, tuple[str, ...], bool], Made] = field(init=False, default_factory=dict)

@@ -36,6 +36,7 @@ from feedgen.rank.request import (
     R_COUNT,
     R_FLAGS,
     R_LANGUAGE,
+    R_LEARNED,
     R_PATHS,
     R_POPULARITY,
     R_POST,
@@ -154,7 +155,7 @@ def score_finalists(
         of_popularity = 1.0 / power(np.float64(max(result[R_COUNT], 1)), n.popularity_power)
         terms[R_SCORE] = raw * powers[paths[row]] * of_age * of_popularity * of_velocity * of_author
         terms[R_RAW], terms[R_AGE], terms[R_POPULARITY], terms[R_VELOCITY] = raw, of_age, of_popularity, of_velocity
-        terms[R_AUTHOR_FACTOR], terms[R_BEST] = of_author, bests[row]
+        terms[R_AUTHOR_FACTOR], terms[R_BEST], terms[R_LEARNED] = of_author, bests[row], 1.0
         result[R_PATHS], result[R_VIA] = paths[row], best_vias[row]
         kept += terms[R_SCORE] > 0.0
     return kept, visited

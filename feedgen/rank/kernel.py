@@ -105,8 +105,8 @@ def find_people(at: Places, a: Arrays, n: Numbers, q: Request, s: Scratch) -> tu
 
 
 @inline
-def find_posts(at: Places, f: Formula, q: Request, s: Scratch, asked: int, visited: int) -> tuple[int, int]:
-    """From co-likers to what they like. Returns (posts, edges visited in all)."""
+def find_posts(at: Places, f: Formula, q: Request, s: Scratch, asked: int, visited: int) -> tuple[int, int, int]:
+    """From co-likers to what they like. Returns (posts, edges visited in all, edges written)."""
     n, weights = f.n, s.asked_weights
     count, visited = find_likes(
         at, n, f.like, q.now_us, q.excluded, s.asked, weights, asked,
@@ -118,7 +118,7 @@ def find_posts(at: Places, f: Formula, q: Request, s: Scratch, asked: int, visit
         at, n, rule, f.paths, s.edges, count, s.parts, s.vias, weights, of_head,
         s.keys, s.weights, s.paths, s.bests, s.whose, s.sizes,
     )  # fmt: skip
-    return posts, visited
+    return posts, visited, count
 
 
 @inline
@@ -133,11 +133,11 @@ def name_paths(s: Scratch, ints: I64, rows: int) -> None:
 @njit
 def rank_posts(a: Arrays, f: Formula, q: Request, s: Scratch, ints: I64, floats: F64, order: I32, done: I64) -> int:
     """Fills `ints` and `floats` with a row for each post that may be listed, `order` with their rows, best first, and
-    `done` with the work: edges, co-likers, posts, finalists. Returns the number of rows.
+    `done` with the work: edges, co-likers, posts, finalists, edges in the scratch. Returns the number of rows.
     """
     at = places_of(a)
     asked, visited = find_people(at, a, f.n, q, s)
-    posts, visited = find_posts(at, f, q, s, asked, visited)
+    posts, visited, written = find_posts(at, f, q, s, asked, visited)
     finals = best_rows(s.keys, s.sizes, posts, min(f.n.finalists, ints.shape[0]), s.chosen)
     kept, visited = score_finalists(
         at,
@@ -160,7 +160,7 @@ def rank_posts(a: Arrays, f: Formula, q: Request, s: Scratch, ints: I64, floats:
     for i in range(kept):
         keys[i], scores[i] = ints[i, R_POST], floats[i, R_SCORE]
     best_rows(keys, scores, kept, kept, order)
-    done[0], done[1], done[2], done[3] = visited, asked, posts, finals
+    done[0], done[1], done[2], done[3], done[4] = visited, asked, posts, finals, written
     return kept
 
 
@@ -183,7 +183,7 @@ def rank(view: View, f: Formula, q: Request) -> Ranked:
     s = scratch_for(f)
     size = f.n.finalists
     ints, floats = np.empty((size, RESULT_INTS), np.int64), np.empty((size, RESULT_FLOATS))
-    order, done = np.empty(size, np.int32), np.zeros(4, np.int64)
+    order, done = np.empty(size, np.int32), np.zeros(5, np.int64)
     n = rank_posts(view.arrays, f, q, s, ints, floats, order, done)
     best = order[:n]
     return Ranked(ints[best], floats[best], *done.tolist())

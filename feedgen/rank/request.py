@@ -14,8 +14,8 @@ from feedgen.rank.numeric import F64
 # Columns of a result.
 R_POST, R_AUTHOR, R_FLAGS, R_LANGUAGE, R_ABOUT, R_COUNT, R_TIME, R_PATHS, R_VIA, R_SEED = range(10)
 RESULT_INTS: Final = 10
-R_SCORE, R_RAW, R_AGE, R_POPULARITY, R_VELOCITY, R_AUTHOR_FACTOR, R_BEST = range(7)
-RESULT_FLOATS: Final = 7
+R_SCORE, R_RAW, R_AGE, R_POPULARITY, R_VELOCITY, R_AUTHOR_FACTOR, R_BEST, R_LEARNED = range(8)
+RESULT_FLOATS: Final = 8
 
 
 class Request(NamedTuple):
@@ -49,6 +49,7 @@ class Ranked(NamedTuple):
     people: int  # co-likers asked
     candidates: int  # posts they led to
     finalists: int  # of those, scored in full
+    written: int  # edges from co-likers to posts that the thread's scratch holds
 
     @property
     def posts(self) -> U32:

@@ -10,6 +10,7 @@ import numpy as np
 from feedgen.graph.access import FIELDS, Arrays
 from feedgen.graph.graph import Graph
 from feedgen.graph.view import View
+from feedgen.rank.features import FEATURES, features
 from feedgen.rank.kernel import rank
 from feedgen.rank.listing import PERSONAL, ListRules, Source, make_list
 from feedgen.rank.pace import Pace
@@ -17,6 +18,7 @@ from feedgen.rank.params import CHEAP
 from feedgen.rank.policy import page_policy, row_verdicts, verdicts
 from feedgen.rank.popular import Popular
 from feedgen.rank.request import request
+from feedgen.rank.scorer import Scorer, rescore
 from feedgen.rank.spam import find_spammers
 from feedgen.rank.tongues import languages_of
 
@@ -31,8 +33,11 @@ def empty_view() -> View:
 def warm() -> None:
     """Calls every kernel of `rank` once."""
     view = empty_view()
-    ranked = rank(view, CHEAP.formula(), request(0, seeds=np.zeros(1, np.uint32)))
+    f, q = CHEAP.formula(), request(0, seeds=np.zeros(1, np.uint32))
+    ranked = rank(view, f, q)
     make_list(view, [Source(PERSONAL, ranked.ints)], ListRules())
+    features(view, f, q, ranked)
+    rescore(Scorer((), np.zeros(FEATURES), np.zeros(FEATURES), np.zeros(FEATURES)), np.zeros((2, FEATURES)))
     verdicts(view, np.zeros(1, np.uint32), page_policy(view))
     row_verdicts(view, ranked.ints, page_policy(view))
     Pace().measure(view, 0)

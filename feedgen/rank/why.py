@@ -6,6 +6,7 @@ numbers, for readers who ask of their own list.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Final, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 from feedgen.graph.access import U32
 from feedgen.graph.view import View
 from feedgen.ingest.events import ADULT
+from feedgen.rank.features import WORDS
 from feedgen.rank.kernel import rank, scratch_for
 from feedgen.rank.numeric import F64
 from feedgen.rank.params import Formula
@@ -22,6 +24,7 @@ from feedgen.rank.request import (
     R_AGE,
     R_AUTHOR_FACTOR,
     R_COUNT,
+    R_LEARNED,
     R_PATHS,
     R_POPULARITY,
     R_POST,
@@ -31,6 +34,7 @@ from feedgen.rank.request import (
     Ranked,
     Request,
 )
+from feedgen.rank.scorer import Rescored, Scorer, parts_of, reorder, rescored
 
 MAX_LIKERS: Final = 5_000  # of the post, newest first
 MAX_LIKES: Final = 3_000  # of each person who led here
@@ -47,11 +51,15 @@ class Why(NamedTuple):
     likes: int  # and reposts, of everybody
     age_us: int
     seeds: list[tuple[int, int]]  # (what the reader likes, how many of these people like it too), most first
+    learned: dict[str, float]  # how many doublings each feature adds to what was learned; empty without a scorer
 
 
-def explain(view: View, f: Formula, q: Request, post: int) -> Why | None:
+def explain(view: View, f: Formula, q: Request, post: int, scorer: Scorer | None = None) -> Why | None:
     """None when the ranking did not come to this post, or would not list it."""
     ranked = rank(view, f, q)
+    asked, found = _asked(f, ranked.people).copy(), rescored(view, f, q, ranked, scorer)
+    parts = _learned(scorer, found, ranked, post)
+    ranked = ranked if found is None else reorder(ranked, found.factors)
     at = np.flatnonzero(ranked.ints[:, R_POST] == post)
     if not at.size:
         return None
@@ -66,8 +74,19 @@ def explain(view: View, f: Formula, q: Request, post: int) -> Why | None:
         people=row[R_PATHS],
         likes=row[R_COUNT],
         age_us=max(0, q.now_us - row[R_TIME]),
-        seeds=_shared(view, q, post, _asked(f, ranked.people)),
+        seeds=_shared(view, q, post, asked),
+        learned=parts,
     )
+
+
+def _learned(scorer: Scorer | None, found: Rescored | None, ranked: Ranked, post: int) -> dict[str, float]:
+    if scorer is None or found is None:
+        return {}
+    at = np.flatnonzero(ranked.ints[: len(found.factors), R_POST] == post)
+    if not at.size:
+        return {}
+    doublings = parts_of(scorer, found)[int(at[0])] / math.log(2)
+    return dict(zip(WORDS.values(), doublings.tolist(), strict=True))
 
 
 def led(view: View, f: Formula, q: Request, post: int) -> tuple[list[int], int] | None:
@@ -100,6 +119,7 @@ def terms_of(f: Formula, ranked: Ranked) -> dict[str, F64]:
         "popularity": floats[:, R_POPULARITY],
         "likes just now": floats[:, R_VELOCITY],
         "the reader's opinion of the author": floats[:, R_AUTHOR_FACTOR],
+        "learned from everybody's likes": floats[:, R_LEARNED],
     }
 
 

@@ -26,15 +26,23 @@ from feedgen.graph.access import I64, U32
 from feedgen.graph.graph import Graph
 from feedgen.graph.view import View
 from feedgen.ingest.events import KNOWN
+from feedgen.learn.examples import Block, Moment, draw, horizon_us, label, look
+from feedgen.learn.files import MAX_REQUESTS, held_out, newest
+from feedgen.learn.model import Model
+from feedgen.learn.training import Report, train
 from feedgen.rank.compose import PAGE
 from feedgen.rank.kernel import rank
 from feedgen.rank.listing import PERSONAL, ListRules, Source, make_list
 from feedgen.rank.pace import Pace
-from feedgen.rank.params import DEFAULT, MAX_LIST, RankParams
+from feedgen.rank.params import DEFAULT, MAX_LIST, Formula, RankParams
 from feedgen.rank.request import R_AUTHOR, R_SEED, Ranked, request
+from feedgen.rank.scorer import Scorer, learned
 
 FIRST_DAY: Final = 20_000
 HISTORY_DAYS: Final = 30  # of the first batch on our axis; what follows may be some times as long
+PAST_US: Final = US_PER_DAY  # before the first examples
+TURNS: Final = 2  # times that examples are collected within a horizon
+DRAWN: Final = 600  # people each time
 NOBODY: Final = 1_000_000_000  # authors of items: far from all users
 
 
@@ -43,17 +51,59 @@ def _clean_up(graph: Graph, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-class Recommender:
-    """`ingest` events, oldest first, then ask `recommend`. `params` are those of the list that is judged."""
+class Pupil:
+    """Collects examples and trains on them, in memory."""
 
-    def __init__(self, params: RankParams = DEFAULT, spread: float = ListRules().spread) -> None:
+    def __init__(self) -> None:
+        self.model: Model | None = None
+        self.scorer: Scorer | None = None
+        self.reports = list[Report]()
+        self.blocks = list[Block]()
+        self._pending = list[Moment]()
+        self._next_us = 0
+        self._dice = np.random.default_rng(1)
+
+    def stops(self, first_us: int, last_us: int, pace_us: int) -> list[int]:
+        """When to look, a horizon apart; not before there is a past to rank by."""
+        self._next_us = self._next_us or first_us + PAST_US
+        stops = list[int]()
+        while self._next_us <= last_us:
+            stops.append(self._next_us)
+            self._next_us += horizon_us(pace_us) // TURNS
+        return stops
+
+    def turn(self, view: View, people: int, f: Formula, now_us: int) -> None:
+        while self._pending and self._pending[0].until_us <= now_us:
+            block = label(view, self._pending.pop(0))
+            if block.requests:
+                self.blocks = newest([*self.blocks, block], MAX_REQUESTS)
+        self._pending.append(look(view, f, now_us, draw(view, people, now_us, DRAWN, self._dice)))
+
+    def train(self) -> None:
+        thin = len(self.blocks) - len(held_out(self.blocks))
+        self.blocks[:thin] = [block.thin() for block in self.blocks[:thin]]
+        self.model, report = train(self.blocks, self.model)
+        self.scorer = None if self.model is None else self.model.scorer()
+        self.reports.append(report)
+
+
+class Recommender:
+    """`ingest` events, oldest first, then ask `recommend`. `params` are those of the list that is judged.
+
+    Unless `learns` is false, a scorer is trained on what was ingested, as the service does: people are drawn and ranked
+    for at moments on the way, and what they like afterwards labels the examples.
+    """
+
+    def __init__(self, params: RankParams = DEFAULT, spread: float = ListRules().spread, learns: bool = True) -> None:
         self.params, self.spread = params, spread
+        self.pupil = Pupil() if learns else None
         self.top_seed, self.seeds = list[float](), list[float]()  # of each first page: the largest share, how many
         self.pace = Pace()
         folder = Path(tempfile.mkdtemp(prefix="feedgen-replay-"))
         self.graph = Graph(folder)
         weakref.finalize(self, _clean_up, self.graph, folder)  # who evaluates knows of no `close`
         self._start_s: int | None = None
+        self._people = 0
         self._speed = 1.0
         self._post_of: U32 = np.full(1024, NO_POST, np.uint32)
         self._first_us: I64 = np.zeros(1024, np.int64)
@@ -68,6 +118,23 @@ class Recommender:
             span_s = max(int(ts[-1]) - self._start_s, 1)
             self._speed = max(1.0, span_s / (HISTORY_DAYS * 86_400))
         times = self._axis(ts)
+        self._people = max(self._people, int(user.max()) + 1)
+        if self.pupil is None:
+            self._ingest(user, item, times)
+            return
+        done = 0
+        for stop_us in self.pupil.stops(int(times[0]), int(times[-1]), self.pace.pace_us):
+            until = int(np.searchsorted(times, stop_us))
+            self._ingest(user[done:until], item[done:until], times[done:until])
+            done = until
+            self.pupil.turn(self.graph.view(), self._people, self._formula(), stop_us)
+        self._ingest(user[done:], item[done:], times[done:])
+        self.pupil.train()
+
+    def _formula(self) -> Formula:
+        return self.params_on_axis().formula(self.pace.pace_us)
+
+    def _ingest(self, user: NDArray[np.int64], item: NDArray[np.int64], times: I64) -> None:
         days = times // US_PER_DAY
         for day in np.unique(days):
             part = days == day
@@ -76,7 +143,7 @@ class Recommender:
     def recommend(self, user: int, now: int, k: int) -> list[int]:
         """The k best items for the user at that moment."""
         view, now_us = self.graph.view(), int(self._axis(np.array([now]))[0])
-        f = self.params_on_axis().formula(self.pace.pace_us)
+        f = self._formula()
         liked, times = view.likes_of(user, 10_000)
         recent = times >= now_us - f.n.seed_window_us
         q = request(
@@ -87,7 +154,8 @@ class Recommender:
             excluded=liked,
             require=KNOWN,
         )
-        return [self._item_of[post] for post in self._composed(view, rank(view, f, q))[:k].tolist()]
+        ranked = learned(view, f, q, rank(view, f, q), self.pupil.scorer if self.pupil is not None else None)
+        return [self._item_of[post] for post in self._composed(view, ranked)[:k].tolist()]
 
     def _composed(self, view: View, ranked: Ranked) -> U32:
         """As for a page. Items have no authors that are known, so each counts as by somebody else."""

@@ -165,7 +165,7 @@ def test_what_finds_no_room_is_left_out() -> None:
     world, q = crowded()
     f = replace(DEFAULT, window=100.0).formula()
     ints, floats = np.empty((f.n.finalists, RESULT_INTS), np.int64), np.empty((f.n.finalists, RESULT_FLOATS))
-    order, done, kept = np.empty(f.n.finalists, np.int32), np.zeros(4, np.int64), []
+    order, done, kept = np.empty(f.n.finalists, np.int32), np.zeros(5, np.int64), []
     for size in (16, 64, 256, 4096):
         kept.append(rank_posts(world.view.arrays, f, q, make_scratch(size), ints, floats, order, done))
     assert kept[0] <= kept[1] <= kept[2] <= kept[3] == len(rank(world.view, f, q).posts) > 10
