@@ -17,6 +17,10 @@ CID_TAG: Final = 42
 Value = None | bool | int | float | bytes | str | list["Value"] | dict[str, "Value"]
 
 
+class Link(bytes):
+    """A CID in its binary form."""
+
+
 class CborError(ValueError):
     """Not DAG-CBOR, or more of it than we take."""
 
@@ -133,13 +137,15 @@ class Reader:
 
 
 def encode(value: Value) -> bytes:
-    """The one spelling of a value; links are not written."""
+    """The one spelling of a value."""
     if value is None or isinstance(value, bool):
         return {None: b"\xf6", False: b"\xf4", True: b"\xf5"}[value]
     if isinstance(value, int):
         return _number(0, value) if value >= 0 else _number(1, -1 - value)
     if isinstance(value, float):
         return b"\xfb" + struct.pack(">d", value)
+    if isinstance(value, Link):
+        return _number(6, CID_TAG) + _number(2, len(value) + 1) + b"\0" + value
     if isinstance(value, bytes):
         return _number(2, len(value)) + value
     if isinstance(value, str):

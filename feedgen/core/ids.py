@@ -31,6 +31,7 @@ FEED_NSID: Final = "app.bsky.feed.generator"
 _TID_ALPHABET: Final = "234567abcdefghijklmnopqrstuvwxyz"
 # int() reads these digits, four times faster than a loop.
 _AS_DIGITS: Final = str.maketrans(_TID_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
+_DID_AS_DIGITS: Final = str.maketrans("abcdefghijklmnopqrstuvwxyz234567", "0123456789abcdefghijklmnopqrstuv")
 # The syntax allows a first letter up to j, but a TID has 63 bits: with the top bit set it is as odd as any other key.
 _TID = re.compile(r"[2-7ab][2-7a-z]{12}")
 _DID = re.compile(r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]")
@@ -97,6 +98,14 @@ def is_did(text: str) -> bool:
 def is_plc(text: str) -> bool:
     """A did:plc in its one form: 32 characters."""
     return _PLC.fullmatch(text) is not None
+
+
+def pack_plc(did: str) -> tuple[int, int] | None:
+    """The 120 bits of a did:plc as 64 and 56; None for anything else."""
+    if not is_plc(did):
+        return None
+    value = int(did[8:].translate(_DID_AS_DIGITS), 32)
+    return value >> 56, value & (1 << 56) - 1
 
 
 def is_nsid(text: str) -> bool:

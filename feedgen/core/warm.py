@@ -16,6 +16,7 @@ from typing import Final
 
 WARMERS: Final[list[str]] = [
     "feedgen.ingest.warm:warm",
+    "feedgen.archive.warm:warm",
     "feedgen.store.warm:warm",
     "feedgen.graph.warm:warm",
     "feedgen.rank.warm:warm",

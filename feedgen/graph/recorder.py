@@ -31,6 +31,7 @@ from feedgen.core.ids import (
     rkey_to_int,
 )
 from feedgen.core.telemetry import Counter
+from feedgen.graph.creates import Creates, Ratings
 from feedgen.graph.days import Days
 from feedgen.graph.graph import Graph
 from feedgen.ingest.batch import Batch, Cursor
@@ -49,12 +50,11 @@ from feedgen.ingest.events import (
     Replaced,
     Visibility,
 )
-from feedgen.store.keys import parse_keys
 from feedgen.store.names import Names
 from feedgen.store.open_day import TOMBSTONE_US
 from feedgen.store.rows import FollowRows, PostRows, RatingRows, Rows, ticks_of
 from feedgen.store.sqlite import spoken
-from feedgen.store.uris import parse_post_uris
+from feedgen.store.uris import PostUris, parse_post_uris
 from feedgen.store.writer import FOLLOW, POST, Writer
 
 log = logging.getLogger(__name__)
@@ -273,6 +273,7 @@ class _Draft:
 
     def __init__(self, names: Names, writer: Writer, graph: Graph, day: int, batch: Batch) -> None:
         self._names, self._writer, self._graph, self._day, self._batch = names, writer, graph, day, batch
+        self._creates = Creates(batch)
         self._odd: list[tuple[int, int, str]] = []
         self._new = PostRows()
         self._told = PostRows()  # posts that have a number already, and whose record came now
@@ -293,9 +294,9 @@ class _Draft:
 
     def add(self) -> None:
         """Name everything, leave out what is known, and give the rest to the writer."""
-        liked_authors, liked_keys = self.subjects(self._batch.ratings.subjects)
-        numbers = self._posts(liked_authors, liked_keys)
-        self._ratings = self._rate(numbers)
+        ratings = self._creates.ratings()
+        numbers = self._posts(*self._subjects(ratings.subjects))
+        self._ratings = self._rate(ratings, numbers)
         self._follows = self._follow()
         posts = _joined(self._new, self._told)
         self._writer.add(Rows(self._ratings, posts, self._follows, self._odd))
@@ -319,23 +320,22 @@ class _Draft:
     # --- posts
 
     def subjects(self, uris: list[str]) -> tuple[U32, I64]:
-        parsed = parse_post_uris(uris)
+        return self._subjects(parse_post_uris(uris))
+
+    def _subjects(self, parsed: PostUris) -> tuple[U32, I64]:
         authors = self._names.number(parsed.authors, authors=False)
         self._odd += [(int(authors[i]), int(parsed.keys[i]), text) for i, text in parsed.odd_keys]
         return authors, parsed.keys
 
-    def _own_keys(self, people: U32, rkeys: list[str]) -> I64:
-        keys, odd = parse_keys(rkeys)
+    def _spell(self, people: U32, keys: I64, odd: list[tuple[int, str]]) -> None:
         self._odd += [(int(people[i]), int(keys[i]), text) for i, text in odd]
-        return keys
 
     def _posts(self, liked_authors: U32, liked_keys: I64) -> U32:
         """Number all posts of the batch; the numbers of the liked ones come back."""
-        posts = self._batch.posts
-        authors = self._names.number(posts.authors)
-        keys = self._own_keys(authors, posts.rkeys)
-        about_at = [i for i, uri in enumerate(posts.abouts) if uri is not None]
-        about_authors, about_keys = self.subjects([uri for uri in posts.abouts if uri is not None])
+        posts = self._creates.posts()
+        authors, keys = self._names.number(posts.authors), posts.keys
+        self._spell(authors, keys, posts.odd)
+        about_authors, about_keys = self._subjects(posts.abouts)
 
         all_authors = np.concatenate([authors, about_authors, liked_authors])
         all_keys = np.concatenate([keys, about_keys, liked_keys])
@@ -345,17 +345,9 @@ class _Draft:
 
         own, with_about = len(authors), len(authors) + len(about_authors)
         about = np.full(own, NO_POST, np.uint32)
-        about[about_at] = numbers[own:with_about]
-        rows = PostRows(
-            numbers[:own],
-            authors,
-            keys,
-            np.array(posts.times_us, np.int64),
-            np.array(posts.flags, np.uint16),
-            np.array(posts.languages, np.uint8),
-            about,
-        )
-        updated = np.array(posts.updated, np.bool_)
+        about[posts.about_at] = numbers[own:with_about]
+        rows = PostRows(numbers[:own], authors, keys, posts.times_us, posts.flags, posts.languages, about)
+        updated = posts.updated
         self._new = self._new_rows(rows, updated, first, all_authors, all_keys, numbers)
         self._told = self._told_rows(rows, updated, found[:own])
         return numbers[with_about:]
@@ -430,16 +422,10 @@ class _Draft:
 
     # --- ratings and follows
 
-    def _rate(self, posts: U32) -> RatingRows:
-        batch = self._batch.ratings
-        actors = self._names.number(batch.actors)
-        rows = RatingRows(
-            actors,
-            np.array(batch.kinds, np.uint8),
-            self._own_keys(actors, batch.rkeys),
-            posts,
-            np.array(batch.times_us, np.int64),
-        )
+    def _rate(self, ratings: Ratings, posts: U32) -> RatingRows:
+        actors = self._names.number(ratings.actors)
+        self._spell(actors, ratings.keys, ratings.odd)
+        rows = RatingRows(actors, ratings.kinds, ratings.keys, posts, ratings.times_us)
         named = (actors != NO_PERSON) & (posts != NO_POST)
         keep = named & ~self._repeats(rows)
         buried = self._writer.buried(rows.actor, rows.kind, rows.key)
@@ -473,10 +459,10 @@ class _Draft:
         return earlier
 
     def _follow(self) -> FollowRows:
-        batch = self._batch.follows
-        actors = self._names.number(batch.actors)
-        subjects = self._names.number(batch.subjects, authors=False)
-        keys = self._own_keys(actors, batch.rkeys)
+        follows = self._creates.follows()
+        actors, keys = self._names.number(follows.actors), follows.keys
+        subjects = self._names.number(follows.subjects, authors=False)
+        self._spell(actors, keys, follows.odd)
         keep = (actors != NO_PERSON) & (subjects != NO_PERSON) & ~_again(actors, keys)
         at = np.flatnonzero(self._may_repeat(keys) | self._graph.has_follows(actors, subjects))
         if len(at):

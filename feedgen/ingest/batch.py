@@ -6,6 +6,7 @@ Creates are columns because there are many of them; everything rare is a list in
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -13,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from feedgen.core.ids import US_PER_DAY
+from feedgen.core.ids import US_PER_DAY, pack_plc, rkey_to_int
 from feedgen.ingest.events import Account, Block, Delete, Event, Follow, Identity, Post, Rating, Replaced
 
 MAX_EVENTS: Final = 20_000
@@ -27,6 +28,8 @@ class Cursor(msgspec.Struct, frozen=True):
     time_us: int = 0
 
 
+U8 = npt.NDArray[np.uint8]
+U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
 
@@ -72,6 +75,29 @@ class Follows(_Columns):
 
 
 @dataclass(slots=True)
+class Plain:
+    """Creates as numbers, all kinds in one: records of did:plc accounts under TIDs, about such accounts and posts.
+
+    A DID is two words (`ids.pack_plc`). `kinds` are ids.LIKE, ids.REPOST, and 2 and 3 for posts and follows. Nothing
+    that a post is about: a subject's key of -1.
+    """
+
+    kinds: U8
+    high: U64
+    low: U64
+    keys: I64
+    times_us: I64
+    subject_high: U64
+    subject_low: U64
+    subject_keys: I64
+    flags: I64
+    languages: U8
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+
+@dataclass(slots=True)
 class Batch:
     """All events belong to one witnessed UTC day. `cursor` is the last event's.
 
@@ -89,11 +115,14 @@ class Batch:
     ratings: Ratings = field(default_factory=Ratings)
     posts: Posts = field(default_factory=Posts)
     follows: Follows = field(default_factory=Follows)
+    plain: list[Plain] = field(default_factory=list)  # creates beside those in the columns
     rare: list[Event] = field(default_factory=list)
 
 
 def _keep_to_day(batch: Batch) -> None:
     first, last = batch.day * US_PER_DAY, (batch.day + 1) * US_PER_DAY - 1
+    for plain in batch.plain:
+        np.clip(plain.times_us, first, last, out=plain.times_us)
     if first <= batch.first_us and batch.last_us <= last:
         return
     for columns in (batch.ratings, batch.posts):
@@ -111,6 +140,7 @@ class Piece:
     posts: Posts = field(default_factory=Posts)
     follows: Follows = field(default_factory=Follows)
     rare: list[Event] = field(default_factory=list)
+    plain: Plain | None = None
     events: int = 0
     seqs: I64 = field(default_factory=_no_numbers)
     times_us: I64 = field(default_factory=_no_numbers)
@@ -122,6 +152,18 @@ class Piece:
     @property
     def people(self) -> tuple[list[str], ...]:
         return self.ratings.actors, self.posts.authors, self.follows.actors
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an archive tells, in order: pieces, and messages that must be looked at one by one."""
+
+    host: str
+    connection: int
+    parts: list[Piece | list[bytes]]
+    dropped: Counter[str]
+    bytes: int
+    same_host: bool = False
 
 
 class BatchBuilder:
@@ -170,6 +212,8 @@ class BatchBuilder:
         batch.ratings.append(piece.ratings)
         batch.posts.append(piece.posts)
         batch.follows.append(piece.follows)
+        if piece.plain is not None:
+            batch.plain.append(piece.plain)
         for event in piece.rare:
             self._add_rare(event)
         times = piece.times_us
@@ -183,10 +227,22 @@ class BatchBuilder:
                 again = (pair for pair in zip(people, keys, strict=True) if pair[1] in self._deleted_rkeys)
                 if not self._deleted.isdisjoint(again):
                     return True
+        if piece.plain is not None and self._may_affect_plain(piece.plain):
+            return True
         if not self._changed:
             return False
         rare = [event.did for event in piece.rare if not isinstance(event, Identity | Block)]
         return not all(map(self._changed.isdisjoint, (*piece.people, rare)))
+
+    def _may_affect_plain(self, plain: Plain) -> bool:
+        """The same, at times too careful: half of the name is compared."""
+        if self._deleted_rkeys:
+            keys = np.fromiter(map(rkey_to_int, self._deleted_rkeys), np.int64)
+            if np.isin(plain.keys, keys).any():
+                return True
+        words = [pack_plc(did) for did in self._changed]
+        high = np.array([word[0] for word in words if word is not None], np.uint64)
+        return bool(high.size and np.isin(plain.high, high).any())
 
     def _add_rare(self, event: Event) -> None:
         self._batch.rare.append(event)

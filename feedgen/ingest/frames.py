@@ -19,6 +19,7 @@ import zstandard
 
 from feedgen.core.jit import i64, njit
 from feedgen.core.telemetry import Counter
+from feedgen.ingest.batch import Told
 from feedgen.ingest.events import MAX_FRAME_BYTES, NOT_ZSTD, TOO_BIG, Dropped
 
 U8 = npt.NDArray[np.uint8]
@@ -139,12 +140,12 @@ class Inlet:
         self.max_bytes = max_bytes
         self.waiting_bytes = 0
         self._on_room: Callable[[], None] = _ignore_room
-        self._queue: deque[Frames] = deque()
+        self._queue: deque[Frames | Told] = deque()
         self._condition = threading.Condition()
         self._full = False
         self._awake = False
 
-    def put(self, frames: Frames, on_room: Callable[[], None] = _ignore_room) -> bool:
+    def put(self, frames: Frames | Told, on_room: Callable[[], None] = _ignore_room) -> bool:
         """Takes the frames in any case; False says that no more should come until `on_room` was called.
 
         It is called in the taking thread. It belongs to the producer that was asked to wait: a new connection may fill
@@ -158,7 +159,7 @@ class Inlet:
             self._condition.notify()
             return not self._full
 
-    def take(self, timeout_s: float | None) -> Frames | None:
+    def take(self, timeout_s: float | None) -> Frames | Told | None:
         """The oldest frames; None after the time, or when somebody calls `wake`."""
         with self._condition:
             if not self._queue and not self._awake:
@@ -176,14 +177,18 @@ class Inlet:
             on_room()
         return frames
 
-    def _pop(self) -> Frames:
+    def _pop(self) -> Frames | Told:
         """The oldest frames, and more of the same connection if there are only few: many at once cost less."""
         queue = self._queue
         first = queue.popleft()
+        if isinstance(first, Told):
+            return first
         parts, messages = [first], len(first.messages)
         while queue and queue[0].connection == first.connection and messages < MERGE_MESSAGES:
-            parts.append(queue.popleft())
-            messages += len(parts[-1].messages)
+            more = queue.popleft()
+            assert isinstance(more, Frames)  # a connection is of one kind
+            parts.append(more)
+            messages += len(more.messages)
         if len(parts) == 1:
             return first
         joined = [message for part in parts for message in part.messages]

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from feedgen.core.ids import US_PER_S, day_of
-from feedgen.ingest.batch import I64
+from feedgen.ingest.batch import I64, Told
 from feedgen.ingest.events import Event
 from feedgen.ingest.frames import Frames
 
@@ -50,7 +50,7 @@ class Repeats:
     def begin(self, high_water_us: int) -> None:
         self.newest_us = high_water_us
 
-    def connect(self, frames: Frames) -> None:
+    def connect(self, frames: Frames | Told) -> None:
         self.connection = frames.connection
         slack_us = SAME_HOST_REPEAT_US if frames.same_host else REPEAT_US
         self._until_us = self.newest_us + slack_us if self.newest_us else 0

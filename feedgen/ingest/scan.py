@@ -620,11 +620,12 @@ class Scanned(NamedTuple):
 
     def languages(self, which: npt.NDArray[np.intp]) -> list[int]:
         tags, inverse = np.unique(self.fields[LANGUAGE, which], return_inverse=True)
-        numbers = [_language(tag) for tag in tags.tolist()]
+        numbers = [language_of(tag) for tag in tags.tolist()]
         return np.array(numbers, np.int64)[inverse].tolist() if numbers else []
 
 
-def _language(tag: int) -> int:
+def language_of(tag: int) -> int:
+    """Of a tag's letters in base 256."""
     return languages.number(tag.to_bytes(8, "big").lstrip(b"\0").decode("ascii")) if tag else languages.UNKNOWN
 
 

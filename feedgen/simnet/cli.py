@@ -75,6 +75,7 @@ def main(context: click.Context, /, **options: Any) -> None:
       corrupt  a frame or answer is broken: "how" is cut, bytes, type or zstd
       drop     an event is not sent             repeat   the last "events" events come again
       reorder  a second's events are mixed up   jump     the sequence goes on "by" so many higher
+      compact  an archive leaves out what was deleted since (where: "jetstream/0/archive")
     """
     if context.invoked_subcommand is not None:
         return

@@ -28,6 +28,7 @@ KINDS: Final[dict[str, str]] = {
     "drop": "an event is not sent",
     "repeat": "the last `events` events are sent again",
     "reorder": "the events of a second are sent in another order",
+    "compact": "an archive rewrites its segments without what was deleted or superseded since",
     "jump": "from the next event on, the host's sequence is `by` higher",
 }
 _TIMED: Final = frozenset({"refuse", "stall", "slow"})  # without limits these last `DEFAULT_S`, the others happen once

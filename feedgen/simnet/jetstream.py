@@ -12,11 +12,12 @@ import asyncio
 import math
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, TypeVar
 
 from feedgen.core.ids import LIKE_NSID, make_tid
 from feedgen.simnet import websocket, wire
+from feedgen.simnet.archive import ArchiveOptions, SimArchive
 from feedgen.simnet.faults import Faults
 from feedgen.simnet.filters import BadRequest, read_filter
 from feedgen.simnet.history import History
@@ -51,6 +52,7 @@ class HostOptions:
     first_seq: int = 1
     write_timeout_s: float | None = None  # a reader that blocks one write for so long is cut off
     pong_timeout_s: float | None = None  # and so is one that does not answer a ping; 0: never
+    archive: ArchiveOptions = field(default_factory=ArchiveOptions)  # v2
     batched: bool = False  # many events a write, for benchmarks; real hosts write each event by itself
 
 
@@ -158,6 +160,9 @@ class JetstreamHost:
         self._now_us = now_us
         self.dictionary = dictionary
         self.v2 = options.flavour == "v2"
+        self.archive: SimArchive | None = None
+        if self.v2 and flood is None:
+            self.archive = SimArchive(name, history, faults, self.seq, options.archive)
         self.lookback_s = _given(options.lookback_s, LOOKBACK_S[options.flavour])
         self.outbox_events = _given(options.outbox_events, OUTBOX_EVENTS[options.flavour])
         self.write_timeout_s = _given(options.write_timeout_s, WRITE_TIMEOUT_S[options.flavour])
@@ -175,6 +180,8 @@ class JetstreamHost:
             return await self._subscribe(request, v2=True)
         if self.v2 and request.path == "/xrpc/network.bsky.jetstream.getZstdDictionary":
             return await self._give_dictionary(request)
+        if self.archive is not None and self.archive.serves(request):
+            return await self.archive.handle(request)
         if request.path in ("/", "/_health"):
             return Response(b"simnet jetstream\n", content_type="text/plain")
         return Response(b"404 page not found\n", 404, "text/plain; charset=utf-8")

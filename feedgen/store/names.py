@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from feedgen.core.errors import StoreError, StoreFull
-from feedgen.core.ids import NO_PERSON
+from feedgen.core.ids import NO_PERSON, pack_plc
 from feedgen.core.jit import brief, i64, inline, njit
 from feedgen.core.telemetry import Counter
 from feedgen.ingest.events import GONE
@@ -27,7 +27,7 @@ from feedgen.store.folder import Folder
 from feedgen.store.names_index import IndexDraft, blank_rows, draft_of, read_index
 from feedgen.store.rows import U8, U32, U64
 from feedgen.store.sqlite import checkpoint, close, fetch, open_writer, spoken
-from feedgen.store.uris import PLC, VALID, Packed, pack_dids, pack_plc, unpack_plc
+from feedgen.store.uris import PLC, VALID, Packed, pack_dids, unpack_plc
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from feedgen.core.ids import POST_NSID, is_did, is_plc, parse_at_uri, rkey_to_int
+from feedgen.core.ids import POST_NSID, is_did, pack_plc, parse_at_uri, rkey_to_int
 from feedgen.core.jit import brief, njit
 from feedgen.store.rows import I64, U8, U64
 
@@ -29,7 +29,6 @@ _BASE32[np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)] = np.arang
 _TID = np.full(256, 255, np.uint8)
 _TID[np.frombuffer(b"234567abcdefghijklmnopqrstuvwxyz", np.uint8)] = np.arange(32)
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
-_AS_DIGITS: Final = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _BASE32_LETTERS = np.frombuffer(_ALPHABET.encode(), np.uint8)
 _TID_LETTERS = np.frombuffer(b"234567abcdefghijklmnopqrstuvwxyz", np.uint8)
 
@@ -87,14 +86,6 @@ def parse_post_uris(uris: Sequence[str]) -> PostUris:
         if keys[i] < 0:
             odd.append((i, uri.rkey))
     return PostUris(Packed(high, low, form, others), keys, odd)
-
-
-def pack_plc(did: str) -> tuple[int, int] | None:
-    """The 120 bits of a did:plc as 64 and 56; None for anything else."""
-    if not is_plc(did):
-        return None
-    value = int(did[8:].translate(_AS_DIGITS), 32)
-    return value >> 56, value & VALID - 1
 
 
 def unpack_plc(high: int, low: int) -> str:
