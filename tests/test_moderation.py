@@ -165,7 +165,7 @@ async def test_block_and_unblock_beside_a_running_service(it: Inside, sim: Simne
     await becomes(it, uri, shown=True)
     await becomes(it, another, shown=True)
     assert "was not blocked" in await command("unblock", did, code=1)
-    assert "Nobody is called alice.example.com" in await command("block", "alice.example.com", code=1)
+    assert "No account is called alice.example.com" in await command("block", "alice.example.com", code=1)
     assert "neither an account nor a post" in await command("block", uri, "alice", code=1)
     assert not (await command("block")).split()  # nothing was done by halves
     # As people have them in the clipboard.
@@ -280,7 +280,7 @@ async def test_labelled_posts_show_neither_text_nor_pictures_to_strangers(it: In
             assert card is None and uri not in left_out and "operator of this service hides it" in left_out + why
         assert (await it.client.get("/posts", params={"uris": uri})).json() == {"posts": []}
         taste = await it.client.get("/playground", params={"who": uri})
-        assert taste.status_code == 403 and "This list is not shown" in taste.text
+        assert taste.status_code == 403 and "This list is private" in taste.text
     finally:
         sim.labels.put(uri, val, neg=True)
         await set_aside(it, uri, on=False)

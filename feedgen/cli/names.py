@@ -51,7 +51,9 @@ async def _looked_up(settings: Settings, names: list[Name]) -> list[str]:
             try:
                 found.append(name.subject(await did_of(name, handles)))
             except UnknownHandle:
-                raise FeedgenError(f"Nobody is called {name.authority}.", "Is it spelled right?") from None
+                raise FeedgenError(
+                    f"No account is called {name.authority}.", "Check the spelling, or give the DID."
+                ) from None
             except UpstreamError as error:
                 raise FeedgenError(
                     f"Can't look up {name.authority}: {error.message}.", "Try again in a moment, or give the DID."

@@ -25,8 +25,8 @@ MAX_WAITING: Final = 24
 FIRST_GUESS_S: Final = 0.05  # what a list costs, before one was made
 LEARN: Final = 0.2  # how much the newest list counts in that
 
-spent = Counter("feedgen_web_cpu_seconds_total", "CPU that lists on pages took")
-refused = Counter("feedgen_web_refused_total", "Lists on pages that were not made, by what was used up", "reason")
+spent = Counter("feedgen_web_cpu_seconds_total", "CPU time spent on lists for web pages")
+refused = Counter("feedgen_web_refused_total", "Lists for web pages refused, by the limit that was reached", "reason")
 
 
 class Allowance:

@@ -43,15 +43,15 @@ RATE: Final = Rate(per_s=0.2, burst=12)  # attempts to sign in, an address
 COMPOSE: Final = "https://bsky.app/intent/compose?text="
 
 FRESHNESS_WORDS: Final = {
-    "freshest": "Only what is new",
+    "freshest": "Newest only",
     "fresher": "Fresher",
-    "": "As it is",
+    "": "Default",
     "calmer": "Calmer",
-    "calmest": "The best of days",
+    "calmest": "The best of the last days",
 }
 FOLLOWS_WORDS: Final = {
     "none": "No boost",
-    "": "As it is: the more, the fewer likes you have",
+    "": "Default: more if you have few likes",
     "some": "Some",
     "much": "Much",
 }
@@ -121,17 +121,17 @@ class MyFeed:
         begun = self._begun(request)
         if begun is None:
             signed_in.add(1, "too late")
-            raise Sorry(400, "That took too long", "A code is good for ten minutes. Begin again.")
+            raise Sorry(400, "The code has expired", "A code is valid for ten minutes. Start again to get a new one.")
         try:
             posted = await self._mine().lookout.posted(begun.did, self._text(begun), begun.at_s)
         except UpstreamError:
             signed_in.add(1, "failed")
-            return self._ask_to_post(
-                request, begun, "Bluesky's servers can't be asked just now. Try again in a moment."
-            )
+            return self._ask_to_post(request, begun, "Bluesky's servers don't answer. Try again in a moment.")
         if not posted:
             signed_in.add(1, "not posted")
-            return self._ask_to_post(request, begun, "It is not there yet. It can take some seconds; then press again.")
+            return self._ask_to_post(
+                request, begun, "We can't see your post yet. Wait a few seconds, then press the button again."
+            )
         signed_in.add(1, "good")
         session = Session(begun.did, begun.name, self._mine().seals.now_s())
         answer = RedirectResponse(PATH, 303)
@@ -185,7 +185,9 @@ class MyFeed:
         try:
             await self._mine().wishes.put(session.did, wishes_of(form))
         except StoreError:
-            return self._settings(request, session, "Not saved: the disk refused. Try again in a moment.", form, 503)
+            return self._settings(
+                request, session, "Not saved: the server could not write to its disk. Try again in a moment.", form, 503
+            )
         except Sorry as sorry:
             return self._settings(request, session, f"Not saved. {sorry.title}: {sorry.text}", form, sorry.status)
         return RedirectResponse(f"{PATH}?saved=1", 303)
@@ -203,7 +205,7 @@ class MyFeed:
     async def erase(self, request: Request) -> Response:
         session, form = await self._sent(request)
         if form.get("sure") != "yes":
-            return self._settings(request, session, "Nothing was erased: the box was not ticked.")
+            return self._settings(request, session, "Nothing was erased. Tick the box to confirm, then press Erase.")
         await self._mine().flush()
         await erase(self._folder, session.did, OUTSIDE_S)  # the order is in the file; it is carried out in any case
         answer = self._site.html(request, "my_erased.html")
@@ -217,10 +219,10 @@ class MyFeed:
         self._check_sender(request)
         session, form = self._session(request), await _form(request)
         if session is None:
-            raise Sorry(401, "You are signed out", "Sign in again, then send the form once more.")
+            raise Sorry(401, "You are signed out", "Sign in again, then submit the form again.")
         token = self._mine().seals.token(request.cookies[SESSION])
         if not hmac.compare_digest(token.encode(), form.get("token", "").encode()):
-            raise Sorry(403, "This form was not sent from this site", "Open My feed, and use the form there.")
+            raise Sorry(403, "This form was not sent from this site", "Open My feed and use the form there.")
         return session, form
 
     def _session(self, request: Request) -> Session | None:
@@ -235,7 +237,7 @@ class MyFeed:
         site = request.headers.get("sec-fetch-site", "")
         origin = urlsplit(request.headers.get("origin", "")).netloc
         if (site and site not in ("same-origin", "none")) or (origin and origin != request.headers.get("host")):
-            raise Sorry(403, "This form was not sent from this site", "Open My feed, and use the form there.")
+            raise Sorry(403, "This form was not sent from this site", "Open My feed and use the form there.")
 
     def _check_rate(self, request: Request) -> None:
         if not request.state.private and not self._rate.take(self._limits.addresses.of(request)):
@@ -266,7 +268,7 @@ async def _form(request: Request) -> dict[str, str]:
     async for piece in request.stream():
         body += piece
         if len(body) > MAX_FORM:
-            raise Sorry(413, "That is too much", "A form of ours is far shorter.")
+            raise Sorry(413, "The form is too large", "Open My feed and use the form there.")
     fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=50)
     return {name: values[-1] for name, values in fields.items()}
 
@@ -296,15 +298,15 @@ def wishes_of(form: dict[str, str]) -> Wishes:
     author_max = form.get("author_max", "").strip()
     if author_max:
         if not (author_max.isdecimal() and len(author_max) < 4 and 1 <= int(author_max) <= MOST_BY_AUTHOR):
-            raise Sorry(400, "Posts by one author", f"Allowed: 1 to {MOST_BY_AUTHOR}, or nothing.")
+            raise Sorry(400, "Posts by one author", f"Enter a number from 1 to {MOST_BY_AUTHOR}, or leave it empty.")
         found["author_max"] = int(author_max)
     languages = tuple(dict.fromkeys(re.findall(r"[^\s,;]+", form.get("languages", "").lower())))
     unknown = [language for language in languages if number(language) == UNKNOWN]
     if unknown or len(languages) > MAX_LANGUAGES:
-        said = f'"{unknown[0][:20]}" is not known. ' if unknown else f"At most {MAX_LANGUAGES}. "
+        said = f'"{unknown[0][:20]}" is not a known language code. ' if unknown else f"At most {MAX_LANGUAGES}. "
         raise Sorry(400, "Languages", f"{said}Give codes with commas between them, like en, pt, ja.")
     return Wishes(languages=languages, **found)
 
 
 def _odd() -> Sorry:
-    return Sorry(400, "That can't be read", "Open My feed, and use the form there.")
+    return Sorry(400, "The form can't be read", "Open My feed and use the form there.")

@@ -87,9 +87,7 @@ class People:
 def _allowed(session: Session | None, expected: str) -> Session:
     """Raises Sorry for everybody but the reader whose list it is."""
     if session is None:
-        raise Sorry(
-            401, "Sign in first", "Who led to a post is told to the reader whose list it is, and to nobody else."
-        )
+        raise Sorry(401, "Sign in first", "Only the reader whose list it is can see who led to a post.")
     if expected and expected != session.did:
-        raise Sorry(403, "That is somebody else's list", "You can see who led to posts of your own.")
+        raise Sorry(403, "This is somebody else's list", "You can see these names for your own list only.")
     return session

@@ -100,7 +100,7 @@ class Playground:
         self._guests.check(request)
         who = await self._who(request, query, await self.tastes())
         if who is None:
-            raise Sorry(404, "Nobody to make a list for", "Give a handle, a DID or a post.")
+            raise Sorry(404, "Whose list?", "Enter a handle, a DID or a post.")
         settings = self._settings(query, self._workshop().preview.services.recipe.params)
         columns = await self._columns(who, settings, plain=False)
         return self._site.html(request, "_lists.html", columns=columns, who=who)

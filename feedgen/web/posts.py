@@ -34,7 +34,7 @@ REST_S: Final = 10.0  # after a failure nobody is asked
 MAX_PICTURES: Final = 4
 APP: Final = "https://bsky.app/profile"
 
-asked = Counter("feedgen_web_posts_asked_total", "Batches of posts asked of the AppView, by result", "result")
+asked = Counter("feedgen_web_posts_asked_total", "getPosts requests to the AppView, by result", "result")
 
 
 class Picture(msgspec.Struct, omit_defaults=True):

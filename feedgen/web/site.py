@@ -110,8 +110,8 @@ class Site:
         """What a browser is shown where nothing is."""
 
         async def answer(request: Request) -> Response:
-            text = "This address leads to no page, or to one that is not shown here. Is it spelled right?"
-            raise Sorry(404, "Nothing is here", text, {"vary": "accept"})
+            text = "There is no page at this address, or it isn't public here. Check the spelling."
+            raise Sorry(404, "Page not found", text, {"vary": "accept"})
 
         return self._around(Page(path="", answer=answer, label="other", early=True), private)
 
@@ -126,7 +126,12 @@ class Site:
             request.state.private, request.state.links = private, links
             try:
                 if not page.early and (reason := self._unready()):
-                    raise Sorry(503, "Not yet", f"The service is starting: {reason}.", {"retry-after": "5"})
+                    raise Sorry(
+                        503,
+                        "Starting",
+                        f"The service is starting: {reason}. Try again in a few seconds.",
+                        {"retry-after": "5"},
+                    )
                 async with asyncio.timeout(None if private else HOME_S - waited_s_of(request.scope)):
                     return await rendered(await page.answer(request))
             except TimeoutError:
@@ -137,7 +142,7 @@ class Site:
                 sorry = Sorry(error.status, *_in_words(error), error.headers)
             except Exception:
                 log.exception("unexpected error on the page %s", page.label)
-                sorry = Sorry(500, "Something broke", "It was noted. Try again in a moment.")
+                sorry = Sorry(500, "Something went wrong", "The error was logged. Try again in a moment.")
             return await rendered(self.sorry(request, sorry))
 
         return answer
@@ -195,7 +200,7 @@ def _origin(url: str) -> str:
 
 def _in_words(error: XrpcError) -> tuple[str, str]:
     if error.status == 429:
-        return "A little slower, please", "You asked for much in a short time. Wait some seconds and try again."
+        return "Too many requests", "Wait a few seconds and try again."
     if error.status == 503:
-        return "Too busy just now", "Others are being answered first. Try again in a moment."
-    return "That can't be answered", error.message.removeprefix("Error: ")
+        return "Busy", "The server has too many requests right now. Try again in a moment."
+    return "This request failed", error.message.removeprefix("Error: ")

@@ -42,7 +42,7 @@ class Over(NamedTuple):
 
 
 OVERS: Final = {
-    "hour": Over("An hour", 3600, MINUTES, 10),
+    "hour": Over("1 hour", 3600, MINUTES, 10),
     "day": Over("A day", 86_400, TENS, 60),
     "month": Over("A month", 30 * 86_400, HOURS, 600),
 }
@@ -117,13 +117,13 @@ def tiles(samples: Sequence[Sample], disk: Usage, retention_days: int, now_s: fl
     gaps, backup = whole.sums.get("gaps", 0), last.lasts.get("backup")
     front = [
         Tile(
-            "Behind the network", words.span(behind) if behind is not None else "nothing heard", "", (behind or 0) > 60
+            "Behind the network", words.span(behind) if behind is not None else "no events yet", "", (behind or 0) > 60
         ),
         Tile("Heard", f"{words.short(last.rate('events'))}/s", f"{words.short(last.lasts.get('people', 0))} people"),
         Tile(
             "Pages", f"{last.rate('pages'):.1f}/s", f"{words.number(whole.sums.get('pages', 0))} in {over.name.lower()}"
         ),
-        Tile("A page takes", _ms(quantile(_page_times(whole), 0.5)), f"99%: {_ms(quantile(_page_times(whole), 0.99))}"),
+        Tile("Page time", _ms(quantile(_page_times(whole), 0.5)), f"99%: {_ms(quantile(_page_times(whole), 0.99))}"),
         Tile("Failed", words.number(whole.sums.get("failed", 0)), "answers with 5xx", whole.sums.get("failed", 0) > 0),
         Tile("Gaps", words.number(gaps), f"in {over.name.lower()}", gaps > 0),
         Tile("Memory", _bytes(last.peaks.get("memory", 0)), f"CPU {100 * whole.rate('cpu'):.0f}%"),
@@ -167,10 +167,10 @@ def graphs(samples: Sequence[Sample], span: Span) -> list[Graph]:
 
     return [
         one("Behind the network", lambda s: s.peaks.get("behind"), words.span),
-        one("Events heard a second", lambda s: s.rate("events"), words.short),
-        one("Pages served a second", lambda s: s.rate("pages"), _rate),
+        one("Events per second", lambda s: s.rate("events"), words.short),
+        one("Pages per second", lambda s: s.rate("pages"), _rate),
         several(
-            "How long a page takes",
+            "Page time",
             {
                 "99%": lambda s: quantile(_page_times(s), 0.99),
                 "90%": lambda s: quantile(_page_times(s), 0.9),
@@ -179,7 +179,7 @@ def graphs(samples: Sequence[Sample], span: Span) -> list[Graph]:
             _ms,
         ),
         several(
-            "Lists made a second",
+            "Lists ranked per second",
             {
                 "in full": lambda s: s.rate("full"),
                 "cheap": lambda s: s.rate("cheap"),
@@ -187,11 +187,11 @@ def graphs(samples: Sequence[Sample], span: Span) -> list[Graph]:
             },
             _rate,
         ),
-        one("Answers that failed", lambda s: s.sums.get("failed"), words.number),
+        one("Failed requests", lambda s: s.sums.get("failed"), words.number),
         one("Gaps", lambda s: s.sums.get("gaps"), words.number),
         one("Memory", lambda s: s.peaks.get("memory"), _bytes),
-        one("CPU, of one core", lambda s: 100 * s.rate("cpu"), lambda v: f"{v:.0f}%"),
-        one("Free on the disk", lambda s: s.lasts.get("free"), _bytes),
+        one("CPU, % of one core", lambda s: 100 * s.rate("cpu"), lambda v: f"{v:.0f}%"),
+        one("Free disk space", lambda s: s.lasts.get("free"), _bytes),
     ]
 
 
@@ -200,7 +200,7 @@ def disk_graph(disk: Usage) -> Graph:
         (datetime.fromtimestamp(day * words.DAY_S, UTC).strftime("%d %b").lstrip("0"), float(size))
         for day, size in disk.by_day.items()
     ]
-    return Graph("Disk, day by day", bars("Bytes of each day", days, _bytes))
+    return Graph("Disk use by day", bars("Bytes per day", days, _bytes))
 
 
 def _page_times(sample: Sample) -> list[float]:

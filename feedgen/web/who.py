@@ -24,7 +24,7 @@ from feedgen.web.allowance import Allowance
 from feedgen.web.posts import Posts
 from feedgen.web.site import Sorry
 
-SEE_OWN: Final = "Is it yours? Sign in on My feed to see it."
+SEE_OWN: Final = "If it is your list, sign in on My feed to see it."
 RATE: Final = Rate(per_s=6, burst=80)  # lists an address: a slider that moves asks a few times a second
 
 
@@ -87,30 +87,34 @@ class Guests:
         """The post that somebody named. Raises Sorry."""
         name = parse_name(text)
         if name is None or not name.rkey:
-            raise Sorry(400, "That is no post", f"Give {POST}.")
+            raise Sorry(400, "Not a post", f"Enter {POST}.")
         return self._known(workshop, name.subject(await self.did(text)))
 
     def _known(self, workshop: Workshop, uri: str) -> int:
         post = workshop.preview.post(uri)
         if post == NO_POST:
-            raise Sorry(404, "This post is not known here", "It may be older than what is kept, or deleted.")
+            raise Sorry(404, "Unknown post", "It may have been deleted, or it is older than the days kept here.")
         return post
 
     def _check_subject(self, request: Request, workshop: Workshop, subject: Subject) -> None:
         """Raises Sorry. The operator sees everybody's list."""
         if not request.state.private and (reason := workshop.preview.why_not(subject)):
-            raise Sorry(403, "This list is not shown", f"{reason} {SEE_OWN if subject.reader_did else ''}".strip())
+            raise Sorry(403, "This list is private", f"{reason} {SEE_OWN if subject.reader_did else ''}".strip())
 
     async def did(self, text: str) -> str:
         """Of an account, or of a post's author. Raises Sorry."""
         name = parse_name(text)
         if name is None:
-            raise Sorry(400, "That is no account", f"Give {ACCOUNT}.")
+            raise Sorry(400, "Not an account", f"Enter {ACCOUNT}.")
         try:
             return await did_of(name, self._handles)
         except UnknownHandle:
-            raise Sorry(404, f"Nobody is called {name.authority}", "Is it spelled right? A DID works, too.") from None
+            raise Sorry(
+                404, f"No account is called {name.authority}", "Check the spelling, or enter the DID."
+            ) from None
         except UpstreamError:
             raise Sorry(
-                502, "Handles can't be looked up just now", "Bluesky's servers don't answer. A DID works meanwhile."
+                502,
+                "Handle lookup failed",
+                "Bluesky's servers don't answer. Enter the DID instead, or try again in a moment.",
             ) from None

@@ -60,14 +60,14 @@ async def test_arms_are_compared_and_paths_are_told(tmp_path: Path) -> None:
         r"better 200 .* Better : \+\d+\.\d% \(\+\d+\.\d% to \+\d+\.\d%\) likes per post seen, p = 0\.000", text
     )
     assert "for-you, default 400 4,000 4,000" in text and "3-4 people 400 4,000 4,000" in text
-    assert "permutation of readers over both arms (4,999 deals)" in text and "of all comparisons" not in text
+    assert "Permutation test over readers (4,999 permutations)" in text and "for all comparisons" not in text
 
 
 async def test_with_few_readers_it_says_so(tmp_path: Path) -> None:
     await serve(tmp_path, readers=40)
     text = await told(tmp_path, ManualClock(NOW_US), *ARMS, "third 0.1%")
     assert "Too early to say" in text and re.search(r"\d more readers needed", text)
-    assert "third 0 0 0 - - - - Too few likes to compare yet" in text and "of all comparisons together" in text
+    assert "third 0 0 0 - - - - Too few likes to compare yet" in text and "for all comparisons" in text
 
 
 async def test_without_an_experiment_and_without_readers(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ async def test_without_an_experiment_and_without_readers(tmp_path: Path) -> None
         pass
     clock = ManualClock(NOW_US)
     text = await told(tmp_path, clock)
-    assert "None is running" in text and "Nothing was served in this time" in text
+    assert "No experiment is running" in text and "No pages were served in this period" in text
 
 
 @pytest.mark.needs("chromium", "npm")

@@ -68,7 +68,7 @@ def test_who_posts_the_code_is_in_and_nobody_else(demo: Demo, browser: Browser) 
         for who, said, age_s in [(other, text, 0.0), (did, LIE.format(text=text), 0.0), (did, text, 3600.0)]:
             write(demo, who, said, age_s)
             page.get_by_role("button", name="I posted it").click()
-            page.get_by_text("It is not there yet").wait_for()
+            page.get_by_text("see your post yet").wait_for()
         write(demo, did, text)
         page.get_by_role("button", name="I posted it").click()
         page.get_by_text(f"Signed in as {handle}").wait_for()
@@ -107,7 +107,7 @@ def test_wishes_count_on_the_next_page_and_stay(
         }  # fmt: skip
         page.get_by_label("Languages").fill("klingonish")
         page.get_by_role("button", name="Save").click()
-        page.get_by_text('"klingonish" is not known').wait_for()
+        page.get_by_text('"klingonish" is not a known language code').wait_for()
         # A mistake loses nothing of the form.
         assert page.get_by_label("Languages").input_value() == "klingonish"
         assert page.get_by_label("Posts by one author").input_value() == "1"
@@ -153,8 +153,8 @@ def test_a_handle_that_is_wrong_stays_in_the_form(demo: Demo, browser: Browser) 
         page = visit.page
         page.goto(f"{demo.private_url}/my")
         for typed, told in (
-            ("nobody.simnet.test", "Nobody is called nobody.simnet.test"),
-            ("nobody", "That is no account"),
+            ("nobody.simnet.test", "No account is called nobody.simnet.test"),
+            ("nobody", "Not an account"),
         ):
             page.get_by_label("Your handle").fill(typed)
             page.get_by_role("button", name="Sign in").click()
@@ -162,7 +162,7 @@ def test_a_handle_that_is_wrong_stays_in_the_form(demo: Demo, browser: Browser) 
             assert page.get_by_label("Your handle").input_value() == typed
         page.get_by_label("Your handle").fill(f"https://bsky.app/profile/{handle_of(demo)}")
         page.get_by_role("button", name="Sign in").click()
-        page.get_by_text(f"Show that you are {handle_of(demo)}").wait_for()
+        page.get_by_text(f"To confirm that you are {handle_of(demo)}").wait_for()
 
 
 @pytest.mark.needs("chromium", "npm")
@@ -174,9 +174,9 @@ def test_everything_is_erased_only_when_asked_twice(demo: Demo, browser: Browser
         page.get_by_role("button", name="Save").click()
         page.get_by_role("button", name="Erase").click()
         page.get_by_text("Nothing was erased").wait_for()
-        page.get_by_label("Erase all of it").check()
+        page.get_by_label("Erase everything").check()
         page.get_by_role("button", name="Erase").click()
-        page.get_by_role("heading", name="Nothing is kept of you any more").wait_for()
+        page.get_by_role("heading", name="Your data has been erased").wait_for()
         assert "feedgen_session" not in {one["name"] for one in page.context.cookies()}
         assert sign_in(page, demo) == did
         assert page.get_by_label("Posts by one author").input_value() == ""

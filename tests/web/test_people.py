@@ -38,7 +38,7 @@ def test_names_are_for_the_session_of_the_same_reader(demo: Demo) -> None:
         post, people = post_of(demo, did)
         other = next(one["did"] for one in demo.readers(5) if one["did"] != did)
         why = client.get("/why", params={"who": did, "post": post})
-        assert "People are counts here, never names" in why.text and not NAMED.search(why.text)
+        assert "People are counted here and never named" in why.text and not NAMED.search(why.text)
         address = re.search(r'href="(/my/people[^"]+)"', why.text)
         assert address is not None
         own = client.get(address[1].replace("&amp;", "&"))
@@ -120,7 +120,7 @@ def test_the_appview_has_the_last_word_on_who_is_named(demo: Demo, browser: Brow
         with page.expect_response("**/app.bsky.actor.getProfiles*") as asked:
             page.goto(f"{demo.private_url}/my/people?post={post}")
         shown = [one["did"] for one in asked.value.json()["profiles"]][1:]
-        page.get_by_text("Not shown by Bluesky to people who are signed out").wait_for()
+        page.get_by_text("Bluesky hides these from people who are signed out").wait_for()
         left = page.locator(".people li").evaluate_all("rows => rows.map(row => row.dataset.did)")
         assert set(left) <= set(shown) and len(left) > 0
         assert page.locator(".people .handle", has_text="@").count() == len(left)

@@ -269,10 +269,10 @@ def test_addresses_that_mean_harm(demo: Demo, browser: Browser) -> None:
 
 def test_a_reader_without_likes_and_one_whom_nobody_knows(demo: Demo, browser: Browser) -> None:
     with visiting(browser, f"{demo.url}/playground?who={NOBODY}") as visit:
-        expect(visit.page.locator("#status")).to_contain_text("0 likes are known")
+        expect(visit.page.locator("#status")).to_contain_text("made from 0 likes known here")
         assert len(uris(visit.page)) > 5
     with visiting(browser, f"{demo.url}/playground?who=nobody.simnet.test") as visit:
-        expect(visit.page.locator("#status")).to_contain_text("Nobody is called nobody.simnet.test")
+        expect(visit.page.locator("#status")).to_contain_text("No account is called nobody.simnet.test")
         expect(visit.page.locator("#who")).to_have_value("nobody.simnet.test")
     assert httpx.get(f"{demo.url}/playground?who=nobody.simnet.test").status_code == 404
     assert httpx.get(f"{demo.url}/playground/lists?who=nobody.simnet.test").status_code == 404
@@ -281,7 +281,7 @@ def test_a_reader_without_likes_and_one_whom_nobody_knows(demo: Demo, browser: B
 def test_a_taste_and_why_a_post_is_not_there(demo: Demo, browser: Browser) -> None:
     with visiting(browser, f"{demo.url}/playground") as visit:
         page = visit.page
-        expect(page.locator("#status")).to_contain_text("somebody who likes one post")
+        expect(page.locator("#status")).to_contain_text("someone who likes one post")
         assert len(uris(page)) > 5
         if page.locator(".tastes a").count() > 1:
             with page.expect_navigation():

@@ -126,7 +126,7 @@ async def test_where_nothing_is_browsers_get_a_page_and_all_others_json(private:
             for path in ("/nothing", "/why/", "/%3Cb%3E", "//evil.example/x", "/static/style.css"):
                 shown = await client.get(path, headers=browser)
                 assert shown.status_code == 404 and shown.headers["content-type"].startswith("text/html")
-                assert "<h1>Nothing is here</h1>" in shown.text and '<a href="/playground">' in shown.text
+                assert "<h1>Page not found</h1>" in shown.text and '<a href="/playground">' in shown.text
                 assert ("/status" in shown.text) == private and "evil" not in shown.text and "<b>" not in shown.text
                 assert shown.headers["cache-control"] == "no-store" and shown.headers["vary"] == "accept"
                 assert "default-src 'none'" in shown.headers["content-security-policy"] and len(shown.content) < 5000

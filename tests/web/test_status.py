@@ -77,7 +77,7 @@ def test_what_should_alarm_somebody_does() -> None:
     assert not any(tile.alarm for tile in well.values())
     assert (well["Behind the network"].value, well["Heard"].value, well["Pages"].value) == ("2 s", "100/s", "2.0/s")
     assert (well["Last backup"].value, well["Tunnel"].value) == ("2 h ago", "up")
-    assert well["A page takes"].value == "17.5 ms"
+    assert well["Page time"].value == "17.5 ms"
     ill = shown(minute(behind=300, gaps=1, failed=2, tunnel=0), disk=Usage({1: GB, 2: GB}, 0, 10 * GB))
     alarms = {name for name, tile in ill.items() if tile.alarm}
     assert alarms == {"Behind the network", "Gaps", "Failed", "Tunnel", "Disk"}
@@ -104,7 +104,7 @@ def test_every_figure_is_drawn() -> None:
 def test_the_page(demo: Demo, browser: Browser, axe: str, look: dict[str, object]) -> None:
     with visiting(browser, demo.private_url + "/status", **look) as visit:
         page = visit.page
-        page.get_by_text("Events heard a second").wait_for()  # the first figures come after ten seconds
+        page.get_by_text("Events per second").wait_for()  # the first figures come after ten seconds
         assert page.locator("svg.chart").count() == 11
         assert not overflows(page) and barriers(page, axe) == []
         page.get_by_role("link", name="A month").click()
@@ -120,11 +120,11 @@ def test_figures_change_without_a_reload(demo: Demo, browser: Browser) -> None:
     with visiting(browser, demo.private_url + "/status") as visit:
         page = visit.page
         page.evaluate("window.first = true; document.getElementById('now').replaceChildren()")
-        page.get_by_text("Events heard a second").wait_for()
+        page.get_by_text("Events per second").wait_for()
         assert page.evaluate("window.first")
         page.route("**/status/now*", lambda route: route.abort())
         page.locator("#now.stale").wait_for()  # what is shown stays
-        assert page.get_by_text("Events heard a second").count() == 1
+        assert page.get_by_text("Events per second").count() == 1
 
 
 @pytest.mark.needs("chromium", "npm")
