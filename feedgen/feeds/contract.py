@@ -154,12 +154,14 @@ def parse_req_id(text: str | None) -> tuple[int, int] | None:
 @dataclass(frozen=True, slots=True)
 class Made:
     """A list, best first. `codes` say in the feed's own words where each post came from; `preset` which formula ranked
-    it, when it is not the one that was asked for."""
+    it, when it is not the one that was asked for; `above` what the reader was shown of the list before, when the rest
+    is made as they come to it."""
 
     posts: U32
     codes: U8
     languages: tuple[str, ...] = ()
     preset: str = ""
+    above: U32 | None = None  # None: there is no more than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ class Known:
     taste: Taste
     seen: U32 = field(default_factory=lambda: np.empty(0, np.uint32))  # ascending
     skip: U32 = field(default_factory=lambda: np.empty(0, np.uint32))  # served a moment ago: not again
+    above: U32 = field(default_factory=lambda: np.empty(0, np.uint32))  # served of the same list, in its order
     faded: tuple[U32, F64] = field(default_factory=lambda: (np.empty(0, np.uint32), np.empty(0)))  # shown before
     ignored: dict[int, float] = field(default_factory=dict)  # authors of whom much was seen, and what they count
     recipe: Recipe | None = None  # None: the operator's

@@ -7,6 +7,7 @@ fills up what is left, so that a page is full from the first day.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ from feedgen.rank.why import Why, absent, explain
 ENOUGH_SEEDS: Final = 50  # from here on the people one follows have no say of their own
 MOST_FROM_FOLLOWS: Final = 0.9  # of all weight, with no likes at all
 MAX_FOLLOWS: Final = 2000
+PLACES: Final = 120  # that are composed at once: few readers come to the end of them
 MAX_LIKED: Final = 3000  # newest ratings that are kept off the list
 
 edges_total = Counter("feedgen_rank_edges_total", "Likes that rankings looked at, by preset", "preset")
@@ -77,10 +79,12 @@ class ForYou(ListFeed):
         if ask.reader_did is None:
             return self.popular_list(ask, known)
         laps = self.services.laps(cheap, known.recipe)
-        drawn = self.draw(ask, known, self.services.formula(cheap, known.recipe), lap=laps.lap)
+        size = min(PLACES, self.rules_for(known).size - known.above.size)
+        drawn = self.draw(ask, known, self.services.formula(cheap, known.recipe), lap=laps.lap, size=size)
         edges_total.add(drawn.ranked.edges, laps.preset)
         posts = drawn.listed.posts
-        return Made(posts, drawn.listed.codes, told_languages(languages_of(drawn.view, posts[:PAGE])))
+        above = known.above if posts.size == PLACES else None
+        return Made(posts, drawn.listed.codes, told_languages(languages_of(drawn.view, posts[:PAGE])), above=above)
 
     def draw(
         self,
@@ -89,10 +93,11 @@ class ForYou(ListFeed):
         f: Formula,
         liked: Seeds | None = None,
         lap: Callable[[str], None] = lambda stage: None,
+        size: int | None = None,
     ) -> Drawn:
         """A list with all that it was made from. `liked` stands for what the reader likes, if they are made up; `lap`
-        is told when a stage is done."""
-        view = self.services.library.view()
+        is told when a stage is done; `size` is how many posts, if fewer than the rules say."""
+        view, rules = self.services.library.view(), self.rules_for(known)
         query, liked, follows = self.query(view, f, ask, known, liked)
         lap("seeds")
         ranked = learned(view, f, query, rank(view, f, query), self.services.scorer)
@@ -101,7 +106,7 @@ class ForYou(ListFeed):
         listed = make_list(
             view,
             made_of,
-            self.rules_for(known),
+            rules if size is None else replace(rules, size=size),
             reader=NO_PERSON if ask.person is None else ask.person,
             liked=np.sort(liked.posts),
             seen=known.seen,
@@ -109,6 +114,7 @@ class ForYou(ListFeed):
             hidden_posts=either(known.taste.hidden_posts, known.skip),
             hidden_authors=known.taste.hidden_authors,
             fades=self.fades(view, ask, known, query),
+            before=view.names_of(known.above)[0],
         )
         lap("list")
         return Drawn(view, query, ranked, made_of, listed, liked, follows)

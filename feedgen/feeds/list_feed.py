@@ -34,7 +34,7 @@ from feedgen.graph.view import View
 from feedgen.ingest.events import VIDEO
 from feedgen.rank.listing import POPULAR, Fades, ListRules, Source, make_list
 from feedgen.rank.paging import Cursor, Snapshot, tag
-from feedgen.rank.policy import MAY, NOT_FOLLOWED, Policy, verdicts
+from feedgen.rank.policy import MAY, NO_NUMBERS, NOT_FOLLOWED, Policy, verdicts
 from feedgen.rank.pool import TooLate
 from feedgen.rank.seen import NO_TASTE, TOP
 from feedgen.rank.tongues import ALL_READ
@@ -106,14 +106,25 @@ class ListFeed(Feed):
         snapshot = self.services.snapshots.get(cursor, ask.now_us)
         if snapshot is not None and (cursor.feed, cursor.reader) == (self.tag, reader):
             self._mark_seen(ask, snapshot.posts[max(0, cursor.position - LAST_PAGES) : cursor.position])
-            found = snapshot
-            if self._knows_more(ask, snapshot):
-                found = await self._new(ask, reader, recipe, again=True, otherwise=snapshot)
+            found = await self._go_on(ask, snapshot, cursor.position, recipe)
             return self._answer(ask, found, cursor.position if found is snapshot else 0, recipe.arm)
         # The list is gone, or another's. A shared list goes on at the same place, a personal one without what was
         # served.
         snapshot = await self._new(ask, reader, recipe, again=not self.shared(ask))
         return self._answer(ask, snapshot, cursor.position if self.shared(ask) else 0, recipe.arm)
+
+    async def _go_on(self, ask: Ask, snapshot: Snapshot, position: int, recipe: Recipe) -> Snapshot:
+        """The same list, or a new one of what was not served of it: where no more was composed, or more is known."""
+        left, above = snapshot.posts.size - position, snapshot.posts[:position]
+        at_end = snapshot.above is not None and left < ask.limit
+        if ask.peek or not (at_end or self._knows_more(ask, snapshot)):
+            return snapshot
+        if snapshot.above is not None:
+            above = np.concatenate([snapshot.above, above])
+        if above.size >= self.rules.size:
+            return snapshot
+        otherwise = snapshot if left else None
+        return await self._new(ask, snapshot.reader, recipe, again=True, otherwise=otherwise, above=above)
 
     def list_key(self, ask: Ask) -> int:
         """Under what the list is kept: the reader, or what all who get it have in common."""
@@ -145,14 +156,20 @@ class ListFeed(Feed):
         return last if last is not None and last.posts.size and ask.now_us - last.made_us <= FRESH_US else None
 
     async def _new(
-        self, ask: Ask, reader: int, recipe: Recipe, again: bool, otherwise: Snapshot | None = None
+        self,
+        ask: Ask,
+        reader: int,
+        recipe: Recipe,
+        again: bool,
+        otherwise: Snapshot | None = None,
+        above: U32 = NO_NUMBERS,
     ) -> Snapshot:
         """A new list; `again` means in the middle of paging. When there is no time: `otherwise`, or else the last."""
         pool = self.services.pool
         try:
             if ask.arrived_s is not None:
                 pool.left_s(ask.arrived_s, ask.lag_s)  # before anything is got ready
-            known = self._known(ask, recipe, again)
+            known = self._known(ask, recipe, again, above)
             made, cheap = await pool.run(lambda cheap: (self.make(ask, known, cheap), cheap), ask.arrived_s)
         except Exception as error:
             why = "late" if isinstance(error, TooLate) else "bug"
@@ -166,7 +183,9 @@ class ListFeed(Feed):
             fallbacks.add(1, "popular", why)
             made, cheap = self._at_once(ask, recipe, again), True
         preset = made.preset or recipe.called(cheap)
-        return self.services.snapshots.put(self.tag, reader, made.posts, made.codes, ask.now_us, made.languages, preset)
+        return self.services.snapshots.put(
+            self.tag, reader, made.posts, made.codes, ask.now_us, made.languages, preset, made.above
+        )
 
     def _at_once(self, ask: Ask, recipe: Recipe, again: bool) -> Made:
         """The popular list, for a reader who gets no other. Who asked for nothing gets the one that all get: to leave
@@ -175,19 +194,22 @@ class ListFeed(Feed):
         asked = again or (state is not None and state.opinions) or self.services.wishes_of(ask.reader_did) != NO_WISHES
         return self.popular_list(ask, self._known(ask, recipe, again) if asked else Known(NO_TASTE))
 
-    def _known(self, ask: Ask, recipe: Recipe, again: bool) -> Known:
+    def _known(self, ask: Ask, recipe: Recipe, again: bool, above: U32 = NO_NUMBERS) -> Known:
         state = None
         if ask.reader_did is not None and not self.shared(ask):
             state = self.services.readers.get(reader_key(ask.reader_did))
         wishes = self.services.wishes_of(None if self.shared(ask) else ask.reader_did)
+        skip = np.sort(above)
         if state is None:
-            return Known(NO_TASTE, recipe=recipe, wishes=wishes)
-        skip = state.sent(ask.now_us) if again else np.empty(0, np.uint32)
+            return Known(NO_TASTE, skip=skip, above=above, recipe=recipe, wishes=wishes)
+        if again and not above.size:  # what the list held is forgotten
+            skip = state.sent(ask.now_us)
         now_us = ask.now_us
         return Known(
             state.taste(now_us),
             state.seen.ascending(now_us),
             skip,
+            above,
             faded=state.faded(now_us),
             ignored=state.ignored(),
             recipe=recipe,
@@ -249,7 +271,7 @@ class ListFeed(Feed):
             reader = NOBODY if ask.reader_did is None else reader_key(ask.reader_did)
             self.services.log.served(Shown(reader, self.name, snapshot.preset, snapshot.id, start, shown, codes, arm))
         cursor = None
-        if position < snapshot.posts.size and items:
+        if (position < snapshot.posts.size or snapshot.above is not None) and items:
             at = Cursor(self.tag, snapshot.reader, snapshot.id, position)
             cursor = self.services.cursors.write(at)
         return Page(items, cursor, req_id_of(self.tag, snapshot.id), snapshot.languages)

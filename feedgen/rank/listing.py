@@ -17,6 +17,7 @@ import numpy as np
 from feedgen.core.ids import NO_POST
 from feedgen.core.jit import inline, melted, njit
 from feedgen.graph.access import I64, U8, U16, U32
+from feedgen.graph.memory import address
 from feedgen.graph.view import View
 from feedgen.graph.words import load_i64
 from feedgen.ingest.events import ADULT, DELETED, HIDDEN, KNOWN, LATE, QUOTE, REPLY, VIDEO
@@ -35,11 +36,12 @@ from feedgen.rank.policy import (
     set_of,
     verdict,
 )
-from feedgen.rank.queues import AUTHOR, INTEREST, NO_INTEREST, POST, Candidates, Numbering, Plan, number_of
+from feedgen.rank.queues import AUTHOR, NO_INTEREST, POST, Candidates, Numbering, Plan, number_of
 from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_FLAGS, R_LANGUAGE, R_POST, R_SEED, RESULT_INTS
 from feedgen.rank.tongues import ALL_READ
 
-KEYS_OF_EACH: Final = 5  # its author, itself, what it is about, its interest, its queue
+KEYS_OF_EACH: Final = 3  # its author, itself, what it is about
+OF_EACH: Final = 3  # candidates of a source for each place: rules keep some out
 HALF_AT: Final = 10.0  # without scores, a row counts half as much as the first from this rank on
 
 _local = threading.local()
@@ -182,39 +184,44 @@ def _gather(
     fades: Fades,
     plan: Plan,
     t: Numbering,
+    authors: int,
     enough: int,
     c: Candidates,
-) -> tuple[int, int, int, int]:
-    """Writes down what may be shown, the best of each source first. Returns how many candidates, authors, posts and
-    interests there are. Sources without a share are not asked when the ones before have `enough`."""
+    starts: I64,
+) -> tuple[int, int, int]:
+    """Writes down what may be shown, the best of each source first, and where each source's begin. Returns how many
+    authors, posts and interests there are. Each source gives `enough` that neither were seen nor fade; those without a
+    share are not asked when the ones before have as many."""
     who, seen_posts = plain_policy(policy), set_of(seen_by)
-    n, authors, posts, interests, before = 0, 0, 0, NO_INTEREST + 1, 0
+    n, posts, interests, before, good = 0, 0, wide(NO_INTEREST + 1), 0, 0
     for s in range(rows.sizes.size):
-        if plan.rounds[s] > 0 and n >= enough:
-            break
-        first, sorted_so_far = n, True
+        first, sorted_so_far, until = n, True, enough if plan.rounds[s] else good + enough
         for i in range(rows.sizes[s]):
+            if good >= until:
+                break
             row = _row(rows.ints[s], i)
             flags = row.flags | others[before + i] if others.size else row.flags
             if verdict(who, row.post, row.author, flags, row.about) != MAY:
                 continue
             c.sources[n], c.rows[n], c.scores[n] = s, i, _score(rows.scores[before + i], fades, row)
             c.seen[n] = holds(seen_posts, row.post)
+            good += wide(c.seen[n] == 0 and c.scores[n] >= rows.scores[before + i])
             author = number_of(t, AUTHOR, row.author, authors)
             authors = max(authors, author + 1)
             post = number_of(t, POST, row.post, posts)
             posts = max(posts, post + 1)
             about = post if row.about == NO_POST else number_of(t, POST, row.about, posts)
             posts = max(posts, about + 1)
-            interest = NO_INTEREST if row.interest < 0 else number_of(t, INTEREST, row.interest, interests)
+            interest = row.interest + 1
             interests = max(interests, interest + 1)
             c.authors[n], c.posts[n], c.about[n], c.interests[n] = author, post, about, interest
             sorted_so_far = sorted_so_far and (n == first or c.scores[n] <= c.scores[n - 1])
             n += 1
         before += rows.sizes[s]
+        starts[s + 1] = n
         if not sorted_so_far:
             _sort(c, first, n)
-    return n, authors, posts, interests
+    return authors, posts, interests
 
 
 @inline
@@ -254,6 +261,7 @@ def _list(
     plan: Plan,
     kinds: U8,
     numbering: I64,
+    before: I64,
     out: Listed,
 ) -> int:
     """Fills `out` as far as it goes. Returns how many are listed. `numbering` is room for two numbers of each key, a
@@ -263,15 +271,20 @@ def _list(
     numbering[:room] = -1
     t = Numbering(numbering.ctypes.data, numbering[room:].ctypes.data, room - 1)
     c = _room_for(total)
-    n, authors, posts, interests = _gather(rows, others, policy, seen, fades, plan, t, 2 * size, c)
+    starts = np.zeros(rows.sizes.size + 1, np.int64)
+    above, authors = np.empty(before.size, np.int32), 0
+    for i in range(before.size):
+        above[i] = number_of(t, AUTHOR, before[i], authors)
+        authors = max(authors, above[i] + 1)
+    sizes = _gather(rows, others, policy, seen, fades, plan, t, authors, OF_EACH * size, c, starts)
     chosen = np.empty(size, np.int32)
-    kept = compose(c, n, (authors, posts, interests), plan, t, chosen)
-    starts = np.cumsum(rows.sizes) - rows.sizes
+    kept = compose(c, starts, sizes, plan, above, chosen)
+    firsts = np.cumsum(rows.sizes) - rows.sizes
     for k in range(kept):
         i = chosen[k]
         s, row = c.sources[i], c.rows[i]
         out.posts[k], out.kinds[k], out.sources[k], out.rows[k] = _row(rows.ints[s], row).post, kinds[s], s, row
-        out.codes[k] = rows.codes[starts[s] + row]
+        out.codes[k] = rows.codes[firsts[s] + row]
     return kept
 
 
@@ -282,9 +295,11 @@ def make_list(
     *,
     seen: U32 = NO_NUMBERS,
     fades: Fades = NO_FADES,
+    before: U32 = NO_NUMBERS,
     **who: Unpack[Reader],
 ) -> Listed:
-    """At most `rules.size` posts. All sets that are said of the reader are ascending."""
+    """At most `rules.size` posts. All sets that are said of the reader are ascending. `before`: authors of the posts
+    that stand above these, the last one last: no two of one author come close at the seam either."""
     sources = in_order(sources)
     size = min(rules.size, MAX_LIST)
     out = Listed(
@@ -296,16 +311,17 @@ def make_list(
     )
     ints = [np.ascontiguousarray(source.ints) for source in sources]
     rows = _Rows(
-        np.array([one.ctypes.data for one in ints], np.int64),
+        np.array([address(one) for one in ints], np.int64),
         np.array([len(one) for one in ints], np.int64),
         np.concatenate([np.empty(0), *(source.scored() for source in sources)]),
         np.concatenate([np.empty(0, np.uint8), *(source.coded() for source in sources)]),
     )
     kinds = np.array([source.kind for source in sources], np.uint8)
     others = flags_by_others(view, np.concatenate([NO_NUMBERS, *(one[:, R_POST].astype(np.uint32) for one in ints)]))
-    keys = KEYS_OF_EACH * int(rows.sizes.sum())
+    keys = KEYS_OF_EACH * int(rows.sizes.sum()) + before.size
     numbering = _numbering(4 << max(keys, 1).bit_length())
-    kept = _list(rows, others, rules.policy(view, **who), seen, fades, _plan(sources, rules), kinds, numbering, out)
+    policy, above = rules.policy(view, **who), before.astype(np.int64)
+    kept = _list(rows, others, policy, seen, fades, _plan(sources, rules), kinds, numbering, above, out)
     return Listed(out.posts[:kept], out.kinds[:kept], out.sources[:kept], out.rows[:kept], out.codes[:kept])
 
 

@@ -1,9 +1,11 @@
 """Pages of a list that does not change while it is read, and the cursors that lead through it.
 
-The first page ranks once; what it found is kept as an immutable snapshot. A cursor is short, means nothing to others,
-and is authenticated, so nobody can read or invent one. It says which snapshot and where, but also whose and when, so
-that paging can go on when the snapshot is gone (expired, pushed out, restarted): the feed then makes a new list
-without what this reader was already served.
+The first page ranks once; what it found is kept as an immutable snapshot. A personal list is composed for its first
+places only: who comes to their end gets a new one, without what they were served.
+
+A cursor is short, means nothing to others, and is authenticated, so nobody can read or invent one. It says which
+snapshot and where, but also whose and when, so that paging can go on when the snapshot is gone (expired, pushed out,
+restarted): the feed then makes a new list without what this reader was already served.
 """
 
 from __future__ import annotations
@@ -107,10 +109,12 @@ class Snapshot:
     codes: U8
     languages: tuple[str, ...] = ()
     preset: str = ""
+    above: U32 | None = None  # what the reader was shown before it, when more can be made; None: this is all
 
     @property
     def size_bytes(self) -> int:
-        return self.posts.nbytes + self.codes.nbytes + OVERHEAD_BYTES
+        above = 0 if self.above is None else self.above.nbytes
+        return self.posts.nbytes + self.codes.nbytes + above + OVERHEAD_BYTES
 
 
 class Snapshots:
@@ -145,12 +149,13 @@ class Snapshots:
         now_us: int,
         languages: tuple[str, ...] = (),
         preset: str = "",
+        above: U32 | None = None,
     ) -> Snapshot:
         posts.setflags(write=False)
         codes.setflags(write=False)
         # Time makes ids differ across restarts; they never repeat within a process.
         self._last_id = max(now_us, self._last_id + 1)
-        made = Snapshot(self._last_id, feed, reader, now_us, posts, codes, languages, preset)
+        made = Snapshot(self._last_id, feed, reader, now_us, posts, codes, languages, preset, above)
         of_one = self._of.get((feed, reader), [])
         if of_one and (len(of_one) >= MAX_OF_ONE or self._find(of_one[0]).made_us < now_us - self.life_us):
             self._forget(of_one[0])

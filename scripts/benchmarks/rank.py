@@ -21,7 +21,7 @@ import numpy as np
 from feedgen.core.jit import njit
 from feedgen.core.parameters import MAX_COLIKERS
 from feedgen.feeds.contract import Ask, Known
-from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.for_you import PLACES, ForYou
 from feedgen.feeds.recipes import Recipe
 from feedgen.feeds.services import FeedServices
 from feedgen.graph.access import I64, U32, Arrays, copy_likes, places_of
@@ -116,6 +116,19 @@ def _lists(
     )
     yield Figure(f"rank.{name}_cpu_ms_p50", float(np.median(times)), "ms", note)
     yield Figure(f"rank.{name}_cpu_ms_p99", float(np.percentile(times, 99)), "ms")
+    if name == "list":
+        composing = [_composing_ms(feed, ask, known) for ask in asks]
+        yield Figure("rank.compose_cpu_ms_p50", float(np.median(composing)), "ms", "of it: sources, rules, order")
+
+
+def _composing_ms(feed: ForYou, ask: Ask, known: Known) -> float:
+    laps = dict[str, float]()
+    feed.draw(ask, known, feed.services.formula(False), lap=lambda stage: _lap(laps, stage), size=PLACES)
+    return (laps["list"] - laps["ranking"]) * 1e3
+
+
+def _lap(laps: dict[str, float], stage: str) -> None:
+    laps[stage] = time.thread_time()
 
 
 def _cpu_ms(work: Callable[[], object]) -> float:

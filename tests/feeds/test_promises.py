@@ -11,9 +11,10 @@ import pytest
 from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.core.languages import number
 from feedgen.feeds.contract import Fetched, Page, reader_key
-from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.for_you import PLACES, ForYou
 from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.services import FeedServices
+from feedgen.rank.listing import ListRules
 from feedgen.rank.seen import AUTHOR_SEEN, SERVED_FACTOR, ReaderState
 from tests.feeds.town import NEWCOMER, NOW_US, READER, Town, ask, did, make_services, u32
 
@@ -163,3 +164,31 @@ async def test_seen_posts_are_counted_once_an_author(shared_town: Town) -> None:
 async def test_popular_fades_too(services: FeedServices) -> None:
     feed = PopularFeed(services)
     assert uris(await feed.page(ask())) == uris(await feed.page(ask(now_us=NOW_US + MINUTE_US)))
+
+
+async def test_a_list_is_composed_as_far_as_it_is_read(shared_town: Town) -> None:
+    services = make_services(shared_town)
+    feed, cursor, found, made = ForYou(services), None, list[str](), list[int]()
+    while cursor is not None or not found:
+        page = await feed.page(ask(limit=50, cursor=cursor))
+        made.append(len(services.snapshots))
+        found, cursor = found + uris(page), page.cursor
+        assert len(page.items) == 50 or cursor is None  # none comes short at a seam
+    # 120 places hold two pages of 50; what is left of them when the third is asked for is ranked again.
+    assert made[:5] == [1, 1, 2, 2, 3]
+    assert len(found) == len(set(found)) > 2 * PLACES
+    authors = [shared_town.view().author(shared_town.posts[shared_town.index(uri)]) for uri in found[: 2 * PLACES]]
+    assert max(authors.count(author) for author in authors) <= services.rules.author_max
+    for at in range(90, 110):  # over the seam
+        assert len(set(authors[at : at + 5])) == 5
+
+
+async def test_a_list_ends_where_the_settings_say(shared_town: Town) -> None:
+    services = make_services(shared_town)
+    services.rules = ListRules(size=150)
+    feed, cursor, sizes = ForYou(services), None, list[int]()
+    while cursor is not None or not sizes:
+        page = await feed.page(ask(limit=40, cursor=cursor))
+        sizes.append(len(page.items))
+        cursor = page.cursor
+    assert sizes == [40, 40, 40, 30]

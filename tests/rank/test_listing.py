@@ -285,3 +285,27 @@ def test_however_many_wait_all_find_their_places() -> None:
     assert [p for p in found if p < 1000] == list(range(84)) and len(found) == 484
     at = [place for place, p in enumerate(found) if p < 1000]
     assert set(np.diff(at).tolist()) == {5}  # 84 of 484 stand evenly
+
+
+def test_the_rest_of_a_list_keeps_its_distance_from_what_stands_above() -> None:
+    source = plain((1, 7), (2, 8), (3, 9), (4, 10), (5, 11))
+    rules = ListRules(author_gap=3, author_max=2)
+
+    def listed(*above: int) -> list[int]:
+        return make_list(view_with({}), [source], rules, before=np.array(above, np.uint32)).posts.tolist()
+
+    assert listed() == [1, 2, 3, 4, 5]
+    assert listed(99, 7) == [2, 3, 1, 4, 5]  # one author's posts stand three places apart, seam or not
+    assert listed(7, 99, 98) == [1, 2, 3, 4, 5]
+    assert listed(7, 7, *range(50, 90)) == [2, 3, 4, 5]  # they had their two
+
+
+def test_a_short_list_is_the_beginning_of_the_long_one() -> None:
+    """With candidates enough, authors spread, and nothing seen: what is made later changes nothing above it."""
+    chance = np.random.default_rng(3)
+    ints = rows([(i, i % 100, KNOWN, NO_POST) for i in range(400)])
+    ints[:, R_SEED] = chance.integers(-1, 12, 400)
+    source = Source(PERSONAL, ints, np.sort(chance.lognormal(size=400))[::-1].copy(), share=1.0)
+    lists = [make_list(view_with({}), [source], replace(ListRules(), size=size)).posts for size in (500, 120, 30)]
+    assert lists[0][:30].tolist() == lists[2].tolist()
+    assert lists[0][:100].tolist() == lists[1][:100].tolist()

@@ -6,6 +6,8 @@ the same chance for every post of its pool, before the list's rules, so what com
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from random import Random
 from typing import Final
 
 import numpy as np
@@ -31,18 +33,18 @@ class Explore(PostSource):
     first = 20
 
     def rows(self, scene: Scene) -> Rows:
-        ints, chance = scene.ranked.ints, np.random.Generator(np.random.Philox(scene.dice))
-        pools = [pool_of(np.arange(len(ints))[FROM:TO]), pool_of(_little_known(ints))]
-        orders = [chance.permutation(pool) for pool in pools]
-        kinds = [kind for kind in (DEEP, NEW) if pools[kind].size]
+        # Python's own generator: numpy's takes longer to be made than all draws.
+        ints, chance = scene.ranked.ints, Random(scene.dice)
+        pools = [pool_of(range(min(FROM, len(ints)), min(TO, len(ints)))), pool_of(_little_known(ints))]
+        orders = [chance.sample(pool, min(DRAWS, len(pool))) for pool in pools]
+        kinds = [kind for kind in (DEEP, NEW) if pools[kind]]
         drawn, codes = list[int](), list[int]()
-        for coin in chance.random(DRAWS if kinds else 0).tolist():
-            kind = kinds[int(coin * len(kinds))]
-            if not orders[kind].size:
+        for _ in range(DRAWS if kinds else 0):
+            kind = kinds[int(chance.random() * len(kinds))]
+            if not orders[kind]:
                 break
-            drawn.append(int(orders[kind][0]))
-            codes.append(code_of(kind, pools[kind].size * len(kinds)))
-            orders[kind] = orders[kind][1:]
+            drawn.append(orders[kind].pop())
+            codes.append(code_of(kind, len(pools[kind]) * len(kinds)))
         return Rows(ints[drawn], np.array(codes, np.uint8))
 
     def context(self, code: int) -> str:
@@ -53,12 +55,13 @@ class Explore(PostSource):
         return "tried" if meaning_of(code)[0] == DEEP else "tried, hardly liked yet"
 
 
-def pool_of(rows: I64) -> I64:
-    return rows[: max((n for n in POOLS if n <= rows.size), default=0)]
+def pool_of(rows: Sequence[int]) -> Sequence[int]:
+    return rows[: max((n for n in POOLS if n <= len(rows)), default=0)]
 
 
-def _little_known(ints: I64) -> I64:
-    return np.flatnonzero(ints[TO:, R_COUNT] <= LITTLE_KNOWN) + TO
+def _little_known(ints: I64) -> list[int]:
+    found: list[int] = (np.flatnonzero(ints[TO:, R_COUNT] <= LITTLE_KNOWN)[: POOLS[-1]] + TO).tolist()
+    return found
 
 
 def code_of(kind: int, one_in: int) -> int:
