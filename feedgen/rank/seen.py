@@ -47,6 +47,10 @@ MAX_BYTES: Final = 128 << 20  # of packed states of others
 OVERHEAD_BYTES: Final = 250  # of one packed state: its object, key and place in the table
 
 
+class UnreadableState(ValueError):
+    """Bytes that are no packed state: damaged, or written by a newer version. They must not be overwritten."""
+
+
 class Opinion(msgspec.Struct, array_like=True):
     """One "show less" (less is True) or "show more"."""
 
@@ -277,14 +281,14 @@ class ReaderState:
 
     @classmethod
     def unpack(cls, data: bytes) -> ReaderState:
-        """What `pack` gave; anything else is a new reader."""
+        """What `pack` gave. Raises UnreadableState."""
         state = cls()
         try:
             packed = msgspec.msgpack.decode(data, type=Packed)
             seen, served = _unpacked(packed.seen), _unpacked(packed.served)
             again, tops = ([_unpacked(level) for level in levels[:LEVELS]] for levels in (packed.again, packed.tops))
-        except (msgspec.MsgspecError, ValueError, IndexError):
-            return state
+        except (msgspec.MsgspecError, ValueError, IndexError) as error:
+            raise UnreadableState(str(error)) from error
         state.seen, state.served = seen, served
         state.again[: len(again)], state.tops[: len(tops)] = again, tops
         state.visit_us, state.visit = packed.visit_us, packed.visit[: 10 * TOP]
@@ -336,13 +340,12 @@ class Readers:
         return taken
 
     def put(self, reader: int, packed: bytes) -> None:
-        """A state that was read back; it does not replace a newer one."""
+        """A state that was read back; it does not replace a newer one. Raises UnreadableState."""
         if reader not in self._hot and reader not in self._cold:
-            self._keep(reader, packed)
-            self._trim()
+            self._warm(reader, ReaderState.unpack(packed))
 
     def add_older(self, reader: int, packed: bytes) -> None:
-        """A state that was read back late: what is in memory was begun without it."""
+        """A state that was read back late: what is in memory was begun without it. Raises UnreadableState."""
         state = self.get(reader)
         if state is None:
             self.put(reader, packed)

@@ -56,6 +56,11 @@ _STEPS: Final = (
     pages.STEP_ARMS,
     # What readers wish of their feed, as JSON.
     "CREATE TABLE wishes (reader INTEGER PRIMARY KEY, told BLOB NOT NULL);",
+    # Rows of `readers` whose state could not be decoded. Kept for repair; dropped with the reader or after 90 days.
+    """
+    CREATE TABLE damaged_readers (reader INTEGER NOT NULL, day INTEGER NOT NULL, state BLOB NOT NULL,
+        PRIMARY KEY (reader, state)) WITHOUT ROWID;
+    """,
 )
 
 
@@ -169,6 +174,16 @@ class Viewers(Awaited):
         sql = f"SELECT reader, state FROM readers WHERE reader IN ({_places(keys)})"
         return {row[0]: row for row in await self._rows(sql, *keys)}
 
+    async def set_aside(self, reader: int) -> None:
+        """Copy a state that can't be decoded, so that the next one doesn't overwrite it."""
+        await self._do(
+            "INSERT OR IGNORE INTO damaged_readers SELECT * FROM readers WHERE reader = ?", pages.signed(reader)
+        )
+
+    async def damaged(self, reader: int) -> list[bytes]:
+        sql = "SELECT state FROM damaged_readers WHERE reader = ?"
+        return [bytes(row[0]) for row in await self._rows(sql, pages.signed(reader))]
+
     async def put_readers(self, states: Sequence[tuple[int, bytes]], day: int) -> None:
         """Some hundreds in one statement: other statements of this connection can't come in between."""
         for at in range(0, len(states), STATES_AT_ONCE):
@@ -178,13 +193,15 @@ class Viewers(Awaited):
 
     async def forget_reader(self, reader: int) -> None:
         await self._do("DELETE FROM readers WHERE reader = ?", pages.signed(reader))
+        await self._do("DELETE FROM damaged_readers WHERE reader = ?", pages.signed(reader))
 
     async def prune_readers(self, slice_: int, before_day: int, keep: int = MAX_READERS) -> None:
         """One slice of all: those not seen since that day, and the longest unseen when there are too many."""
         width = (1 << 64) // READER_SLICES
         low = slice_ % READER_SLICES * width - (1 << 63)
         high = low + width - 1
-        await self._do("DELETE FROM readers WHERE reader BETWEEN ? AND ? AND day < ?", low, high, before_day)
+        for table in ("readers", "damaged_readers"):
+            await self._do(f"DELETE FROM {table} WHERE reader BETWEEN ? AND ? AND day < ?", low, high, before_day)
         await self._do(
             "DELETE FROM readers WHERE reader IN (SELECT reader FROM readers WHERE reader BETWEEN ? AND ?"
             " ORDER BY day DESC LIMIT -1 OFFSET ?)",
@@ -225,6 +242,7 @@ class Viewers(Awaited):
         value = identity.to_bytes(8, "big")
         if await self.note(NUMBERS_NOTE) != value:
             await self._do("DELETE FROM readers")
+            await self._do("DELETE FROM damaged_readers")
             await self._do("DELETE FROM fetched")
             await self.pages.forget_all()
             await self.put_note(NUMBERS_NOTE, value)

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedgen.core.ids import NO_POST, US_PER_DAY, US_PER_S
-from feedgen.rank.seen import MAX_OPINIONS, MAX_SEEN, OVERHEAD_BYTES, Opinion, Readers, ReaderState, Taste
+from feedgen.rank.seen import (
+    MAX_OPINIONS,
+    MAX_SEEN,
+    OVERHEAD_BYTES,
+    Opinion,
+    Readers,
+    ReaderState,
+    Taste,
+    UnreadableState,
+)
 from tests.rank.world import World
 
 NOW_US = 20_400 * US_PER_DAY + 5 * 3600 * US_PER_S
@@ -116,8 +125,9 @@ def test_packing_keeps_everything(seen: list[tuple[int, int]], less: list[bool])
 
 
 @given(st.binary(max_size=60))
-def test_unpacking_garbage_is_a_new_reader(data: bytes) -> None:
-    assert ReaderState.unpack(data).opinions == []
+def test_garbage_is_no_state(data: bytes) -> None:
+    with pytest.raises(UnreadableState):
+        ReaderState.unpack(data)
 
 
 def corrupt_bitmap(data: bytes) -> bytes:
@@ -125,12 +135,18 @@ def corrupt_bitmap(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [lambda d: d[:-3], corrupt_bitmap, lambda d: d[::-1]])
-def test_unpacking_a_damaged_state_is_a_new_reader(damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_state_is_no_new_reader(damage: Callable[[bytes], bytes]) -> None:
     state = ReaderState()
     state.saw(range(100), NOW_US)
     data = damage(state.pack())
     assert data != state.pack()
-    assert not ReaderState.unpack(data).seen.all(NOW_US)
+    with pytest.raises(UnreadableState):
+        ReaderState.unpack(data)
+    readers = Readers()
+    readers.edit(7).saw([1], NOW_US)
+    with pytest.raises(UnreadableState):
+        readers.add_older(7, data)
+    assert list(readers.edit(7).seen.all(NOW_US)) == [1]
 
 
 def test_memory_is_bounded_and_who_is_let_go_comes_back_from_disk() -> None:

@@ -100,6 +100,21 @@ async def test_readers_states_and_what_was_fetched(tmp_path: Path) -> None:
         assert await viewers.count_readers() == 2004 - 1  # key 0 is among both
 
 
+async def test_damaged_states_are_kept_until_their_reader_is_forgotten(tmp_path: Path) -> None:
+    async with await Viewers.open(tmp_path) as viewers:
+        for reader, state in ((7, b"damaged"), (7, b"damaged again"), (8, b"damaged")):
+            await viewers.put_readers([(reader, state)], 100)
+            for _ in range(2):
+                await viewers.set_aside(reader)
+        await viewers.put_readers([(7, b"new"), (8, b"new")], 101)
+        assert await viewers.damaged(7) == [b"damaged", b"damaged again"] and await viewers.damaged(8) == [b"damaged"]
+        await viewers.forget_reader(7)
+        assert await viewers.damaged(7) == [] and await viewers.reader(7) is None
+        for slice_ in range(256):
+            await viewers.prune_readers(slice_, before_day=101)
+        assert await viewers.damaged(8) == [] and await viewers.reader(8) == b"new"
+
+
 async def test_pruning_readers_goes_slice_by_slice(tmp_path: Path) -> None:
     async with await Viewers.open(tmp_path) as viewers:
         keys = [n << 52 for n in range(1 << 12)]  # sixteen to a slice

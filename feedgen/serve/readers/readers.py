@@ -17,7 +17,7 @@ from feedgen.core.errors import StoreError
 from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.core.telemetry import Counter, Gauge
 from feedgen.feeds.contract import reader_key
-from feedgen.rank.seen import Readers
+from feedgen.rank.seen import Readers, UnreadableState
 from feedgen.serve.out.repository import FRESH_S
 
 TICK_S: Final = 2.0
@@ -32,6 +32,7 @@ written = Counter("feedgen_readers_written_total", "Readers' states written, or 
 read_failed = Counter(
     "feedgen_readers_reads_failed_total", "Readers' states that could not be read, and are read later"
 )
+damaged = Counter("feedgen_readers_damaged_total", "Readers' states that could not be decoded and were set aside")
 known = Gauge("feedgen_readers_known", "Readers whose state is in memory")
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class StateStore(Protocol):
     """What `store.viewers` does for us. Raises StoreError."""
 
     async def reader(self, reader: int) -> bytes | None: ...
+    async def set_aside(self, reader: int) -> None: ...
     async def put_readers(self, states: Sequence[tuple[int, bytes]], day: int) -> None: ...
     async def sync(self) -> None: ...
     async def forget_reader(self, reader: int) -> None: ...
@@ -73,6 +75,8 @@ class KeptReaders:
             self._readers.forget(self._unread.popitem(last=False)[0])
         try:
             packed = await self._store.reader(reader)
+            if packed is not None and not self._take(reader, packed, late):
+                await self._store.set_aside(reader)
         except StoreError as error:
             read_failed.add(1)
             if not self._fails_to_read:
@@ -80,12 +84,25 @@ class KeptReaders:
             self._fails_to_read = True
             return False
         self._fails_to_read = False
-        still_waits = reader in self._unread
         self._unread.pop(reader, None)
-        if packed is not None and late and still_waits:
-            self._readers.add_older(reader, packed)
-        elif packed is not None:
-            self._readers.put(reader, packed)
+        return True
+
+    def _take(self, reader: int, packed: bytes, late: bool) -> bool:
+        """False when the bytes are no state. They are set aside before this reader's next state replaces them."""
+        try:
+            if late and reader in self._unread:
+                self._readers.add_older(reader, packed)
+                self._unread.pop(reader)
+            else:
+                self._readers.put(reader, packed)
+        except UnreadableState as error:
+            damaged.add(1)
+            log.error(
+                "What a reader saw and asked for can't be decoded (%s). The bytes are kept in viewers.db, table "
+                "damaged_readers; the reader starts afresh. Was the data folder written by a newer version?",
+                error,
+            )
+            return False
         return True
 
     async def _read_late(self) -> None:
@@ -99,8 +116,8 @@ class KeptReaders:
         Raises StoreError; then it is tried again later.
         """
         self.hurry(did)
-        while reader_key(did) in self._hurried:
-            if not await self._write_hurried():
+        while (reader := reader_key(did)) in self._hurried:
+            if not await self._write_hurried() or reader in self._unread:
                 raise StoreError("Can't keep what readers ask for.", "Is the disk full?")
         await self._store.sync()
 

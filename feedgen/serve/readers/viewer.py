@@ -13,7 +13,7 @@ import msgspec
 
 from feedgen.core.ids import US_PER_S
 from feedgen.feeds.contract import reader_key
-from feedgen.rank.seen import ReaderState
+from feedgen.rank.seen import ReaderState, UnreadableState
 from feedgen.serve.out.repository import unpack
 from feedgen.store.pages import EVENTS, NO_CODE, Outcome, ShownPage
 from feedgen.store.post_names import dids_of, uris_of
@@ -30,8 +30,13 @@ async def told_of(folder: Path, did: str) -> dict[str, Any]:
         account, packed = await viewers.account(did), await viewers.reader(reader)
         fetched = await viewers.fetched(reader)
         wishes = dict(await viewers.wishes()).get(reader)
+        damaged = await viewers.damaged(reader)
         pages, outcomes = await viewers.pages.pages_of(reader), await viewers.pages.outcomes_of(reader)
-    state = ReaderState.unpack(packed) if packed is not None else ReaderState()
+    state = ReaderState()
+    try:
+        state = ReaderState.unpack(packed) if packed is not None else state
+    except UnreadableState:
+        damaged = list(dict.fromkeys([*damaged, packed or b""]))
     seen = sorted({post for bitmap in state.seen.buckets.values() for post in bitmap})
     repository = unpack(fetched[1], fetched[0] * US_PER_S) if fetched is not None else None
     liked = repository.posts.tolist() if repository is not None else []
@@ -56,6 +61,7 @@ async def told_of(folder: Path, did: str) -> dict[str, Any]:
             {"post": name(o.post), "wants": "less" if o.less else "more", "at": _time(o.at_s * US_PER_S)}
             for o in state.opinions
         ],
+        "damaged_states": [each.hex() for each in damaged],
         "pages": [_page(page, name) for page in pages],
         "outcomes": [row for one in outcomes for row in _outcome(one, shown, name)],
     }

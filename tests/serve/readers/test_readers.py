@@ -23,6 +23,7 @@ class Disk:
         self.states: dict[int, bytes] = {}
         self.synced: dict[int, bytes] = {}
         self.days: set[int] = set()
+        self.aside: list[bytes] = []
         self.calls = 0
         self.full = False
         self.unreadable = False
@@ -36,6 +37,9 @@ class Disk:
         if self.full or self.unreadable:
             raise StoreFull("full")
         return self.states.get(reader)
+
+    async def set_aside(self, reader: int) -> None:
+        self.aside.append(self.states[reader])
 
     async def put_readers(self, states: Sequence[tuple[int, bytes]], day: int) -> None:
         self.calls += 1
@@ -143,6 +147,62 @@ async def test_a_failed_read_erases_no_opinion(monkeypatch: pytest.MonkeyPatch, 
     after = ReaderState.unpack(disk.states[reader])
     assert [(o.post, o.less) for o in after.opinions] == [(5, True), (8, False)]  # the newest word on a post
     assert seen(after) == [1, 2, 4] and list(after.served.all(now_us)) == [3]
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_damaged_bytes_are_set_aside_before_they_are_replaced(late: bool) -> None:
+    disk, reader, now_us = Disk(), reader_key(DIDS[0]), ManualClock().now_us()
+    disk.states[reader] = b"damaged"
+    readers, keeper = kept(disk)
+    if late:
+        disk.unreadable = True
+        await keeper.load(DIDS[0])
+        readers.edit(reader).saw([1], now_us)
+        disk.unreadable = False
+    await keeper.load(DIDS[0])
+    readers.edit(reader).saw([2], now_us)
+    await keeper.flush()
+    assert disk.aside == [b"damaged"]
+    assert seen(ReaderState.unpack(disk.states[reader])) == ([1, 2] if late else [2])
+
+
+async def test_damaged_bytes_that_can_not_be_set_aside_are_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, reader = Disk(), reader_key(DIDS[0])
+    disk.states[reader] = b"damaged"
+    readers, keeper = kept(disk)
+
+    async def refuses(reader: int) -> None:
+        raise StoreFull("full")
+
+    monkeypatch.setattr(disk, "set_aside", refuses)
+    await keeper.load(DIDS[0])
+    readers.edit(reader).saw([2], ManualClock().now_us())
+    await keeper.flush()
+    assert disk.states[reader] == b"damaged"
+    monkeypatch.undo()
+    await keeper.flush()
+    assert disk.aside == [b"damaged"] and seen(ReaderState.unpack(disk.states[reader])) == [2]
+
+
+async def test_an_opinion_that_can_not_be_kept_is_said_at_once() -> None:
+    """The state could not be read, so it can't be written: the caller is told, and the disk is not asked in a loop."""
+    disk, reads = Disk(), 0
+    readers, keeper = kept(disk)
+    disk.unreadable = True
+    await keeper.load(DIDS[0])
+    readers.edit(reader_key(DIDS[0])).opinions.append(Opinion(5, 6, 7, 8, True))
+    read = disk.reader
+
+    async def counted(reader: int) -> bytes | None:
+        nonlocal reads
+        reads += 1
+        return await read(reader)
+
+    disk.reader = counted  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        with pytest.raises(StoreError):
+            await keeper.keep(DIDS[0])
+    assert reads == 1
 
 
 async def test_states_that_can_not_be_read_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
