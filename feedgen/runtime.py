@@ -29,6 +29,9 @@ from feedgen.ingest.frames import Inlet
 from feedgen.ingest.jetstream import Client
 from feedgen.ingest.pipeline import Pipeline
 from feedgen.ingest.progress import Reporter
+from feedgen.learn.files import FOLDER as LEARN_FOLDER
+from feedgen.learn.learner import Learner
+from feedgen.rank.scorer import Scorer
 from feedgen.serve.http.also_liked import AlsoLikedRoute
 from feedgen.serve.http.documents import ServiceIdentity
 from feedgen.serve.http.limits import Limits
@@ -89,6 +92,7 @@ class Runtime:
     workshop: Workshop
     mine: Mine
     server: Server
+    learner: Learner | None  # None: switched off
     tasks: Mapping[str, Task]  # what runs until the end, by name
 
 
@@ -130,6 +134,9 @@ async def open_runtime(early: Early, binds: list[str]) -> AsyncIterator[Runtime]
             "moderation": moderator.run,
             "forgetting": forgetting.run,
         }
+        learner = _learner(early, archive, catalog) if settings.learn.enabled else None
+        if learner is not None:
+            tasks["learning"] = learner.run
         if settings.tunnel.kind == TAILSCALE:
             tasks["tunnel"] = TunnelWatch(Tailscale(), settings.tunnel.vps, settings.service.trusted_proxies).run
         if settings.fallback.url or settings.fallback.dir:
@@ -138,7 +145,7 @@ async def open_runtime(early: Early, binds: list[str]) -> AsyncIterator[Runtime]
             tasks["page times"] = VpsPages(settings.fallback.url).run
         yield Runtime(
             archive, viewers, catalog, readers, moderation, store, vitals.client, pipeline, vitals,
-            workshop, mine, server, tasks,
+            workshop, mine, server, learner, tasks,
         )  # fmt: skip
 
 
@@ -172,6 +179,24 @@ async def _open_sign_in(early: Early, readers: KnownReaders, viewers: Viewers, s
     lookout = Lookout(early.settings.appview.url, early.clock)
     stack.push_async_callback(lookout.close)
     return Mine(Seals(await viewers.secret(SESSION_KEY), early.clock), readers.wishes, lookout, readers.flush)
+
+
+def _learner(early: Early, archive: Archive, catalog: Catalog) -> Learner:
+    """What learns to rank from everybody's likes."""
+    services = catalog.services
+
+    def use(scorer: Scorer | None) -> None:
+        services.scorer = scorer
+
+    return Learner(
+        Path(early.settings.store.dir) / LEARN_FOLDER,
+        archive.library.view,
+        lambda: archive.names.count,
+        lambda: services.formula(cheap=False),
+        services.rules.forbidden(),
+        early.clock,
+        use,
+    )
 
 
 def _vitals(early: Early, archive: Archive) -> Vitals:

@@ -43,7 +43,8 @@ def evaluate(ctx: click.Context, config: Path | None, set_: tuple[str, ...], rea
 
     Holds out the last day of the data folder and asks, at four moments of it, for the lists of people who then liked
     something: did it stand there? Shows hits, NDCG, coverage, how many authors, how old the posts are. With other
-    [rank] settings (--set rank.seeds=200) there is a line for yours. Reads only, and may run beside the service.
+    [rank] settings (--set rank.seeds=200) there is a line for yours. A line with "+ scorer" is the same with a scorer
+    trained on examples from before the held-out day. Reads only, and may run beside the service.
     """
     settings = read(config, set_).get()
     mine, rules = (
@@ -94,3 +95,16 @@ def restore(ctx: click.Context, config: Path | None, set_: tuple[str, ...], fold
     """
     settings = read(config, set_).get()
     ctx.exit(imported("feedgen.store.backup:main_restore")(folder, Path(settings.store.dir)))
+
+
+@cli.command()
+@settings_options
+@click.pass_context
+def learn(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> None:
+    """Train the scorer now, on the examples that the service has collected.
+
+    The service does so once a day. A model serves only if it beats the formula by two standard errors; a running
+    service takes it up within a minute. Exit code 0 when the training went through, whichever serves now.
+    """
+    settings = read(config, set_).get()
+    ctx.exit(imported("feedgen.learn.by_hand:main")(Path(settings.store.dir), settings.learn.enabled))

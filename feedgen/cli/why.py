@@ -32,6 +32,7 @@ class Told(msgspec.Struct):
     likes: int = 0
     age_us: int = 0
     seeds: list[Shared] = []
+    learned: dict[str, float] = {}
 
 
 def main(settings: Settings, reader: str, post: str, feed: str) -> int:
@@ -57,6 +58,9 @@ def in_words(told: Told) -> str:
     for i, (name, value) in enumerate(told.terms.items()):
         lines.append(f"  {' ' if i == 0 else 'x'} {value:<12.6g} {name}")
     lines.append(f"  = {told.score:<12.6g} the score")
+    if told.learned:
+        lines += ["", "What was learned from everybody's likes, by what it looks at (their product is that term):"]
+        lines += [f"  x {2**doublings:<12.6g} {name}" for name, doublings in told.learned.items()]
     if told.seeds:
         lines += ["", "What these people like as the reader does:"]
         lines += [f"  {one.people:5} of them  {one.post}" for one in told.seeds[:MAX_SEEDS]]

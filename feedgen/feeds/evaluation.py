@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -33,6 +33,8 @@ from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.graph import Graph
 from feedgen.graph.truth import TruthDay
 from feedgen.graph.view import View
+from feedgen.learn.files import FOLDER, Examples
+from feedgen.learn.training import MIN_ROWS, fitted
 from feedgen.rank.listing import ListRules
 from feedgen.rank.pace import Pace
 from feedgen.rank.paging import Cursors
@@ -40,6 +42,7 @@ from feedgen.rank.params import RankParams
 from feedgen.rank.policy import MAY, NOT_FOLLOWED, verdicts
 from feedgen.rank.pool import RankPool
 from feedgen.rank.popular import Popular
+from feedgen.rank.scorer import key_of
 from feedgen.rank.seen import Taste
 from feedgen.rank.spam import Spammers
 from feedgen.store.folder import Folder
@@ -201,13 +204,15 @@ class Replayed:
 
 
 class Evaluation:
-    """`run` gives a row for each preset, and one for what is popular."""
+    """`run` gives a row for each preset, one for what is popular, and one for the scorer if there can be one: `words`
+    say what it was trained on, or why there is none."""
 
     def __init__(self, path: Path, presets: Mapping[str, RankParams], rules: ListRules, readers: int) -> None:
         self.path, self.rules, self.readers = path, rules, readers
         self.presets = presets
         self.scores = {name: Score() for name in (*presets, POPULAR)}
         self._liked: set[int] = set()
+        self.words = ""
 
     def run(self, progress: Progress = lambda done, total, text: None) -> list[Row]:
         with _passing_graph() as graph:
@@ -216,6 +221,7 @@ class Evaluation:
             progress(0, total, "reading")
             history.load()
             feeds = self._feeds(graph)
+            self._add_scorer(feeds, history.first_us)
             step_us, spammers = (history.last_us - history.first_us) // SNAPSHOTS, Spammers()
             for i in range(SNAPSHOTS):
                 now_us = history.first_us + i * step_us
@@ -245,6 +251,22 @@ class Evaluation:
         }
         feeds: dict[str, ListFeed] = {name: ForYou(one) for name, one in services.items()}
         return feeds | {POPULAR: PopularFeed(next(iter(services.values())))}
+
+    def _add_scorer(self, feeds: dict[str, ListFeed], before_us: int) -> None:
+        """The preset that examples were ranked with, and a scorer trained on those from before the held-out day."""
+        blocks = [block.thin() for block in Examples(self.path / FOLDER).read() if block.until_us <= before_us]
+        rows = sum(block.rows for block in blocks)
+        self.words = f"There is no line for the scorer: {rows:,} of {MIN_ROWS:,} rows are from before the held-out day."
+        name = next(
+            (n for n, params in self.presets.items() if blocks and blocks[0].key == key_of(params.formula())), ""
+        )
+        if rows < MIN_ROWS or not name:
+            return
+        model = fitted(blocks)
+        self.words = f"The scorer was trained on {rows:,} rows from before the held-out day."
+        services = replace(feeds[name].services, scorer=model.scorer())
+        feeds[f"{name} + scorer"] = ForYou(services)
+        self.scores[f"{name} + scorer"] = Score()
 
     def _askable(self, view: View, people: U32, posts: U32, seed: int) -> dict[int, set[int]]:
         """Readers with a past, and what they liked next of what was there and may be listed."""
@@ -308,19 +330,21 @@ def main(path: Path, presets: Mapping[str, RankParams], rules: ListRules, reader
             width = 30 * done // total
             click.echo(f"\r[{'#' * width}{'.' * (30 - width)}] {text:<16}", err=True, nl=done == total)
 
-    rows = Evaluation(path, presets, rules, readers).run(progress)
+    evaluation = Evaluation(path, presets, rules, readers)
+    rows = evaluation.run(progress)
     if not rows:
         raise FeedgenError(
             "nobody can be asked about", f"Needed: people with {MIN_RATINGS} ratings before the last day."
         )
     click.echo(
-        f"{'preset':<12}{'lists':>7}{'hit@30':>9}{'NDCG@20':>9}{'coverage':>10}{'authors':>9}{'age, h':>8}{'ms':>7}"
+        f"{'preset':<18}{'lists':>7}{'hit@30':>9}{'NDCG@20':>9}{'coverage':>10}{'authors':>9}{'age, h':>8}{'ms':>7}"
     )
     for row in rows:
         click.echo(
-            f"{row.preset:<12}{row.lists:>7}{row.hit:>9.1%}{row.ndcg:>9.4f}{row.coverage:>10.2%}"
+            f"{row.preset:<18}{row.lists:>7}{row.hit:>9.1%}{row.ndcg:>9.4f}{row.coverage:>10.2%}"
             f"{row.authors:>9.1f}{row.age_h:>8.1f}{row.ms:>7.2f}"
         )
+    click.echo(evaluation.words)
     return 0
 
 

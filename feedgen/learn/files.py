@@ -22,8 +22,10 @@ from feedgen.rank.features import FEATURES, NAMES
 VERSION: Final = 1
 MAX_REQUESTS: Final = 4000  # rankings that are kept, the newest; thinned they are some 165,000 rows
 TESTED: Final = 5  # the newest one in so many is for testing, and stays whole
-MAX_FILES: Final = 1000
 SUFFIX: Final = ".examples"
+MODEL: Final = "model.json"
+REPORT: Final = "report.json"
+FOLDER: Final = "learn"  # in the data folder
 DIGEST: Final = 16
 
 
@@ -102,29 +104,34 @@ class Examples:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def read(self, key: tuple[float, ...] | None = None) -> list[Block]:
-        """Oldest first. Without a key: of the formula that the newest block has. Blocks of others, and what can't be
-        read, are deleted."""
-        found = list[tuple[Path, Block]]()
-        for path in sorted(self.folder.glob(f"*{SUFFIX}"))[-MAX_FILES:]:
+    def read(self) -> list[Block]:
+        """Oldest first, those of the formula that the newest block has. Changes nothing."""
+        found = [block for _, block in self._all() if block is not None]
+        return [block for block in found if block.key == found[-1].key]
+
+    def _all(self) -> list[tuple[Path, Block | None]]:
+        """None: it can't be read."""
+        found = list[tuple[Path, Block | None]]()
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             try:
                 found.append((path, unpack(path.read_bytes())))
-            except ValueError:
-                path.unlink(missing_ok=True)
-        if key is None and found:
-            key = found[-1][1].key
-        for path, block in found:
-            if block.key != key:
-                path.unlink(missing_ok=True)
-        return [block for _, block in found if block.key == key]
+            except (OSError, ValueError):
+                found.append((path, None))
+        return found
 
     def add(self, block: Block) -> None:
-        """Keeps a block, thins those that are not for testing any more, and lets the oldest go."""
+        """Keeps a block, thins those that are not for testing any more, and lets the oldest go, with those of other
+        formulas and what can't be read."""
         if not block.requests:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_file(self._path(block), pack(block))
-        blocks = self.read(block.key)
+        blocks = list[Block]()
+        for path, one in self._all():
+            if one is None or one.key != block.key:
+                path.unlink(missing_ok=True)
+            else:
+                blocks.append(one)
         kept = newest(blocks, MAX_REQUESTS)
         for old in blocks[: len(blocks) - len(kept)]:
             self._path(old).unlink(missing_ok=True)

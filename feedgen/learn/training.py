@@ -70,8 +70,9 @@ def train(blocks: Sequence[Block], old: Model | None) -> tuple[Model | None, Rep
     )
     if report.rows < MIN_ROWS or report.tested < MIN_TESTED:
         report.words = f"{report.rows:,} of {MIN_ROWS:,} rows, {report.tested} of {MIN_TESTED} lists to test with"
-        return None, report
-    made = _fitted(training, report)
+        report.serving = FORMULA if old is None else old.kind
+        return old, report
+    made = fitted(training)
     gain = measure(made.scorer(), testing)
     report.gain, report.error = gain.gain, gain.error
     if gain.is_certain:
@@ -89,7 +90,8 @@ def _told(gain: Gain) -> str:
     return f"{gain.gain:+.4f} +- {gain.error:.4f} NDCG@20 on {gain.lists:,} lists"
 
 
-def _fitted(training: Sequence[Block], report: Report) -> Model:
+def fitted(training: Sequence[Block]) -> Model:
+    """A model of these examples, not tested."""
     rows = rows_of(training)
     _, weights = fit(rows)
     lows, highs = np.quantile(rows.x, [SEEN, 1 - SEEN], axis=0)
@@ -99,8 +101,8 @@ def _fitted(training: Sequence[Block], report: Report) -> Model:
         weights=tuple(weights.tolist()),
         lows=tuple(lows.tolist()),
         highs=tuple(highs.tolist()),
-        rows=report.rows,
-        requests=report.requests,
+        rows=len(rows.x),
+        requests=rows.starts.size,
         until_us=training[-1].until_us,
     )
 

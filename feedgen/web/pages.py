@@ -12,6 +12,7 @@ from feedgen.core.settings import Settings
 from feedgen.feeds.catalog import Catalog
 from feedgen.graph.archive import Archive
 from feedgen.host.health import Vitals
+from feedgen.learn.learner import Learner
 from feedgen.serve.http.documents import ServiceIdentity
 from feedgen.serve.http.limits import Limits
 from feedgen.serve.out.handles import Handles
@@ -39,6 +40,8 @@ class Opened(Protocol):
     def catalog(self) -> Catalog: ...
     @property
     def figures(self) -> Figures: ...
+    @property
+    def learner(self) -> Learner | None: ...
     @property
     def vitals(self) -> Vitals: ...
     @property
@@ -75,7 +78,7 @@ def make_site(
     site.add(MyFeed(site, guests, limits, clock, mine).pages())
     site.add(People(site, guests, workshop, mine).pages())
     site.add(Learning(site, clock).pages())
-    site.add(Status(site, clock, lambda: opened().figures).pages())
+    site.add(Status(site, clock, lambda: opened().figures, lambda: opened().learner).pages())
     return site
 
 

@@ -22,6 +22,7 @@ from feedgen.core.clock import Clock
 from feedgen.core.ids import US_PER_S
 from feedgen.core.page_times import LATE_S, MAX_LATE_SHARE
 from feedgen.core.telemetry import quantile
+from feedgen.learn.learner import Learner
 from feedgen.store.disk import Usage, usage
 from feedgen.store.figures import HOURS, MINUTES, TENS, Figures, Ring, Sample, added
 from feedgen.web import words
@@ -64,8 +65,14 @@ class Graph(NamedTuple):
 
 
 class Status:
-    def __init__(self, site: Site, clock: Clock, figures: Callable[[], Figures | None]) -> None:
-        self._site, self._clock, self._figures = site, clock, figures
+    def __init__(
+        self,
+        site: Site,
+        clock: Clock,
+        figures: Callable[[], Figures | None],
+        learner: Callable[[], Learner | None] = lambda: None,
+    ) -> None:
+        self._site, self._clock, self._figures, self._learner = site, clock, figures, learner
         self._folder = Path(site.settings.store.dir)
         self._disk: tuple[float, Usage] | None = None
 
@@ -94,7 +101,8 @@ class Status:
             "overs": OVERS,
             "again_s": over.again_s,
             "now_us": now_s * US_PER_S,
-            "tiles": tiles(samples, disk, self._site.settings.store.retention_days, now_s, over),
+            "tiles": tiles(samples, disk, self._site.settings.store.retention_days, now_s, over)
+            + scorer_tiles(self._learner(), now_s),
             "graphs": graphs(samples, Span(now_s - over.seconds, now_s, over.ring.step_s)) if samples else [],
             "disk": disk_graph(disk),
             "warnings": warnings,
@@ -135,6 +143,19 @@ def tiles(samples: Sequence[Sample], disk: Usage, retention_days: int, now_s: fl
         rest.append(Tile("Tunnel", "up" if last.lasts["tunnel"] else "down", "", not last.lasts["tunnel"]))
     rest.append(Tile("Last backup", "never" if backup is None else f"{words.span(now_s - backup)} ago"))
     return front + made + rest
+
+
+def scorer_tiles(learner: Learner | None, now_s: float) -> list[Tile]:
+    """Which model orders the best posts, since when, and what it gains."""
+    if learner is None:
+        return []
+    model, note = learner.model, learner.trouble or learner.report.words
+    if model is None:
+        return [Tile("Scorer", "the formula alone", note, bool(learner.trouble))]
+    gain = f"{model.gain:+.4f} ± {model.error:.4f} NDCG@20 over the formula when tested"
+    since = f"knows likes until {words.span(now_s - learner.since_s)} ago"
+    note = f"{gain}; {since}" + (f"; {learner.trouble}" if learner.trouble else "")
+    return [Tile("Scorer", model.kind, note, bool(learner.trouble))]
 
 
 def _vps_tile(whole: Sample) -> Tile:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -14,9 +16,11 @@ from feedgen.feeds.evaluation import Evaluation, History
 from feedgen.graph.archive import Archive
 from feedgen.graph.graph import Graph
 from feedgen.ingest.events import OPTED_OUT
+from feedgen.learn.files import FOLDER, Examples
 from feedgen.rank.listing import ListRules
 from feedgen.rank.params import DEFAULT, PRESETS
 from scripts.benchmarks.loading import load, plan_for
+from tests.learn.made import blocks
 
 END_US = 20_400 * US_PER_DAY + US_PER_DAY // 2
 SEALED_TICK_US = 338_000_000
@@ -40,10 +44,31 @@ def test_every_preset_is_judged_and_nothing_is_written(folder: Path, capsys: pyt
     with Archive(folder):  # a service that runs beside us
         evaluation.main(folder, PRESETS, ListRules(), readers=15)
     assert {name: each for name, each in contents(folder).items() if name in before}.keys() == before.keys()
-    head, *lines = capsys.readouterr().out.splitlines()
+    head, *lines, of_scorer = capsys.readouterr().out.splitlines()
     assert head.split()[:4] == ["preset", "lists", "hit@30", "NDCG@20"]
     assert [line.split()[0] for line in lines] == [*PRESETS, "popular"]
     assert all(int(line.split()[1]) > 20 for line in lines)
+    assert "no line for the scorer: 0 of 10,000 rows" in of_scorer
+
+
+def test_a_scorer_is_judged_that_knows_nothing_of_the_held_out_day(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = Examples(folder / FOLDER)
+    try:
+        for n, block in enumerate(blocks(14, age=1.0)):
+            late = n == 13  # within the held-out day, so of no use
+            at_us = block.time_us - (0 if late else 3 * US_PER_DAY)
+            examples.add(replace(block, time_us=at_us, until_us=at_us + 1))
+        evaluation.main(folder, PRESETS, ListRules(), readers=5)
+        _, *lines, words = capsys.readouterr().out.splitlines()
+        (scored,) = [line for line in lines if line.startswith("default + scorer")]
+        (plain,) = [line for line in lines if line.startswith("default  ")]
+        assert int(scored.split()[3]) == int(plain.split()[1]) > 5 and scored.split()[5] != plain.split()[3]
+        kept = sum(block.thin().rows for block in examples.read()[:-1])
+        assert words == f"The scorer was trained on {kept:,} rows from before the held-out day."
+    finally:
+        shutil.rmtree(folder / FOLDER)
 
 
 def test_people_with_unusual_dids_are_read(folder: Path) -> None:

@@ -43,6 +43,8 @@ def test_few_rows_are_no_model() -> None:
     model, report = train(blocks(5, age=1.0), None)
     assert model is None and f"of {MIN_ROWS:,} rows" in report.words
     assert train([], None)[0] is None
+    old, _ = train(blocks(AMONG, age=1.0), None)
+    assert train([], old)[0] == old, "one that serves goes on when its examples were lost"
 
 
 def test_the_same_rows_give_the_same_bytes() -> None:
