@@ -90,21 +90,8 @@ install_project() {
     stamp project "$sum"
 }
 
-# warm_kernels [--demo]: numba compiles a kernel again when its sources have changed; better now than during the first
-# page. The made-up network's kernels are for the demo and the tests: a changed service does not wait for them.
-warm_kernels() {
-    local files sum without=--exclude-dir=simnet
-    [ -z "${1-}" ] || without=
-    mapfile -t files < <(grep -rlE --include='*.py' $without 'core\.jit|WARMERS' feedgen | LC_ALL=C sort)
-    sum=$(digest "${files[@]}")
-    is_stamped "warm${1-}" "$sum" && return 0
-    # shellcheck disable=SC2086
-    "$python" -m feedgen warm ${1-} >&2 || die "feedgen could not compile its kernels (see above)."
-    stamp "warm${1-}" "$sum"
-}
-
-# setup run|dev [unwarmed|demo]: all of the above, by one process at a time. A script that runs no kernel does not wait
-# for them; `demo` adds the made-up network's.
+# setup run|dev [warm]: all of the above, by one process at a time. `warm` also compiles the kernels, the made-up
+# network's too: tests and benchmarks must not wait for the compiler. `feedgen run` and `demo` do it by themselves.
 setup() {
     if command -v flock >/dev/null; then
         exec 9>"$root/.venv.lock"
@@ -113,7 +100,6 @@ setup() {
     "$python" -c '' >/dev/null 2>&1 || make_venv
     install_lock "$1"
     install_project
-    [ "${2-}" = unwarmed ] || warm_kernels
-    [ "${2-}" != demo ] || warm_kernels --demo
+    [ "${2-}" != warm ] || "$python" -m feedgen warm --demo || die "feedgen could not compile its kernels (see above)."
     exec 9>&-
 }

@@ -12,7 +12,7 @@ from feedgen.core.warm import warm
 
 
 def test_warming_leaves_no_kernel_uncompiled() -> None:
-    warm(lambda name, seconds: None, demo=True)
+    warm(demo=True)
     cold = []
     for info in pkgutil.walk_packages(feedgen.__path__, "feedgen."):
         if info.name.endswith("__main__"):

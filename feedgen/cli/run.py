@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
+import time
 from pathlib import Path
 
 import click
@@ -26,6 +29,8 @@ def run(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> None:
     Exit codes: 0 stopped on demand, 1 a part failed (the reason is the last line of the log), 2 bad settings.
     """
     settings = start(config, set_)
+    if not imported("feedgen.starting:compile_first")(settings):
+        ctx.exit()  # a signal
     app = imported("feedgen.app:build")(settings)
     app.reread = lambda: read(config, set_, elsewhere=()).get()
     ctx.exit(app.run())
@@ -52,6 +57,8 @@ def demo(ctx: click.Context, config: Path | None, set_: tuple[str, ...], people:
     then live events. It prints a page to open and a curl line with a signed token for one of the made-up readers.
     """
     settings = start(config, set_)
+    if not imported("feedgen.starting:compile_first")(settings, demo=True):
+        ctx.exit()  # a signal
     ctx.exit(imported("feedgen.demo:run")(settings, people=people, days=days, seed=seed))
 
 
@@ -149,16 +156,33 @@ def version() -> None:
 def warm(demo: bool) -> None:
     """Compile the ranking kernels now, instead of at the first start.
 
-    scripts/run does this by itself after an installation or an update; `pip install` users may want to. The machine
-    code is kept in NUMBA_CACHE_DIR, or beside the package.
+    `feedgen run` does this by itself before its first start; do it after an update to keep the restart short. The
+    machine code is kept in NUMBA_CACHE_DIR, or in the user's cache.
     """
+    from feedgen.core.bar import CLEAR, bar
     from feedgen.core.jit import tidy
+    from feedgen.core.warm import LINE_EVERY_S, LOOK_S, Progress, files, is_warm
     from feedgen.core.warm import warm as warm_all
 
+    if is_warm(demo):
+        return
     processes = len(os.sched_getaffinity(0))
-    click.echo(f"compiling the kernels in {processes} processes: a minute or two, once for each version")
-    warm_all(lambda name, seconds: click.echo(f"compiled {name} in {seconds:.1f} s"), demo, processes)
+    click.echo(f"compiling in {processes} processes, once per version", err=True)
+    progress, done, on_terminal = Progress(files(demo), time.monotonic()), threading.Event(), sys.stderr.isatty()
+
+    def tell() -> None:
+        while not done.wait(LOOK_S if on_terminal else LINE_EVERY_S):
+            progress.look(time.monotonic())
+            line = bar("compiling", progress.share, progress.words())
+            click.echo(CLEAR + line if on_terminal else line, nl=not on_terminal, err=True)
+
+    thread = threading.Thread(target=tell, name="progress", daemon=True)
+    thread.start()
+    warm_all(demo, processes)
+    done.set()
+    thread.join()
     tidy()
+    click.echo(f"{CLEAR if on_terminal else ''}compiled", err=True)
 
 
 @cli.command()

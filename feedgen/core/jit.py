@@ -28,6 +28,8 @@ MARKS: Final = (b"feedgen.core.jit", b"import numba", b"from numba")
 IMPORT: Final = re.compile(
     rb"^ *(?:from ((?:feedgen|scripts|tests)\b[\w.]*) import (\([^)]*\)|[^\n#]*)|import (feedgen[\w.]*))", re.MULTILINE
 )
+KERNEL: Final = re.compile(rb"^@(?:jit\.)?(?:njit|brief|inline)\b", re.MULTILINE)  # `melted` has no code of its own
+COMPLETE: Final = "complete"  # an empty file beside a module's code: all of it is there
 KEPT_VERSIONS: Final = 3  # of each module's code: somebody may switch between branches
 
 
@@ -84,6 +86,34 @@ def cache_folder() -> Path:
 def _folder_of(file: str) -> Path:
     name = os.path.relpath(file, PACKAGE.parent).removesuffix(".py")
     return cache_folder() / f"{re.sub(r'[^A-Za-z0-9_]+', '.', name).strip('.')}-{sources_hash(Path(file))}"
+
+
+def kernel_files(without: str = "") -> list[Path]:
+    """The package's files that have compiled functions, but for one subpackage."""
+    return [
+        path
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.relative_to(PACKAGE).parts[0] != without and KERNEL.search(_text(path))
+    ]
+
+
+def compiled(files: list[Path]) -> tuple[int, int]:
+    """How many functions of these files have machine code in the cache, of how many."""
+    counts = [len(KERNEL.findall(_text(path))) for path in files]
+    there = [sum(1 for _ in _folder_of(str(path)).glob("*.nbi")) for path in files]
+    return sum(map(min, there, counts)), sum(counts)
+
+
+def is_complete(files: list[Path]) -> bool:
+    """True if all of them were compiled to the end once, in this version."""
+    return all((_folder_of(str(path)) / COMPLETE).exists() for path in files)
+
+
+def mark_complete(files: list[Path]) -> None:
+    for path in files:
+        folder = _folder_of(str(path))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / COMPLETE).touch()
 
 
 def tidy(folder: Path | None = None) -> None:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final, TextIO
 
+from feedgen.core.bar import CLEAR, bar, duration
 from feedgen.core.clock import Clock
 from feedgen.ingest.jetstream import State, Status
 from feedgen.ingest.pipeline import Pipeline
@@ -16,7 +17,6 @@ log = logging.getLogger(__name__)
 
 BAR_EVERY_S: Final = 0.25
 LINE_EVERY_S: Final = 10.0
-BAR_CHARS: Final = 24
 SHOW_FROM_S: Final = 60.0  # less than this far behind is not worth a word
 DONE_S: Final = 10.0
 SMOOTHING: Final = 0.3
@@ -97,7 +97,7 @@ class Reporter:
             return
         self._speaking = True
         if self._bar:
-            self._stream.write("\r\x1b[K" + bar(now))
+            self._stream.write(CLEAR + line(now))
             self._stream.flush()
         else:
             log.info("catching up", extra=fields(now))
@@ -105,19 +105,16 @@ class Reporter:
     def _done(self, now: Catching) -> None:
         self._speaking = False
         if self._bar:
-            self._stream.write("\r\x1b[K")
+            self._stream.write(CLEAR)
             self._stream.flush()
         log.info("caught up", extra={"events": now.events})
 
 
-def bar(now: Catching) -> str:
+def line(now: Catching) -> str:
     """`catching up [######------] 1,234,000 events, 61,000/s, 12 h behind, 4 min to go`"""
-    filled = round(max(0.0, min(1.0, now.share)) * BAR_CHARS)
     to_go = f"{duration(now.to_go_s)} to go" if now.to_go_s is not None else "falling behind"
-    return (
-        f"catching up [{'#' * filled}{'-' * (BAR_CHARS - filled)}] {now.events:,} events, {now.events_s:,.0f}/s, "
-        f"{duration(now.behind_s)} behind, {to_go}"
-    )
+    words = f"{now.events:,} events, {now.events_s:,.0f}/s, {duration(now.behind_s)} behind, {to_go}"
+    return bar("catching up", now.share, words)
 
 
 def fields(now: Catching) -> dict[str, object]:
@@ -127,11 +124,3 @@ def fields(now: Catching) -> dict[str, object]:
         "behind": duration(now.behind_s),
         "to_go": duration(now.to_go_s) if now.to_go_s is not None else "unknown",
     }
-
-
-def duration(seconds: float) -> str:
-    """In the unit that a person would use."""
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

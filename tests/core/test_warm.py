@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from feedgen.core import warm
+from feedgen.core import jit, warm
 
 called: list[str] = []
 
@@ -9,28 +11,54 @@ def warmer() -> None:
     called.append("warmer")
 
 
-def test_nothing_to_warm_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warm, "WARMERS", [])
-    warm.warm(lambda name, seconds: pytest.fail("nothing to report"))
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An own cache folder, and no kernels of ours in it."""
+    monkeypatch.setattr(jit, "_folder_of", lambda file: tmp_path / Path(file).stem)
+    return tmp_path
 
 
-def test_warmers_are_found_called_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warmers_are_found_and_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm, "WARMERS", [f"{__name__}:warmer"])
-    seen: list[str] = []
-    warm.warm(lambda name, seconds: seen.append(name))
+    assert not warm.is_warm()
+    warm.warm()
     assert called == ["warmer"]
-    assert seen == [f"{__name__}:warmer"]
+    assert warm.is_warm() and not warm.is_warm(demo=True)
 
 
-def test_processes_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each part is reported once; one that fails in a process of its own fails here, with its reason."""
+def test_what_fails_in_a_process_of_its_own_fails_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm, "WARMERS", ["time:perf_counter", "time:monotonic", "time:time"])
-    seen: list[str] = []
-    warm.warm(lambda name, seconds: seen.append(name), processes=2)
-    assert sorted(seen) == ["time:monotonic", "time:perf_counter", "time:time"]
+    warm.warm(processes=2)
+    assert warm.is_warm()
     monkeypatch.setattr(warm, "WARMERS", ["feedgen.core.ids:is_tid"])
     with pytest.raises(TypeError):
-        warm.warm(lambda name, seconds: None, processes=2)
+        warm.warm(processes=2)
+
+
+def test_a_part_that_failed_is_not_called_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm, "WARMERS", ["feedgen.core.ids:is_tid"])
+    with pytest.raises(TypeError):
+        warm.warm()
+    assert not warm.is_warm()
+
+
+def test_progress_counts_functions_and_estimates_the_rest(cache: Path, tmp_path: Path) -> None:
+    source = tmp_path / "kernels.py"
+    source.write_text("".join(f"@njit\ndef f{i}(): ...\n" for i in range(10)) + "@melted\ndef g(): ...\n")
+    code = cache / "kernels"
+    code.mkdir()
+
+    def compiled(i: int) -> None:
+        (code / f"kernels.f{i}-1.py311.nbi").touch()
+
+    compiled(0)
+    progress = warm.Progress([source], now_s=100.0)
+    assert progress.words() == "1 of 10 functions"  # an earlier start was interrupted
+    compiled(1)
+    compiled(2)
+    progress.look(now_s=120.0)
+    assert progress.words() == "3 of 10 functions, about 70 s to go"
+    assert progress.share == 0.3
 
 
 def test_every_name_names_a_function() -> None:

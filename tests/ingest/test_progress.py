@@ -7,11 +7,12 @@ import logging
 
 import pytest
 
+from feedgen.core.bar import duration
 from feedgen.core.clock import ManualClock
 from feedgen.ingest.frames import Inlet
 from feedgen.ingest.jetstream import State, Status
 from feedgen.ingest.pipeline import Pipeline
-from feedgen.ingest.progress import Catching, Meter, Reporter, bar, duration, fields
+from feedgen.ingest.progress import Catching, Meter, Reporter, fields, line
 from tests.ingest.test_pipeline import MemorySink
 
 HOUR_US = 3_600_000_000
@@ -47,13 +48,13 @@ def test_falling_behind_has_no_time_to_go() -> None:
     now = meter.read(2, start_us + 5_000_000)
     assert now is not None
     assert now.to_go_s is None
-    assert "falling behind" in bar(now)
+    assert "falling behind" in line(now)
     assert fields(now)["to_go"] == "unknown"
 
 
 def test_the_bar() -> None:
-    line = bar(Catching(1_234_000, 61_000, 12 * 3600, 240, 0.5))
-    assert line == ("catching up [############------------] 1,234,000 events, 61,000/s, 12 h behind, 4 min to go")
+    told = line(Catching(1_234_000, 61_000, 12 * 3600, 240, 0.5))
+    assert told == ("catching up [############------------] 1,234,000 events, 61,000/s, 12 h behind, 4 min to go")
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,6 @@ class Checkout:
             shutil.copytree(ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         (self.folder / "feedgen").mkdir()
         (self.folder / "feedgen" / "__init__.py").write_text("")
-        (self.folder / "feedgen" / "kernel.py").write_text("from feedgen.core.jit import njit")
         shutil.copy(ROOT / "pyproject.toml", self.folder)
         self.bin.mkdir()
         for tool in TOOLS:
@@ -86,11 +85,11 @@ def test_the_first_start_installs_and_the_second_does_not(checkout: Checkout) ->
     first = checkout.call("run", "--set", "a=b c")
     assert first.returncode == 0, first.stderr
     assert "started -m feedgen run --set a=b c" in first.stdout
-    venv, lock, project, warm, run = checkout.asked
+    venv, lock, project, run = checkout.asked
     assert venv.startswith("-m venv")
     assert "--require-hashes" in lock and "requirements/run.txt" in lock
     assert "--no-build-isolation" in project and "--no-deps" in project
-    assert (warm, run) == ("-m feedgen warm", "-m feedgen run --set a=b c")
+    assert run == "-m feedgen run --set a=b c"
     second = checkout.call("run")
     assert second.returncode == 0 and second.stderr == ""
     assert checkout.asked == ["-m feedgen run"]
@@ -101,7 +100,6 @@ def test_the_first_start_installs_and_the_second_does_not(checkout: Checkout) ->
     [
         ("requirements/run.txt", "-m pip install --quiet --require-hashes"),
         ("pyproject.toml", "-m pip install --quiet --no-deps --no-build-isolation"),
-        ("feedgen/kernel.py", "-m feedgen warm"),
     ],
 )
 def test_what_changed_is_done_again_and_nothing_else(checkout: Checkout, changed: str, step: str) -> None:
@@ -113,17 +111,12 @@ def test_what_changed_is_done_again_and_nothing_else(checkout: Checkout, changed
     assert again.startswith(step)
 
 
-def test_the_made_up_networks_kernels_wait_for_the_demo(checkout: Checkout) -> None:
-    assert checkout.call("run").returncode == 0
-    made_up = checkout.folder / "feedgen" / "simnet"
-    made_up.mkdir()
-    (made_up / "kernels.py").write_text("from feedgen.core.jit import njit\n")
-    assert checkout.call("run").returncode == 0
-    assert checkout.asked == ["-m feedgen run"]
+def test_tests_wait_for_the_compiler_and_the_service_does_not(checkout: Checkout) -> None:
+    """`feedgen run` and `demo` compile by themselves, and answer meanwhile (feedgen/starting.py)."""
     assert checkout.call("run", "--demo").returncode == 0
-    assert checkout.asked == ["-m feedgen warm --demo", "-m feedgen demo"]
-    assert checkout.call("run", "--demo").returncode == 0
-    assert checkout.asked == ["-m feedgen demo"]
+    assert not any("warm" in line for line in checkout.asked)
+    assert checkout.call("test").returncode == 0
+    assert checkout.asked[-2:] == ["-m feedgen warm --demo", "-m pytest"]
 
 
 def test_whoever_has_the_development_lock_has_the_other(checkout: Checkout) -> None:
@@ -146,7 +139,7 @@ def test_a_broken_environment_is_made_anew(checkout: Checkout) -> None:
     assert checkout.call("run").returncode == 0
     (checkout.folder / ".venv" / "bin" / "python").unlink()
     assert checkout.call("run").returncode == 0
-    assert checkout.asked[0].startswith("-m venv") and len(checkout.asked) == 5
+    assert checkout.asked[0].startswith("-m venv") and len(checkout.asked) == 4
 
 
 def test_without_a_new_enough_python_it_says_what_to_type(checkout: Checkout) -> None:
