@@ -18,6 +18,7 @@ from feedgen.graph.recorder import Recorder
 from feedgen.graph.truth import TruthDay
 from feedgen.store.folder import Folder
 from feedgen.store.names import MAX_PEOPLE, Names
+from feedgen.store.reader import DayReader
 from feedgen.store.retention import expired
 from feedgen.store.writer import Writer
 
@@ -113,6 +114,9 @@ class Archive:
         if newest is not None:
             self.graph.put_off(newest)
         self._erase()
+        for day in days:
+            with DayReader(self.truth(day).path) as reader:
+                self.graph.tags.join(reader.tags())
         count = min(self.names.count, MAX_PEOPLE)
         if count:
             self.graph.set_person_flags(np.arange(count), self.names.flags[:count])

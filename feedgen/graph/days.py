@@ -159,6 +159,7 @@ class Days:
                 continue
             self._building.pop(day, None)
             self._graph.drop(day)
+            self._graph.tags.drop_day(day)
             self._writer.drop(day)
             DROPPED.add(1)
             log.info("a day left the window", extra={"day": day_name(day)})

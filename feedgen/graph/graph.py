@@ -40,6 +40,7 @@ from feedgen.graph.memory import give_back, own_array
 from feedgen.graph.people import People
 from feedgen.graph.sealed import Damaged, SealedDay
 from feedgen.graph.source import DaySource
+from feedgen.graph.tags import Tags
 from feedgen.graph.view import View
 from feedgen.ingest.events import GONE, PERSON_ADULT, PERSON_HIDDEN, SPAMMY
 from feedgen.store.names import MAX_PEOPLE
@@ -90,6 +91,7 @@ class Graph:
         self._unread_day: int | None = None
         self._people = People()
         self.aside = Aside()
+        self.tags = Tags()
         self._aside: dict[int, int] = {}  # flags by person that others gave
         self._ahead = Ahead()
         self._spammers = np.empty(0, np.uint32)

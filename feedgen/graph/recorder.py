@@ -104,6 +104,7 @@ class Recorder:
             self._graph.start_day(day)
         draft = _Draft(self._names, self._writer, self._graph, day, batch)
         draft.add()
+        self._writer.add_tags(draft.hits)
         people = self._deleting(batch.rare)
         for event in batch.rare:
             self._rare(draft, event, people)
@@ -279,6 +280,7 @@ class _Draft:
         self._told = PostRows()  # posts that have a number already, and whose record came now
         self._ratings = RatingRows()
         self._follows = FollowRows()
+        self.hits: list[tuple[str, int]] = []  # patterns of feeds, and the posts that match them
         self._later: list[Operation] = []
 
     def later(self, operation: Operation) -> None:
@@ -310,6 +312,8 @@ class _Draft:
             yield partial(graph.add_posts, new.post, new.author, new.key, ticks, new.flags, new.language, new.about)
         if len(told):
             yield partial(graph.update_posts, told.post, told.flags, told.language, told.about)
+        if self.hits:
+            yield partial(graph.tags.add, self.hits)
         if len(ratings):
             RATINGS.add(len(ratings))
             yield partial(graph.add_ratings, ratings.actor, ratings.post, ticks_of(day, ratings.time_us))
@@ -347,7 +351,14 @@ class _Draft:
         about = np.full(own, NO_POST, np.uint32)
         about[posts.about_at] = numbers[own:with_about]
         rows = PostRows(numbers[:own], authors, keys, posts.times_us, posts.flags, posts.languages, about)
-        updated = posts.updated
+        updated, tags = posts.updated, self._batch.posts.tags
+        if any(tags):  # only creates that came as text have texts, and their rows stand first
+            self.hits = [
+                (pattern, post)
+                for post, patterns in zip(rows.post.tolist(), tags, strict=False)
+                for pattern in patterns
+                if post != NO_POST
+            ]
         self._new = self._new_rows(rows, updated, first, all_authors, all_keys, numbers)
         self._told = self._told_rows(rows, updated, found[:own])
         return numbers[with_about:]

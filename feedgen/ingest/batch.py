@@ -65,6 +65,7 @@ class Posts(_Columns):
     languages: list[int] = field(default_factory=list)
     abouts: list[str | None] = field(default_factory=list)
     updated: list[bool] = field(default_factory=list)  # the record was replaced: this version counts
+    tags: list[tuple[str, ...]] = field(default_factory=list)  # patterns of feeds that it matches
 
 
 @dataclass(slots=True)
@@ -293,6 +294,7 @@ def add_create(to: Batch | Piece, event: Rating | Post | Follow, at: int | None 
             event.language,
             event.about,
             event.updated,
+            event.tags,
         )
     else:
         columns, row = to.follows, (event.did, event.rkey, event.subject)

@@ -101,6 +101,7 @@ class Post(Event, frozen=True, kw_only=True, gc=False):
     created_us: int = 0  # what the record claims, 0 if it claims nothing sensible
     updated: bool = False
     made_us: int = 0
+    tags: tuple[str, ...] = ()  # patterns of feeds that its text or links match (matcher.py)
 
 
 class Follow(Event, frozen=True, kw_only=True, gc=False):

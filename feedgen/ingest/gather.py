@@ -17,6 +17,7 @@ from feedgen.core.ids import FOLLOW_NSID, LIKE, LIKE_NSID, POST_NSID, REPOST, RE
 from feedgen.ingest import scan as s
 from feedgen.ingest.batch import Follows, Piece, Posts, Ratings, add_create
 from feedgen.ingest.events import Account, Block, Delete, Dropped, Event, Follow, Identity, Post, Rating, Sync, decode
+from feedgen.ingest.matcher import Matcher
 
 Which = npt.NDArray[np.intp]
 
@@ -24,8 +25,9 @@ _COLLECTIONS: Final = {LIKE: LIKE_NSID, REPOST: REPOST_NSID, s.POST: POST_NSID, 
 _NOTHING: Final = 254  # a message that turned out to be no event
 
 
-def gather(messages: Sequence[bytes], dropped: Counter[str]) -> Piece:
-    """The events of these inflated messages; messages that are not events are counted in `dropped`.
+def gather(messages: Sequence[bytes], dropped: Counter[str], matcher: Matcher | None = None) -> Piece:
+    """The events of these inflated messages; messages that are not events are counted in `dropped`, and posts get the
+    patterns of feeds that they match.
 
     Some orders get lost in columns: a create after a deletion of the same record, anything after a change of the same
     person's account, an update of a record. The piece's `cut` says how many messages come before that.
@@ -58,6 +60,8 @@ def gather(messages: Sequence[bytes], dropped: Counter[str]) -> Piece:
         else:
             piece.rare.append(event)
             rare_at.append(i)
+    if matcher is not None:
+        piece.posts.tags = [matcher.match(messages[i]) for i in created[Post]]
     there = kinds != _NOTHING
     piece.times_us, piece.seqs = scanned.fields[s.TIME, there], scanned.fields[s.SEQ, there]
     piece.events = int(there.sum())
@@ -114,6 +118,7 @@ def _posts(scanned: s.Scanned, which: Which) -> Posts:
         scanned.languages(which),
         abouts,
         [False] * len(which),
+        [()] * len(which),
     )
 
 

@@ -22,9 +22,10 @@ from feedgen.core.errors import StoreFull
 from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, REPOST, REPOST_NSID, US_PER_DAY, US_PER_S
 from feedgen.core.telemetry import Counter, Gauge, Histogram
 from feedgen.ingest.batch import MAX_EVENTS, Batch, BatchBuilder, Cursor, Piece, Told
-from feedgen.ingest.events import Delete, Dropped, Event, Follow, Rating, Sync, decode
+from feedgen.ingest.events import Delete, Dropped, Event, Follow, Post, Rating, Sync, decode
 from feedgen.ingest.frames import DROPPED, Frames, Inflater, Inlet
 from feedgen.ingest.gather import gather
+from feedgen.ingest.matcher import Matcher
 from feedgen.ingest.repeats import OpenDay, Repeats
 from feedgen.ingest.replacement import Replacement
 
@@ -96,6 +97,7 @@ class Pipeline:
     ) -> None:
         self.status = Progress()
         self.failure: BaseException | None = None
+        self.matcher: Matcher | None = None  # of the feeds' patterns; may be replaced at any time, by any thread
         self._sink, self._inlet, self._clock = sink, inlet, clock
         self._batch_s, self._full_backoff_s = batch_s, full_backoff_s
         self._on_end = on_end
@@ -233,11 +235,11 @@ class Pipeline:
             if self._replacement is not None:
                 break
             dropped: Tally[str] = Tally()
-            piece = gather(messages, dropped)
+            piece = gather(messages, dropped, self.matcher)
             now, messages = messages[: max(piece.cut, 1)], messages[max(piece.cut, 1) :]
             if messages:
                 dropped.clear()
-                piece = gather(now, dropped)
+                piece = gather(now, dropped, self.matcher)
             if piece.cut and self._add_piece(piece):
                 self._tally.update(dropped)
             else:
@@ -266,6 +268,8 @@ class Pipeline:
         horizon_us = self._clock.now_us() + FUTURE_US
         for message in messages:
             event = decode(message)
+            if isinstance(event, Post) and self.matcher is not None:
+                event = msgspec.structs.replace(event, tags=self.matcher.match(message))
             if isinstance(event, Event):
                 for part in parts_of(event):
                     kept = self._in_replacement(part, horizon_us)

@@ -54,6 +54,7 @@ class _Pending:
     removed_follows: list[tuple[int, int]] = field(default_factory=list)
     tombstones: list[tuple[int, int, int]] = field(default_factory=list)
     odd_keys: list[tuple[int, int, str]] = field(default_factory=list)
+    tags: list[tuple[str, int]] = field(default_factory=list)
     keys: list[I64] = field(default_factory=list)
     key_set: set[int] = field(default_factory=set)  # of the ratings; most searches end here
     first_us: int = 1 << 62
@@ -69,6 +70,7 @@ class _Pending:
             or self.removed_posts
             or self.removed_follows
             or self.tombstones
+            or self.tags
         )
 
     def has_key(self, key: int) -> bool:
@@ -200,6 +202,9 @@ class OpenDay:
     def add_odd_keys(self, keys: list[tuple[int, int, str]]) -> None:
         self._pending.odd_keys += keys
 
+    def add_tags(self, hits: Iterable[tuple[str, int]]) -> None:
+        self._pending.tags += hits
+
     def add_tombstone(self, actor: int, kind: int, key: int) -> None:
         self._pending.tombstones.append((actor, kind, key))
 
@@ -266,6 +271,8 @@ class OpenDay:
                         "INSERT OR IGNORE INTO odd_keys VALUES (?, ?, ?)",
                         [(key, person, text) for person, key, text in p.odd_keys],
                     )
+                if p.tags:
+                    self._db.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", p.tags)
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import apsw
 import numpy as np
+from pyroaring import BitMap
 
 from feedgen.core.errors import StoreError
 from feedgen.core.ids import NO_PERSON
@@ -23,6 +24,7 @@ from feedgen.store import rows as r
 from feedgen.store.pieces import posts_left, rating_columns
 from feedgen.store.rows import I64, U8, U16, U32, FollowRows, Posts, Ratings, Records
 from feedgen.store.sqlite import open_reader, spoken
+from feedgen.store.tags import read_tags
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +136,12 @@ class DayReader:
     def odd_key_text(self, key: int) -> str | None:
         rows = self._all("SELECT text FROM odd_keys WHERE hash = ? LIMIT 1", (key,))
         return rows[0][0] if rows else None
+
+    def tags(self) -> dict[str, BitMap]:
+        """The posts that match each pattern of a feed. Files from before there were tags have no such table."""
+        if not self._all("SELECT 1 FROM sqlite_master WHERE name = 'tags'"):
+            return {}
+        return read_tags(self._db, self.path, self.sealed)
 
     def odd_keys(self) -> list[tuple[int, int, str]]:
         """(hash, person, text) of all keys that are not TIDs."""

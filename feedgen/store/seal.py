@@ -23,6 +23,7 @@ from feedgen.store.reader import DayReader
 from feedgen.store.rows import I64, U32, PostRows, Records
 from feedgen.store.sealed_day import SealedDay
 from feedgen.store.sqlite import fetch, open_reader, spoken, sync_file
+from feedgen.store.tags import read_tags, write_tags
 
 # Rows are some hundred bytes long, so pages end in a gap: 12% of the file with pages of 4 kB, 3% with these. Larger
 # ones would make every unlike of a past rating write more.
@@ -90,6 +91,7 @@ class Draft:
             meta += [("host", cursor.host), ("seq", cursor.seq), ("time_us", cursor.time_us)]
         draft.executemany("INSERT INTO meta VALUES (?, ?)", meta)
         draft.executemany("INSERT INTO odd_keys VALUES (?, ?, ?)", reader.odd_keys())
+        write_tags(draft, reader.tags())
         posts, follows = _by(_own_posts(reader), "author"), _by(_all_follows(reader), "actor")
         edges, strays = _edges(reader), [_astray(self.day, follows)]
         self.named, doubtful = reader.named()
@@ -120,6 +122,7 @@ class Draft:
                     last_n = rows[-1][0]
                 odd: list[Any] = db.execute("SELECT person, hash, text FROM odd_keys").fetchall()
                 held.add_odd_keys([(person, key, text) for person, key, text in odd])
+                held.add_tags(read_tags(db, self.source, sealed=False))
         finally:
             db.close()
         return last_n

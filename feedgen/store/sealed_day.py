@@ -5,13 +5,14 @@ accounts.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 import numpy as np
+from pyroaring import BitMap
 
 from feedgen.core.errors import StoreError
 from feedgen.core.ids import NO_PERSON
@@ -20,6 +21,7 @@ from feedgen.store import rows as r
 from feedgen.store.decoded import identities
 from feedgen.store.rows import I64, U32, Bool, PostRows, RatingRows, Records
 from feedgen.store.sqlite import checkpoint, close, fetch, fold, open_writer, spoken
+from feedgen.store.tags import write_tags
 
 PEOPLE_AT_ONCE: Final = 1_000  # whose rows are looked into in one go
 _PARTS: Final = r.PERSON_BLOBS
@@ -82,6 +84,12 @@ class SealedDay:
                     "INSERT OR IGNORE INTO odd_keys VALUES (?, ?, ?)",
                     [(key, person, text) for person, key, text in keys],
                 )
+
+    def add_tags(self, hits: Mapping[str, BitMap]) -> None:
+        """Posts that match patterns of feeds, beside those that are known."""
+        if hits:
+            with spoken(self.path), self._change():
+                write_tags(self._db, hits)
 
     def remove_post(self, post: int, author: int) -> None:
         held = self._part(author, "posts")

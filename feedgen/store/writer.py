@@ -162,6 +162,10 @@ class Writer:
         for day, keys in odd.items():
             self._changed(day).add_odd_keys(keys)
 
+    def add_tags(self, hits: Iterable[tuple[str, int]]) -> None:
+        """(pattern, post): which patterns of feeds posts of this batch match."""
+        self._today().add_tags(hits)
+
     def have_ratings(self, actor: U32, kind: U8, key: I64) -> Bool:
         """Which of these records are kept already."""
         out = np.zeros(len(actor), np.bool_)

@@ -46,7 +46,7 @@ def test_columns() -> None:
         first_us=NOW_US - 1,
         last_us=NOW_US + 9,
         ratings=Ratings([DID, AUTHOR], [LIKE, LIKE], ["a", "d"], [POST_URI] * 2, [NOW_US, NOW_US - 1]),
-        posts=Posts([DID], ["b"], [NOW_US], [KNOWN], [3], [POST_URI], [False]),
+        posts=Posts([DID], ["b"], [NOW_US], [KNOWN], [3], [POST_URI], [False], [()]),
         follows=Follows([DID], ["c"], [AUTHOR]),
         rare=[gone, named],
     )

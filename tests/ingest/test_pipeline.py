@@ -146,9 +146,9 @@ def test_batches_are_larger_while_we_are_behind() -> None:
 def test_an_order_that_matters_again_and_again_is_kept_and_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
     taken_apart: list[int] = []
 
-    def counting(messages: Sequence[bytes], dropped: Any) -> Piece:
+    def counting(messages: Sequence[bytes], dropped: Any, matcher: Any) -> Piece:
         taken_apart.append(len(messages))
-        return gather(messages, dropped)
+        return gather(messages, dropped, matcher)
 
     monkeypatch.setattr("feedgen.ingest.pipeline.gather", counting)
     key = make_tid(NOW_US)
