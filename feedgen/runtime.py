@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from feedgen.core import logs
 from feedgen.core.clock import Clock
@@ -26,7 +26,7 @@ from feedgen.host.tailscale import Tailscale
 from feedgen.host.tunnel import TAILSCALE, TunnelWatch
 from feedgen.host.vps_pages import VpsPages
 from feedgen.ingest.frames import Inlet
-from feedgen.ingest.jetstream import Client
+from feedgen.ingest.jetstream import Behind, Client
 from feedgen.ingest.pipeline import Pipeline
 from feedgen.ingest.progress import Reporter
 from feedgen.learn.files import FOLDER as LEARN_FOLDER
@@ -61,6 +61,9 @@ from feedgen.web.who import Workshop
 CURSOR_KEY: Final = "cursor_key"  # kept, so that paging goes on after a restart
 SESSION_KEY: Final = "session_key"  # kept, so that readers stay signed in
 EXPERIMENT_KEY: Final = "experiment_key"  # kept, so that readers stay in their arms
+
+if TYPE_CHECKING:  # an optional part: imported when it is wanted
+    from feedgen.archive.source import Source
 
 Task = Callable[[], Coroutine[Any, Any, None]]
 
@@ -123,7 +126,7 @@ async def open_runtime(early: Early, binds: list[str]) -> AsyncIterator[Runtime]
         server = await _serve(early, archive, readers, vitals, binds, stack)
         tasks: dict[str, Task] = {
             "ingest": lambda: _ingest(archive, catalog, pipeline),
-            "jetstream": vitals.client.run,
+            "jetstream": lambda: _listen(vitals),
             "progress": Reporter(vitals.client.status, pipeline, clock).run,
             "background": archive.graph.watch.wait,
             "popular": catalog.run,
@@ -212,7 +215,31 @@ def _vitals(early: Early, archive: Archive) -> Vitals:
         resume_at=archive.recorder.cursor,
     )
     pipeline = Pipeline(archive.recorder, inlet, clock, retention_days=early.settings.store.retention_days)
-    return Vitals(archive, client, pipeline, clock)
+    return Vitals(archive, client, pipeline, clock, _source(early, archive, client, pipeline, inlet))
+
+
+def _source(early: Early, archive: Archive, client: Client, pipeline: Pipeline, inlet: Inlet) -> Source | None:
+    """Jetstream's archive, if the settings want anything of it."""
+    jetstream = early.settings.jetstream
+    if jetstream.wire == "v1" or not (jetstream.archive_days or jetstream.archive_heal):
+        return None
+    from feedgen.archive.key import find_key
+    from feedgen.archive.source import Source, Wanted
+
+    source = Source(
+        client.bases[0],
+        lambda: find_key(jetstream.archive_key, jetstream.archive_key_file),
+        Path(early.settings.store.dir),
+        Wanted(jetstream.archive_days, jetstream.archive_heal, early.settings.store.retention_days),
+        pipeline,
+        inlet,
+        archive.recorder.cursor,
+        client.status,
+        early.clock,
+        archive.graph.moment.set,
+    )
+    client.behind = source.is_behind
+    return source
 
 
 def _keep_figures(vitals: Vitals, folder: Path, store: Figures, stack: AsyncExitStack) -> figures.Keeper:
@@ -280,6 +307,16 @@ async def _serve(
     server = Server(make_app(parts), binds)
     await server.start()
     return server
+
+
+async def _listen(vitals: Vitals) -> None:
+    """The archive first, if there is anything that only it has; then the live stream."""
+    if vitals.source is None:
+        return await vitals.client.run()
+    while True:
+        await vitals.source.catch_up()
+        with contextlib.suppress(Behind):
+            await vitals.client.run()
 
 
 async def _ingest(archive: Archive, catalog: Catalog, pipeline: Pipeline) -> None:

@@ -59,28 +59,28 @@ class Header:
 class Segment:
     """A whole segment in memory, or mapped. Its checksum is verified before anything else of it is believed."""
 
-    def __init__(self, data: memoryview) -> None:
+    def __init__(self, data: memoryview, verified: bool = False) -> None:
         self._data = data
         self.header = read_header(data)
-        if checksum(data[_CHECKED_FROM : self.header.checked_bytes]) != self.header.checksum:
+        if not verified and checksum(data[_CHECKED_FROM : self.header.checked_bytes]) != self.header.checksum:
             raise BadSegment("its checksum does not fit its content")
         self.index = self._read_index()
 
-    def frame(self, block: int) -> memoryview:
-        """One block's zstd frame."""
+    def frame(self, block: int) -> bytes:
+        """A copy of one block's zstd frame."""
         entry = self.index[block]
         at, size = int(entry["offset"]), int(entry["compressed"])
         if at + _LENGTH.size + size > len(self._data):
             raise BadSegment(f"block {block} lies beyond the end of the file")
         if _LENGTH.unpack_from(self._data, at)[0] != size:
             raise BadSegment(f"block {block} and the index disagree about its length")
-        return self._data[at + _LENGTH.size : at + _LENGTH.size + size]
+        return bytes(self._data[at + _LENGTH.size : at + _LENGTH.size + size])
 
     def _read_index(self) -> npt.NDArray[np.void]:
         at, size = self.header.index_at, self.header.blocks * INDEX.itemsize
         if at + size > len(self._data):
             raise BadSegment("the block index lies beyond the end of the file")
-        return np.frombuffer(self._data, INDEX, self.header.blocks, at)
+        return np.frombuffer(self._data, INDEX, self.header.blocks, at).copy()
 
 
 def read_header(data: memoryview) -> Header:

@@ -108,3 +108,26 @@ def learn(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> Non
     """
     settings = read(config, set_).get()
     ctx.exit(imported("feedgen.learn.by_hand:main")(Path(settings.store.dir), settings.learn.enabled))
+
+
+@cli.group()
+def archive() -> None:
+    """Fetch the past from Jetstream's archive: what would it cost?
+
+    The service does the fetching: set [jetstream] archive_days before its first start. After a stop of more than a day
+    it fetches by itself what it missed ([jetstream] archive_heal). docs/archive.md says more.
+    """
+
+
+@archive.command()
+@settings_options
+@click.option("--days", default=90.0, show_default=True, type=click.FloatRange(0.1, 90), help="How far back.")
+@click.pass_context
+def plan(ctx: click.Context, config: Path | None, set_: tuple[str, ...], days: float) -> None:
+    """Say what so many days would cost, and fetch nothing.
+
+    Shows segments, events, bytes to download, bytes on disk after it, and how long it takes. Asks the first host of
+    [jetstream] urls for a plan and a few blocks; a host may count those against the key's allowance.
+    """
+    settings = read(config, set_).get()
+    ctx.exit(imported("feedgen.archive.command:plan")(settings.jetstream, days))

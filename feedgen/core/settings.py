@@ -181,6 +181,28 @@ class Jetstream(Section, frozen=True, kw_only=True):
             "Where the very first start begins: the oldest event the host still has, or now.", choices=("oldest", "now")
         ),
     ] = "oldest"
+    archive_days: Annotated[
+        int,
+        Key(
+            "How much of the past the very first start fetches from the archive of the first of `urls`, a v2 host. "
+            "A day is about 1 GB to download; `feedgen archive plan` says more.",
+            "days",
+            low=0,
+            high=90,
+        ),
+    ] = 0
+    archive_heal: Annotated[
+        bool, Key("After a stop of more than a day, fetch what was missed from the archive of the first of `urls`.")
+    ] = True
+    archive_key: Annotated[
+        str,
+        Key(
+            "The API key for the archive, if its host wants one. Better kept in `archive_key_file` or a systemd "
+            "credential named `archive_key`.",
+            secret=True,
+        ),
+    ] = ""
+    archive_key_file: Annotated[str, Key("A file with that key in its only line.")] = ""
 
 
 class Identity(Section, frozen=True, kw_only=True):

@@ -41,7 +41,7 @@ from feedgen.graph.people import People
 from feedgen.graph.sealed import Damaged, SealedDay
 from feedgen.graph.source import DaySource
 from feedgen.graph.tags import Tags
-from feedgen.graph.view import View
+from feedgen.graph.view import Moment, View
 from feedgen.ingest.events import GONE, PERSON_ADULT, PERSON_HIDDEN, SPAMMY
 from feedgen.store.names import MAX_PEOPLE
 
@@ -89,6 +89,7 @@ class Graph:
         self._days: dict[int, Day] = {}
         self._open: LiveDay | None = None
         self._unread_day: int | None = None
+        self.moment = Moment()
         self._people = People()
         self.aside = Aside()
         self.tags = Tags()
@@ -552,7 +553,7 @@ class Graph:
         numbers: I64 = np.array([day.day for day in days], np.int64)
         table: I64 = np.array(rows, np.int64).reshape(-1, FIELDS)
         arrays = Arrays(table, numbers, slot_row, self._people.flags, self._people.ratings, self._ahead.table)
-        return View(arrays, tuple(day.keep() for day in days), self.aside, self._unread_day)
+        return View(arrays, tuple(day.keep() for day in days), self.aside, self._unread_day, self.moment)
 
     def _publish(self) -> None:
         self._show(self._make_view())

@@ -196,10 +196,22 @@ class PostFacts:
         self.language, self.about, self.count = language, about, count
 
 
+class Moment:
+    """The newest event, as long as what is heard lies in the past. One for all Views of a graph."""
+
+    __slots__ = ("newest_us",)
+
+    def __init__(self) -> None:
+        self.newest_us: int | None = None
+
+    def set(self, us: int | None) -> None:
+        self.newest_us = us
+
+
 class View:
     """`arrays` is what kernels take; it is valid while this View is alive, so hold on to the View during the call."""
 
-    __slots__ = ("__weakref__", "_keep", "arrays", "aside", "unread_day")
+    __slots__ = ("__weakref__", "_keep", "arrays", "aside", "moment", "unread_day")
 
     def __init__(
         self,
@@ -207,13 +219,16 @@ class View:
         keep: tuple[tuple[object, ...], ...],
         aside: Aside = NOTHING,
         unread_day: int | None = None,
+        moment: Moment | None = None,
     ) -> None:
         self.arrays, self.aside, self.unread_day = arrays, aside, unread_day
+        self.moment = moment or Moment()
         self._keep = keep
 
     def moment_us(self, now_us: int) -> int:
-        """As of when to rank: now; but the end of the day before while today's is not read. Late in the evening all
-        that is liked now would else be missing, and the pages empty."""
+        """As of when to rank: now; but the end of the day before while today's is not read, and the newest event while
+        the archive is read. All that is liked now would else be missing, and the pages empty."""
+        now_us = now_us if self.moment.newest_us is None else min(now_us, self.moment.newest_us)
         return now_us if self.unread_day is None else min(now_us, self.unread_day * US_PER_DAY - 1)
 
     def parts(self) -> list[object]:

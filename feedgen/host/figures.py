@@ -64,6 +64,7 @@ LASTS: Final = (
     Read("days", "feedgen_days_kept"),
     Read("connected", "feedgen_ingest_connected"),
     Read("tunnel", "feedgen_tunnel_up"),
+    Read("archive", "feedgen_archive_segments_to_go"),
 )
 TIMES: Final = (
     Read("page", "feedgen_http_request_seconds", (PAGES,)),

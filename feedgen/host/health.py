@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from feedgen.core.clock import Clock
 from feedgen.core.ids import US_PER_S
@@ -14,6 +14,9 @@ from feedgen.ingest.jetstream import Client, State
 from feedgen.ingest.pipeline import Pipeline
 from feedgen.rank.pool import lists_made
 
+if TYPE_CHECKING:
+    from feedgen.archive.source import Source
+
 STALE_US: Final = 600 * US_PER_S
 
 
@@ -23,6 +26,7 @@ class Vitals:
     client: Client
     pipeline: Pipeline
     clock: Clock
+    source: Source | None = None  # Jetstream's archive
 
     def behind_s(self) -> float | None:
         """How old the newest event in the store is; None before the first."""
@@ -49,6 +53,7 @@ class Vitals:
                 "gaps": status.gaps_total,
                 "error": status.last_error,
             },
+            **({} if self.source is None else {"archive": self.source.progress.fields()}),
             "store": {
                 "days": len(self.archive.graph.days),
                 "people": self.archive.names.count,

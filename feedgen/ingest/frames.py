@@ -144,6 +144,7 @@ class Inlet:
         self._condition = threading.Condition()
         self._full = False
         self._awake = False
+        self.idle = False  # the taker waits: what it took before is digested
 
     def put(self, frames: Frames | Told, on_room: Callable[[], None] = _ignore_room) -> bool:
         """Takes the frames in any case; False says that no more should come until `on_room` was called.
@@ -154,6 +155,7 @@ class Inlet:
         with self._condition:
             self._on_room = on_room
             self._queue.append(frames)
+            self.idle = False
             self.waiting_bytes += frames.bytes
             self._full = self.waiting_bytes >= self.max_bytes
             self._condition.notify()
@@ -163,7 +165,9 @@ class Inlet:
         """The oldest frames; None after the time, or when somebody calls `wake`."""
         with self._condition:
             if not self._queue and not self._awake:
+                self.idle = True
                 self._condition.wait(timeout_s)
+                self.idle = False
             self._awake = False
             if not self._queue:
                 return None

@@ -36,7 +36,7 @@ from feedgen.ingest.hosts import (
 from feedgen.ingest.position import Position
 from feedgen.ingest.watch import WORDLESS, Ended, Gap, Options, State, Status, Watch
 
-__all__ = ["Client", "Gap", "Options", "State", "Status"]
+__all__ = ["Behind", "Client", "Gap", "Options", "State", "Status"]
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,14 @@ FIRST_TICK_S: Final = 0.05  # until the first message was looked at
 
 DISCONNECTS = Counter("feedgen_ingest_disconnects_total", "Streams and attempts that ended, by reason.", "reason")
 CONNECTED = Gauge("feedgen_ingest_connected", "1 while a stream is open.")
+
+
+class Behind(Exception):
+    """Others have what this host may lack: `Client.behind` said so."""
+
+
+def _never(at: Cursor | None, refused: bool) -> bool:
+    return False
 
 
 class Client:
@@ -75,6 +83,8 @@ class Client:
         self._host_failures = 0
         self._number = 0
         self._said_unreachable = False
+        # Whether the archive should be read first: (where we are, whether the host refused that as too old).
+        self.behind: Callable[[Cursor | None, bool], bool] = _never
 
     async def run(self) -> None:
         position = self._position
@@ -84,6 +94,8 @@ class Client:
         self._host = next((i for i, base in enumerate(self.bases) if host_name(base) == host), 0)
         while True:
             before = position.at
+            if self.behind(before, False):
+                raise Behind
             try:
                 await self._listen(self.bases[self._host])
             except Ended as end:
@@ -193,6 +205,8 @@ class Client:
         name, message = _error_body(error.raw_body)
         detail = f"{host_name(base)} answered {status} {name} {message}".strip()
         if name == "CursorTooOld":
+            if self.behind(self._position.at, True):
+                raise Behind
             self._position.refused += 1
             return Ended("too_old", detail)
         if name == "UnknownZstdDictionary":

@@ -76,6 +76,7 @@ class Progress:
     batches: int = 0
     dropped: int = 0
     last_us: int = 0  # the newest event that was applied
+    pending: int = 0  # events that were taken from the inlet and are not applied yet
     waiting_for_room: bool = False
     turned_s: float = 0.0  # when the thread last came around, by the monotonic clock
 
@@ -178,6 +179,7 @@ class Pipeline:
             self._digest(frames)
         if self._builder.events and self._patience_s() == 0:
             self._hand_over()
+        self.status.pending = self._builder.events
 
     def _patience_s(self) -> float | None:
         """How long the pending batch may still wait; None if it is empty."""

@@ -36,12 +36,14 @@ RATE_SMOOTHING_S: Final = 5.0
 MESSAGES = Counter("feedgen_ingest_messages_total", "Messages received from Jetstream.")
 BYTES = Counter("feedgen_ingest_bytes_total", "Bytes received from Jetstream, as they came.")
 GAPS = Counter("feedgen_ingest_gaps_total", "Times that events were missing between our cursor and what came next.")
+TO_GO = Gauge("feedgen_archive_segments_to_go", "Segments of Jetstream's archive that are still to be read.")
 LAG = Gauge("feedgen_ingest_lag_seconds", "Age of the newest event when it arrived.")
 
 
 class State(StrEnum):
     CONNECTING = "connecting"
     CATCHING_UP = "catching up"
+    ARCHIVE = "reading the archive"
     LIVE = "live"
     WAITING = "waiting"
 

@@ -23,6 +23,7 @@ from feedgen.simnet.segments import BLOCK_EVENTS, BlockOf, block, segment
 METHODS: Final = "/xrpc/network.bsky.jetstream."
 KEPT_SEGMENTS: Final = 4
 RETRY_AFTER_S: Final = 1
+JSON: Final = Response().content_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class SimArchive:
         return Response(data, content_type="application/octet-stream", headers=(("etag", f'"{data[4:12].hex()}"'),))
 
     def _spoil(self, response: Response) -> Response:
-        fault = self._faults.take("corrupt", self.name) if response.status == 200 else None
+        fault = self._faults.take("corrupt", self.name) if response.content_type != JSON else None
         if fault is None:
             return response
         body = bytearray(response.body)

@@ -137,6 +137,9 @@ def tiles(samples: Sequence[Sample], disk: Usage, retention_days: int, now_s: fl
         Tile("Memory", _bytes(last.peaks.get("memory", 0)), f"CPU {100 * whole.rate('cpu'):.0f}%"),
     ]
     rest = []
+    if last.lasts.get("archive"):
+        left = words.number(last.lasts["archive"])
+        rest.append(Tile("Reading the archive", f"{left} segments to go", "pages are of the newest day read so far"))
     if whole.sums.get("vps pages"):
         rest.append(_vps_tile(whole))
     if "tunnel" in last.lasts:

@@ -80,6 +80,8 @@ def check_service(bind: str) -> Iterator[Finding]:
             "service", "the disk refuses what is heard; it waits", "Free some room; it goes on by itself within 30 s."
         )
     yield judge_lag(jetstream)
+    if trouble := dict(told.get("archive") or {}).get("trouble"):
+        yield warning("jetstream archive", str(trouble), "See docs/archive.md. All else goes on without it.")
 
 
 def judge_lag(jetstream: dict[str, Any]) -> Finding:
@@ -87,7 +89,7 @@ def judge_lag(jetstream: dict[str, Any]) -> Finding:
     host = jetstream.get("host") or "no host"
     said = f"{state}, {host}; " + ("nothing heard yet" if behind_s is None else f"{_span(behind_s)} behind")
     said += f"; it says: {error}" if error else ""
-    if state == "catching up" or (behind_s is not None and behind_s <= LIVE_S):
+    if state in ("catching up", "reading the archive") or (behind_s is not None and behind_s <= LIVE_S):
         return ok("jetstream lag", said)
     advice = "Is the internet there? Are the hosts of [jetstream] urls up (see below)? It goes on trying by itself."
     if behind_s is not None and behind_s <= LATE_S:
