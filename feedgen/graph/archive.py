@@ -110,6 +110,7 @@ class Archive:
         newest = days[-1] if days and not self.writer.is_sealed(days[-1]) else None
         past = [self.truth(day) for day in days if day != newest]
         report = self.graph.load(past, None)
+        self.graph.recall_reposts(past)
         self._unread = self.truth(newest) if newest is not None else None
         if newest is not None:
             self.graph.put_off(newest)

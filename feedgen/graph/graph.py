@@ -38,8 +38,9 @@ from feedgen.graph.live import MAX_ON_TOP, MAX_POSTS, NEVER, Layer, LiveDay
 from feedgen.graph.meanwhile import Change, Day, Missed, Retired, writing
 from feedgen.graph.memory import give_back, own_array
 from feedgen.graph.people import People
+from feedgen.graph.recent import Recent, Records, records_of
 from feedgen.graph.sealed import Damaged, SealedDay
-from feedgen.graph.source import DaySource
+from feedgen.graph.source import DaySource, HasReposts
 from feedgen.graph.tags import Tags
 from feedgen.graph.view import Moment, View
 from feedgen.ingest.events import GONE, PERSON_ADULT, PERSON_HIDDEN, SPAMMY
@@ -95,6 +96,7 @@ class Graph:
         self.tags = Tags()
         self._aside: dict[int, int] = {}  # flags by person that others gave
         self._ahead = Ahead()
+        self._reposts = Recent()
         self._spammers = np.empty(0, np.uint32)
         self._missed: dict[int, Missed] = {}  # by day, by what is built of it now
         self._versions: dict[int, int] = {}  # told since the sidecar's build began
@@ -103,6 +105,7 @@ class Graph:
         self._closing = threading.Event()
         self._builder = ThreadPoolExecutor(1, "graph-build")
         self._minder = ThreadPoolExecutor(1, "graph-mind")
+        self._recaller = ThreadPoolExecutor(1, "graph-recall")
         self.watch = Watch()
         self._janitor: threading.Thread | None = None
         self._renewing = False
@@ -228,6 +231,13 @@ class Graph:
                 self._make_room_on_top(day)
             return added
 
+    def add_reposts(self, actors: npt.ArrayLike, posts: npt.ArrayLike, keys: npt.ArrayLike, ticks: U16) -> None:
+        """Records of reposts, beside their edges."""
+        self._reposts.add(records_of(self._the_open_day().day, actors, posts, keys, ticks))
+
+    def remove_repost(self, actor: int, key: int) -> None:
+        self._reposts.remove(actor, key)
+
     def add_follows(self, actors: npt.ArrayLike, subjects: npt.ArrayLike) -> None:
         with self._lock:
             day = self._the_open_day()
@@ -279,6 +289,7 @@ class Graph:
             return 0
         with self._flags_lock:
             self._people.flags[person] |= GONE
+        self._reposts.erase(person)
         with self._lock:
             for each in self._days.values():
                 if isinstance(each, LiveDay):
@@ -351,7 +362,8 @@ class Graph:
         return sealing
 
     def drop(self, day: int) -> None:
-        """The day and its sidecar go."""
+        """The day and its sidecar go. Days go in order, so nothing older is left."""
+        self._reposts.drop_until(day)
         with self._lock:
             gone = self._days.pop(day, None)
             if gone is not None:
@@ -395,6 +407,24 @@ class Graph:
         self._outdated = [(by_day[day], "an earlier version wrote them") for day in report.outdated]
         self._renew([(by_day[day], "we stopped while changes were on their way to it") for day in report.doubtful])
         return report
+
+    def recall_reposts(self, sources: Iterable[DaySource]) -> None:
+        """The newest reposts of past days, in the background. Call it before anything of them is removed."""
+        newest_first = sorted(sources, key=lambda source: -source.day)
+        self._reposts.expect_past()
+        self.watch.over(self._recaller.submit(self._reposts.recall, map(self._reposts_of, newest_first)))
+
+    def _reposts_of(self, source: DaySource) -> Records:
+        """In order of witnessing, as far as they can be read."""
+        pieces: list[tuple[U32, U32, U16, I64]] = []
+        if isinstance(source, HasReposts):
+            with suppress(OSError, StoreError):  # dropped meanwhile, or damaged
+                pieces += takewhile(lambda piece: not self._closing.is_set(), source.repost_pieces())
+        if not pieces:
+            return records_of(source.day, [], [], [], np.empty(0, np.uint16))
+        actors, posts, ticks, keys = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        order = np.argsort(ticks, kind="stable")
+        return records_of(source.day, actors[order], posts[order], keys[order], ticks[order])
 
     def renew_outdated(self) -> None:
         """Write again what an earlier version wrote. Not before it is certain that this version goes on."""
@@ -460,13 +490,14 @@ class Graph:
         return True
 
     def _replay_posts(self, source: DaySource) -> tuple[U32, U32]:
-        """What comes in between is read ahead: the follows."""
+        """Posts and reposts. What comes in between is read ahead: the follows."""
         columns = source.posts()
         if not (columns[0][1:] > columns[0][:-1]).all():
             order = np.argsort(columns[0], kind="stable")
             self.add_posts(*(column[order] for column in columns))
         else:
             self.add_posts(*columns)
+        self._reposts.add(self._reposts_of(source))
         return source.follows()
 
     def _flush_now_and_then(self) -> None:
@@ -505,6 +536,7 @@ class Graph:
             pass  # it ends soon, too
         self._builder.shutdown(wait=True, cancel_futures=True)
         self._minder.shutdown(wait=True, cancel_futures=True)
+        self._recaller.shutdown(wait=True, cancel_futures=True)
         self.flush()
         janitor = self._janitor
         if janitor is not None:
@@ -513,6 +545,7 @@ class Graph:
     def wait(self) -> None:
         """Until what is under way in the background is done. For tests and tools."""
         self._minder.submit(lambda: None).result()
+        self._recaller.submit(lambda: None).result()
         self._builder.submit(lambda: None).result()
         while self._renewing and self.watch.failure is None:
             self._builder.submit(lambda: None).result()
@@ -553,7 +586,8 @@ class Graph:
         numbers: I64 = np.array([day.day for day in days], np.int64)
         table: I64 = np.array(rows, np.int64).reshape(-1, FIELDS)
         arrays = Arrays(table, numbers, slot_row, self._people.flags, self._people.ratings, self._ahead.table)
-        return View(arrays, tuple(day.keep() for day in days), self.aside, self._unread_day, self.moment)
+        keep = tuple(day.keep() for day in days)
+        return View(arrays, keep, self.aside, self._unread_day, self.moment, self._reposts)
 
     def _publish(self) -> None:
         self._show(self._make_view())

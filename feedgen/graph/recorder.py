@@ -192,6 +192,8 @@ class Recorder:
         for day, post in self._writer.remove_rating(person, kind, key, bury=not replaced):
             REMOVED.add(1, "rating")
             draft.later(partial(self._take_back, day, person, post))
+            if kind == REPOST:
+                draft.later(partial(self._graph.remove_repost, person, key))
 
     def _take_back(self, day: int, person: int, post: int) -> None:
         """A record of the rating is gone. If a second record says the same, the rating stays."""
@@ -316,7 +318,11 @@ class _Draft:
             yield partial(graph.tags.add, self.hits)
         if len(ratings):
             RATINGS.add(len(ratings))
-            yield partial(graph.add_ratings, ratings.actor, ratings.post, ticks_of(day, ratings.time_us))
+            ticks, reposts = ticks_of(day, ratings.time_us), ratings.kind == REPOST
+            yield partial(graph.add_ratings, ratings.actor, ratings.post, ticks)
+            if reposts.any():
+                columns = ratings.actor[reposts], ratings.post[reposts], ratings.key[reposts], ticks[reposts]
+                yield partial(graph.add_reposts, *columns)
         if len(follows):
             yield partial(graph.add_follows, follows.actor, follows.subject)
         yield from self._later

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from feedgen.graph.access import I64, U8, U16, U32
 
@@ -50,3 +51,12 @@ class DaySource(Protocol):
     def posts(self) -> tuple[U32, U32, I64, U16, U16, U8, U32]: ...
 
     def follows(self) -> tuple[U32, U32]: ...
+
+
+@runtime_checkable
+class HasReposts(Protocol):
+    """A source that has the records of reposts, beside the edges that they are."""
+
+    def repost_pieces(self) -> Iterator[tuple[U32, U32, U16, I64]]:
+        """(actors, posts, ticks, keys), a piece at a time; in order of witnessing while the day is a log."""
+        ...

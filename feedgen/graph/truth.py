@@ -55,6 +55,13 @@ class TruthDay:
         with DayReader(self.path) as reader:
             yield from reader.rating_pieces(self._names.flags, GONE)
 
+    def repost_pieces(self) -> Iterator[tuple[U32, U32, U16, I64]]:
+        with DayReader(self.path) as reader:
+            for rows in reader.repost_pieces():
+                keep = self._there(rows.actor)
+                which = slice(None) if keep is None else keep
+                yield rows.actor[which], rows.post[which], rows.tick[which], rows.key[which]
+
     def posts(self) -> tuple[U32, U32, I64, U16, U16, U8, U32]:
         with DayReader(self.path) as reader:
             rows = reader.posts() if self.sealed else reader.open_posts(self._names.flags, GONE)

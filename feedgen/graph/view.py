@@ -6,7 +6,7 @@ is added, sealed or dropped needs a new one. So take a View for each request and
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,7 @@ from feedgen.graph.access import (
 )
 from feedgen.graph.aside import NOTHING, Aside
 from feedgen.graph.memory import own_array
+from feedgen.graph.recent import Recent
 from feedgen.graph.words import i64, load_u32, prefetch
 
 FETCH: Final = 32  # searches whose memory is asked for at once
@@ -208,10 +209,18 @@ class Moment:
         self.newest_us = us
 
 
+class Reposts(NamedTuple):
+    """The newest first."""
+
+    posts: U32
+    times_us: I64  # the earlier of the key's time and the witnessed one
+    keys: I64
+
+
 class View:
     """`arrays` is what kernels take; it is valid while this View is alive, so hold on to the View during the call."""
 
-    __slots__ = ("__weakref__", "_keep", "arrays", "aside", "moment", "unread_day")
+    __slots__ = ("__weakref__", "_keep", "_reposts", "arrays", "aside", "moment", "unread_day")
 
     def __init__(
         self,
@@ -220,10 +229,11 @@ class View:
         aside: Aside = NOTHING,
         unread_day: int | None = None,
         moment: Moment | None = None,
+        reposts: Recent | None = None,
     ) -> None:
         self.arrays, self.aside, self.unread_day = arrays, aside, unread_day
         self.moment = moment or Moment()
-        self._keep = keep
+        self._keep, self._reposts = keep, reposts
 
     def moment_us(self, now_us: int) -> int:
         """As of when to rank: now; but the end of the day before while today's is not read, and the newest event while
@@ -242,6 +252,14 @@ class View:
     def likers_of(self, post: int, limit: int) -> tuple[U32, I64]:
         """(people, times in us) who rated the post, newest first, a person once."""
         return self._list(_LIKERS, post, limit)
+
+    def reposts_of(self, person: int, limit: int) -> Reposts:
+        """The person's newest reposts that are in memory (recent.MAX_RECENT of all people). A post may be among them
+        that was deleted since: ask `post_flags`.
+        """
+        if self._reposts is None:
+            return Reposts(np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.int64))
+        return Reposts(*self._reposts.newest_of(person, limit))
 
     def follows_of(self, person: int, limit: int = 10_000) -> U32:
         """Whom the person followed within the window, newest first."""
@@ -295,4 +313,4 @@ class View:
         return out[:n], times_us[:n]
 
 
-__all__ = ["NO_POST", "PostFacts", "View"]
+__all__ = ["NO_POST", "PostFacts", "Reposts", "View"]

@@ -18,7 +18,7 @@ import numpy as np
 from pyroaring import BitMap
 
 from feedgen.core.errors import StoreError
-from feedgen.core.ids import NO_PERSON
+from feedgen.core.ids import NO_PERSON, REPOST
 from feedgen.ingest.batch import Cursor
 from feedgen.store import rows as r
 from feedgen.store.pieces import posts_left, rating_columns
@@ -105,6 +105,12 @@ class DayReader:
         for numbers, near, near_starts, wide, wide_starts in self._log_chunks():
             _apply_removals(near, wide, removed, numbers, near_starts, wide_starts)
             yield rating_columns(near, wide, flags, gone)
+
+    def repost_pieces(self) -> Iterator[Ratings]:
+        """Reposts with their keys, a piece at a time."""
+        for rows in self._sealed_ratings(True) if self.sealed else self._open_ratings(True, REPOST):
+            is_repost = rows.kind == REPOST
+            yield Ratings(*(getattr(rows, name)[is_repost] for name in Ratings.__slots__))
 
     def open_posts(self, flags: U8, gone: int) -> Posts:
         """The posts of an open day by number; without those of people who have these flags."""
@@ -235,10 +241,13 @@ class DayReader:
         rows = self._all(f"SELECT person, {column} FROM people WHERE {column} IS NOT NULL")
         return np.array([row[0] for row in rows], np.uint32), [row[1] for row in rows]
 
-    def _open_ratings(self, keys: bool) -> Iterator[Ratings]:
+    def _open_ratings(self, keys: bool, kind: int | None = None) -> Iterator[Ratings]:
+        """All, or those of one kind."""
         removed = self._removed()
         for numbers, near, near_starts, wide, wide_starts in self._log_chunks():
             _apply_removals(near, wide, removed, numbers, near_starts, wide_starts)
+            if kind is not None:
+                near, wide = near[r.kinds(near) == kind], wide[wide["kind"] == kind]
             yield r.decode_ratings(self.day, near, wide, keys)
 
     def _log_chunks(self) -> Iterator[tuple[I64, Records, I64, Records, I64]]:

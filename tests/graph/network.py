@@ -331,11 +331,22 @@ class Feeder:
         assert len(uris) == len(set(uris))
         assert set(uris) == {uri(ref[0], ref[2]) for ref in likes}, who
         assert {d for n in view.follows_of(person).tolist() if (d := library.did(n))} == follows
+        self._check_reposts(who, person)
         flags = model.flags.get(who, 0)
         assert (int(view.arrays.person_flags[person]), int(self.archive.names.flags[person])) == (flags, flags)
         edges = {(ref, day) for (actor, _, _), (ref, day) in model.ratings.items() if actor == who}
         if all(model.exists(ref) for ref, _ in edges):  # a post that is gone may come to have two numbers
             assert int(view.arrays.person_ratings[person]) == len(edges), who
+
+    def _check_reposts(self, who: str, person: int) -> None:
+        self.archive.graph.wait()  # those of past days come in the background
+        ratings = self.model.ratings.items()
+        wanted = {rkey_to_int(rkey): ref for (actor, kind, rkey), (ref, _) in ratings if (actor, kind) == (who, REPOST)}
+        found = self.archive.library.view().reposts_of(person, 1_000)
+        assert sorted(found.keys.tolist()) == sorted(wanted), who
+        for post, key in zip(found.posts.tolist(), found.keys.tolist(), strict=True):
+            if self.model.exists(wanted[key]):
+                assert self.archive.library.uri(post) == uri(wanted[key][0], wanted[key][2])
 
     def _check_post(self, ref: Ref) -> None:
         model, library = self.model, self.archive.library
