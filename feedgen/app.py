@@ -34,6 +34,7 @@ from feedgen.host.tailscale import Tailscale
 from feedgen.host.tunnel import resolved
 from feedgen.runtime import Early, Runtime, Task, open_runtime
 from feedgen.serve.http.documents import ServiceIdentity
+from feedgen.serve.http.feeds import FeedRoutes
 from feedgen.serve.http.limits import ClientAddresses, Limits
 from feedgen.serve.http.private import PrivateParts, make_private_app
 from feedgen.serve.http.server import Server
@@ -149,6 +150,7 @@ class App:
             self.site.rows(private=True),
             self.site.not_found(private=True),
             self.settings.service.private_hosts,
+            FeedRoutes(lambda: self._opened().own_feeds, self.handles, self.clock).rows(),
         )
         server = Server(make_private_app(parts), self.private_binds, setting="private_bind")
         await server.start()
@@ -188,6 +190,8 @@ class App:
             self.settings = take_over(self.settings, await asyncio.to_thread(self.reread))
         except FeedgenError as error:
             log.error("the settings stay as they were: %s", error)
+        with contextlib.suppress(FeedgenError):  # logged
+            await self._opened().own_feeds.load()
         self.unit.ready(self.status())
 
     def _catch_signals(self) -> None:

@@ -16,6 +16,7 @@ from feedgen.core.clock import Clock
 from feedgen.core.settings import Settings
 from feedgen.feeds.catalog import Catalog
 from feedgen.feeds.from_settings import experiment_of, list_mix, list_rules, rank_params
+from feedgen.feeds.own import OwnFeeds
 from feedgen.feeds.spam_watch import watch_for_spam
 from feedgen.graph.archive import Archive
 from feedgen.host import figures, measures
@@ -94,6 +95,7 @@ class Runtime:
     vitals: Vitals
     workshop: Workshop
     mine: Mine
+    own_feeds: OwnFeeds
     server: Server
     learner: Learner | None  # None: switched off
     tasks: Mapping[str, Task]  # what runs until the end, by name
@@ -122,6 +124,8 @@ async def open_runtime(early: Early, binds: list[str]) -> AsyncIterator[Runtime]
         stack.callback(early.life.stop)  # before the parts that it feels go
         forgetting = readers.forgetting(viewers, archive.recorder, [moderation.forget_account])
         stack.push_async_callback(forgetting.finish)  # before the others write a last time
+        own_feeds = OwnFeeds(settings.feeds.folder, catalog, pipeline)
+        await own_feeds.load()
         workshop = _open_workshop(early, readers, stack)
         server = await _serve(early, archive, readers, vitals, binds, stack)
         tasks: dict[str, Task] = {
@@ -148,7 +152,7 @@ async def open_runtime(early: Early, binds: list[str]) -> AsyncIterator[Runtime]
             tasks["page times"] = VpsPages(settings.fallback.url).run
         yield Runtime(
             archive, viewers, catalog, readers, moderation, store, vitals.client, pipeline, vitals,
-            workshop, mine, server, learner, tasks,
+            workshop, mine, own_feeds, server, learner, tasks,
         )  # fmt: skip
 
 
@@ -278,7 +282,7 @@ def _open_workshop(early: Early, readers: KnownReaders, stack: AsyncExitStack) -
     share = Allowance(early.clock)
     stack.push_async_callback(posts.close)
     stack.callback(share.close)
-    return Workshop(readers.catalog.preview(), share, posts, readers.kept.load)
+    return Workshop(readers.catalog.preview(), share, posts, readers.kept.load, readers.catalog)
 
 
 async def _serve(

@@ -108,13 +108,22 @@ def read(
     return read_settings(Settings, config, given=set_, elsewhere=elsewhere)
 
 
+def beside(loaded: Loaded[Settings]) -> Settings:
+    """The settings, with the folder of feeds beside their file. Raises SettingsError."""
+    import msgspec
+
+    settings, path = loaded.get(), loaded.path
+    folder = settings.feeds.folder if path is None else path.absolute().parent / settings.feeds.folder
+    return msgspec.structs.replace(settings, feeds=msgspec.structs.replace(settings.feeds, dir=str(folder)))
+
+
 def start(config: Path | None, set_: tuple[str, ...]) -> Settings:
     """The settings of a process that starts now: judged, with logging on and the warnings said."""
     import logging
 
     from feedgen.core import logs
 
-    settings = read(config, set_, elsewhere=()).get()
+    settings = beside(read(config, set_, elsewhere=()))
     logs.setup(settings.log.level, settings.log.format)
     for warning in settings.warnings():
         logging.getLogger(__name__).warning(warning)

@@ -12,7 +12,9 @@ from feedgen.core.errors import FeedgenError
 TIMEOUT_S: Final = 10.0
 
 
-def ask_private(bind: str, path: str, query: Mapping[str, str], timeout_s: float = TIMEOUT_S) -> bytes:
+def ask_private(
+    bind: str, path: str, query: Mapping[str, str], timeout_s: float = TIMEOUT_S, method: str = "GET"
+) -> bytes:
     """The answer's body; a FeedgenError says why there is none."""
     if not bind:
         raise FeedgenError(
@@ -24,7 +26,7 @@ def ask_private(bind: str, path: str, query: Mapping[str, str], timeout_s: float
     url = f"http://localhost{path}" if unix != bind else f"http://{bind}{path}"
     try:
         with httpx.Client(transport=transport, timeout=timeout_s, trust_env=False) as client:
-            answer = client.get(url, params=dict(query))
+            answer = client.request(method, url, params=dict(query))
     except httpx.HTTPError as error:
         raise FeedgenError(f"Nobody answers on {bind}: {error}", "Is feedgen running, with these settings?") from error
     if answer.status_code != 200:

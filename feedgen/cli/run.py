@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from feedgen import __version__
-from feedgen.cli.group import EXIT_SETTINGS, cli, imported, read, settings_options, start
+from feedgen.cli.group import EXIT_SETTINGS, beside, cli, imported, read, settings_options, start
 
 
 @cli.command()
@@ -32,7 +32,7 @@ def run(ctx: click.Context, config: Path | None, set_: tuple[str, ...]) -> None:
     if not imported("feedgen.starting:compile_first")(settings):
         ctx.exit()  # a signal
     app = imported("feedgen.app:build")(settings)
-    app.reread = lambda: read(config, set_, elsewhere=()).get()
+    app.reread = lambda: beside(read(config, set_, elsewhere=()))
     ctx.exit(app.run())
 
 

@@ -489,6 +489,22 @@ class Publish(Section, frozen=True, kw_only=True):
     ] = True
 
 
+class Feeds(Section, frozen=True, kw_only=True):
+    """Feeds of your own, a file each (docs/feeds.md)."""
+
+    dir: Annotated[
+        str,
+        Key(
+            "The folder of `*.py` and `*.toml` files that define feeds; relative to the settings file.",
+            check=check_folder,
+        ),
+    ] = "feeds"
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.dir)
+
+
 class Log(Section, frozen=True, kw_only=True):
     """What is told on stderr."""
 
@@ -533,6 +549,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     moderation: Moderation = Moderation()
     web: Web = Web()
     publish: Publish = Publish()
+    feeds: Feeds = Feeds()
     log: Log = Log()
 
     def problems(self) -> list[Problem]:

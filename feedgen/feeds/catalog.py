@@ -17,12 +17,16 @@ from feedgen.core.ids import NO_POST, POST_NSID, parse_at_uri, rkey_to_int
 from feedgen.core.telemetry import Counter
 from feedgen.feeds.also_liked import also_liked
 from feedgen.feeds.contract import Ask, Event, Library, Page, parse_req_id, reader_key
+from feedgen.feeds.files import Found
 from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.guard import Guard
 from feedgen.feeds.list_feed import ListFeed
 from feedgen.feeds.preview import Preview
 from feedgen.feeds.recipes import Experiment, Recipe
 from feedgen.feeds.registry import make_feeds
 from feedgen.feeds.services import FeedServices
+from feedgen.feeds.write import Definition
+from feedgen.feeds.written import WrittenFeed
 from feedgen.rank.listing import ListRules
 from feedgen.rank.paging import Cursors
 from feedgen.rank.params import DEFAULT, RankParams
@@ -74,8 +78,31 @@ class Catalog:
         self.services = FeedServices(
             library, Cursors(cursor_key), self.pool, recipe=Recipe(params), rules=rules, experiment=experiment
         )
-        self.feeds = make_feeds(self.services)
+        self.guard = Guard()
+        self.written = Found()  # what the operator's files define, and which are broken
+        self._ours = make_feeds(self.services)
+        self.feeds = dict(self._ours)  # changed in place: others hold it
+        self._by_tag = dict[int, ListFeed]()
+        self.take(self.written)
+
+    def take(self, found: Found) -> None:
+        """Serve these feeds from files instead of those from before. In the event loop."""
+        self.written = found
+        self.guard.forgive()
+        self.feeds.clear()
+        self.feeds |= self._ours
+        self.feeds |= {one.name: WrittenFeed(self.services, one, self.guard) for one in found.feeds.values()}
         self._by_tag = {feed.tag: feed for feed in self.feeds.values() if isinstance(feed, ListFeed)}
+        self.services.popular_lists.clear()
+
+    def troubles(self) -> list[str]:
+        """What is wrong with feeds in files, for the operator."""
+        found = [str(one) for one in self.written.broken]
+        return found + [
+            f"{feed.definition.file}: {feed.name} fell back: {feed.trouble}"
+            for feed in self.feeds.values()
+            if isinstance(feed, WrittenFeed) and feed.trouble
+        ]
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -101,6 +128,7 @@ class Catalog:
 
     def close(self) -> None:
         self.pool.close()
+        self.guard.close()
 
     async def also_liked(self, uri: str, limit: int, cursor: str | None) -> Page | None:
         """None when the post is unknown."""
@@ -122,11 +150,20 @@ class Catalog:
         told = found._asdict() | {"seeds": [{"post": post, "people": people} for post, people in seeds if post]}
         return told
 
-    def preview(self) -> Preview:
-        """Lists to look at, of the feed that is made for one reader."""
-        feed = self.feeds[ForYou.name]
-        assert isinstance(feed, ForYou)
+    def preview(self, name: str = ForYou.name) -> Preview:
+        """Lists to look at, of a feed that is made for one reader. Raises KeyError."""
+        feed = self.feeds[name]
+        if not isinstance(feed, ForYou):
+            raise KeyError(name)
         return Preview(self.services, feed)
+
+    def preview_of(self, definition: Definition) -> Preview:
+        """The same, of a feed that is not served."""
+        return Preview(self.services, WrittenFeed(self.services, definition, self.guard))
+
+    def previewed(self) -> list[str]:
+        """The names of the feeds that `preview` knows."""
+        return [name for name, feed in self.feeds.items() if isinstance(feed, ForYou)]
 
     def heard(self, reader_did: str, told: Sequence[Told], now_us: int) -> bool:
         """What a reader saw, and wants more or less of, counts from the next list on. Whether there was an opinion."""

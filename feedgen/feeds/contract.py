@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
+from pyroaring import BitMap
 
 from feedgen.feeds.recipes import Recipe
 from feedgen.feeds.wishes import Wishes
@@ -48,6 +49,7 @@ class Ask:
 class Item(NamedTuple):
     uri: str
     context: str | None = None
+    pin: bool = False  # shown as pinned
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,10 @@ class Library(Protocol):
     def did(self, person: int) -> str | None: ...
 
     def fetched(self, did: str) -> Fetched | None: ...
+
+    def tagged(self, patterns: Iterable[str]) -> BitMap:
+        """The posts that match any of these patterns; a copy."""
+        ...
 
 
 class Event(NamedTuple):

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 import click
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
 from feedgen.core.errors import FeedgenError
 from feedgen.core.ids import US_PER_DAY, US_PER_S
@@ -198,6 +199,10 @@ class Replayed:
 
     def did(self, person: int) -> str | None:
         return None
+
+    def tagged(self, patterns: Iterable[str]) -> BitMap:
+        """Texts are not in the archive's days."""
+        return BitMap()
 
     def fetched(self, did: str) -> Fetched | None:
         return None

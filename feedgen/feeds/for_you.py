@@ -78,6 +78,10 @@ class ForYou(ListFeed):
     def make(self, ask: Ask, known: Known, cheap: bool) -> Made:
         if ask.reader_did is None:
             return self.popular_list(ask, known)
+        return self.drawn_list(ask, known, cheap)
+
+    def drawn_list(self, ask: Ask, known: Known, cheap: bool) -> Made:
+        """A list for one reader, as far as they read it."""
         laps = self.services.laps(cheap, known.recipe)
         size = min(PLACES, self.rules_for(known).size - known.above.size)
         drawn = self.draw(ask, known, self.services.formula(cheap, known.recipe), lap=laps.lap, size=size)
@@ -115,6 +119,7 @@ class ForYou(ListFeed):
             hidden_authors=known.taste.hidden_authors,
             fades=self.fades(view, ask, known, query),
             before=view.names_of(known.above)[0],
+            logged_out=ask.reader_did is None,
         )
         lap("list")
         return Drawn(view, query, ranked, made_of, listed, liked, follows)
@@ -126,8 +131,12 @@ class ForYou(ListFeed):
 
     def sources(self, view: View, ask: Ask, query: Request, ranked: Ranked, likes: int) -> list[Source]:
         """What this reader's list is made of."""
-        dice = tag(f"{ask.reader_did} {ask.now_us // VISIT_US}", 63)
-        return offered(self.services.mix, Scene(view, ask, query, ranked, self.popular_rows(ask), likes, dice))
+        scene = Scene(view, ask, query, ranked, self.popular_rows(ask), likes, self.dice(ask))
+        return offered(self.services.mix, scene)
+
+    def dice(self, ask: Ask) -> int:
+        """For draws: the same for a reader within one visit."""
+        return tag(f"{ask.reader_did} {ask.now_us // VISIT_US}", 63)
 
     async def why(self, ask: Ask, post: int) -> Why | str:
         """Why a post would stand in the list this reader would get now, or why not. Nothing is remembered of it."""

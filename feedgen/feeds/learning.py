@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedgen.feeds import sources
-from feedgen.feeds.for_you import ForYou
+from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.trials import Comparison, Interval, Sums, compare, interval, sums_of
-from feedgen.feeds.videos import VideosForYou
 from feedgen.store.outcomes import I64, NO_LIST, Kind, Pages, Served, Slice, Told
 from feedgen.store.pages import EVENT_NUMBERS
 
@@ -226,6 +225,4 @@ def _paths(served: Served, kinds: dict[int, Kind]) -> NDArray[np.str_]:
 
 def path_of(feed: str, code: int) -> str:
     """What a post's code says in a few words: how many people led to it, or what else."""
-    if feed not in (ForYou.name, VideosForYou.name):
-        return f"code {code}" if code else "popular"
-    return sources.words(code)
+    return sources.words(code) if feed != PopularFeed.name or code else "popular"

@@ -243,7 +243,7 @@ class Preview:
         anything = query._replace(reader=NO_PERSON, excluded=_NONE, require=0, forbid=0, early=False)
         ranked = self._ranked(view, f, anything)
         sources = in_order(self._feed.sources(view, ask, query, ranked, liked.posts.size))
-        ints = np.concatenate([source.ints for source in sources])
+        ints = np.concatenate([np.empty((0, RESULT_INTS), np.int64), *(source.ints for source in sources)])
         walked = walk(
             view,
             sources,

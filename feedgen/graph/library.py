@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final
+
+from pyroaring import BitMap
 
 from feedgen.core.errors import StoreError
 from feedgen.core.ids import NO_PERSON, POST_NSID, day_of, int_to_tid
@@ -31,6 +34,10 @@ class Library:
 
     def did(self, person: int) -> str | None:
         return self._names.did(person)
+
+    def tagged(self, patterns: Iterable[str]) -> BitMap:
+        """The posts that match any of these patterns of feeds; a copy."""
+        return self._graph.tags.posts(patterns)
 
     def fetched(self, did: str) -> None:
         """What the reader's own repository told. It is not asked yet: what was heard has to do."""

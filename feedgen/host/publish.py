@@ -19,7 +19,8 @@ import click
 from feedgen.core.errors import FeedgenError, SettingsError
 from feedgen.core.ids import FEED_NSID
 from feedgen.core.settings import Settings
-from feedgen.feeds.registry import feed_classes
+from feedgen.feeds.files import find_feeds
+from feedgen.feeds.registry import OURS, definitions
 from feedgen.host.account import Account, Published, Records, find_code, find_handle, find_password
 
 MAX_NAME: Final = 24  # as people count letters
@@ -65,7 +66,7 @@ class Look:
 
 def looks(settings: Settings) -> list[Look]:
     """Of the feeds that the settings name; SettingsError for what Bluesky would refuse."""
-    publish, known = settings.publish, feed_classes()
+    publish, known = settings.publish, definitions(find_feeds(settings.feeds.folder, OURS).feeds.values())
     names, descriptions, avatars = (_by_feed(lines) for lines in (publish.names, publish.descriptions, publish.avatars))
     for feed in (*publish.feeds, *names, *descriptions, *avatars):
         if feed not in known:
@@ -73,7 +74,7 @@ def looks(settings: Settings) -> list[Look]:
     found = []
     for feed in dict.fromkeys(publish.feeds):
         kind = known[feed]
-        name, description = names.get(feed, kind.title), descriptions.get(feed, kind.description)
+        name, description = names.get(feed, kind.title), descriptions.get(feed, kind.about)
         _check_length(feed, "name", name, MAX_NAME, MAX_NAME_BYTES)
         _check_length(feed, "description", description, MAX_DESCRIPTION, MAX_DESCRIPTION_BYTES)
         picture, picture_kind = _picture(feed, Path(avatars[feed])) if feed in avatars else (b"", "")

@@ -16,6 +16,7 @@ from feedgen.graph.fetch import STAGES, TOGETHER, fetch_likes
 from feedgen.rank.edges import PAYLOAD, PAYLOAD_BITS
 from feedgen.rank.numeric import F64, I32, last_row, tick_span_us, wide
 from feedgen.rank.params import DECAY_SHIFT, DECAY_SLOTS, Decay
+from feedgen.rank.sets import Set, holds
 
 EXCLUDED: Final = -1  # whose edge a post has that must not come
 
@@ -133,6 +134,7 @@ class Rule(NamedTuple):
     early: bool
     require: int
     forbid: int
+    only: Set  # empty: all
 
 
 @inline
@@ -159,6 +161,7 @@ def add_up(
     while i < count:
         post = edges[i] >> PAYLOAD_BITS
         may = vias[edges[i] & PAYLOAD] != EXCLUDED and (not rule.early or passes(at, post, rule.require, rule.forbid))
+        may = may and (rule.only.size == 0 or holds(rule.only, post))
         raw, rest, paths, of_rest, best, best_via, last = 0.0, 0.0, 0, 0, 0.0, -1, -1
         while i < count and edges[i] >> PAYLOAD_BITS == post:
             edge = edges[i] & PAYLOAD

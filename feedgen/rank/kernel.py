@@ -27,6 +27,7 @@ from feedgen.rank.finalists import score_finalists
 from feedgen.rank.numeric import F64, I32, best_rows, wide
 from feedgen.rank.params import Formula
 from feedgen.rank.request import R_POST, R_SCORE, R_SEED, R_VIA, RESULT_FLOATS, RESULT_INTS, Ranked, Request
+from feedgen.rank.sets import set_of
 
 MAX_SCRATCHES: Final = 3  # of a thread: in full, cheap, and one more
 MAX_OPINIONS: Final = 200  # unwanted posts in a request
@@ -113,7 +114,7 @@ def find_posts(at: Places, f: Formula, q: Request, s: Scratch, asked: int, visit
         s.edges, s.parts, s.vias, s.values, s.ticks, visited,
     )  # fmt: skip
     sort_edges(s.edges, s.sorting, count)
-    rule, of_head = Rule(q.early, q.require, q.forbid), head_weight(n, weights, asked)
+    rule, of_head = Rule(q.early, q.require, q.forbid, set_of(q.only)), head_weight(n, weights, asked)
     posts = add_up(
         at, n, rule, f.paths, s.edges, count, s.parts, s.vias, weights, of_head,
         s.keys, s.weights, s.paths, s.bests, s.whose, s.sizes,

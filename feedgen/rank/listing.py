@@ -30,14 +30,13 @@ from feedgen.rank.policy import (
     Policy,
     Reader,
     flags_by_others,
-    holds,
     list_policy,
     plain_policy,
-    set_of,
     verdict,
 )
 from feedgen.rank.queues import AUTHOR, NO_INTEREST, POST, Candidates, Numbering, Plan, number_of
 from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_FLAGS, R_LANGUAGE, R_POST, R_SEED, RESULT_INTS
+from feedgen.rank.sets import holds, set_of
 from feedgen.rank.tongues import ALL_READ
 
 KEYS_OF_EACH: Final = 3  # its author, itself, what it is about

@@ -15,7 +15,7 @@ from feedgen.core.ids import NO_PERSON
 from feedgen.core.jit import brief, inline, njit
 from feedgen.graph.access import I64, U8, U16, U32, Arrays, places_of, post_about, post_author, post_flags, post_row
 from feedgen.graph.view import View
-from feedgen.graph.words import load_u8, load_u32
+from feedgen.graph.words import load_u8
 from feedgen.ingest.events import (
     ADULT,
     DELETED,
@@ -33,6 +33,7 @@ from feedgen.ingest.events import (
     VIDEO,
 )
 from feedgen.rank.request import R_ABOUT, R_AUTHOR, R_FLAGS, R_POST
+from feedgen.rank.sets import Set, holds, set_of
 
 # Verdicts. Of several reasons the one that is asked first holds.
 MAY: Final = 0
@@ -150,13 +151,6 @@ def _forbidden_people(logged_out: bool, adult: bool) -> int:
     return flags if adult else flags | PERSON_ADULT
 
 
-class _Set(NamedTuple):
-    """Numbers, ascending."""
-
-    address: int
-    size: int
-
-
 class PlainPolicy(NamedTuple):
     """A policy as plain numbers: what runs for each row gets no arrays (see `Places` in graph/access.py)."""
 
@@ -167,27 +161,10 @@ class PlainPolicy(NamedTuple):
     forbid_people: int
     if_followed: int
     reader: int
-    liked: _Set
-    follows: _Set
-    hidden_posts: _Set
-    hidden_authors: _Set
-
-
-@inline
-def set_of(ascending: U32) -> _Set:
-    return _Set(ascending.ctypes.data, ascending.size)
-
-
-@inline
-def holds(s: _Set, value: int) -> bool:
-    low, high = 0, s.size
-    while low < high:
-        middle = (low + high) >> 1
-        if load_u32(s.address, middle) < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low < s.size and load_u32(s.address, low) == value
+    liked: Set
+    follows: Set
+    hidden_posts: Set
+    hidden_authors: Set
 
 
 @inline

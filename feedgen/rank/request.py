@@ -38,6 +38,7 @@ class Request(NamedTuple):
     require: int  # flags a post must all have
     forbid: int  # flags of which a post must have none
     early: bool  # judge flags before the finalists are chosen: when few posts can pass
+    only: U32  # ascending: posts of which alone may come; empty: all
 
 
 class Ranked(NamedTuple):
@@ -60,6 +61,7 @@ class Ranked(NamedTuple):
         return self.floats[:, R_SCORE]
 
 
+NOTHING: Final = Ranked(np.empty((0, RESULT_INTS), np.int64), np.empty((0, RESULT_FLOATS)), 0, 0, 0, 0, 0)
 _NO_POSTS: Final = np.empty(0, np.uint32)
 _NO_FACTORS: Final = np.empty(0, np.float64)
 
@@ -83,6 +85,7 @@ def request(
     require: int = KNOWN,
     forbid: int = DELETED | HIDDEN | LATE,
     early: bool = False,
+    only: U32 = _NO_POSTS,
 ) -> Request:
     """A request with what was left out filled in. Without times, seeds were rated now: nobody was late."""
     n = seeds.size
@@ -106,4 +109,5 @@ def request(
         require=require,
         forbid=forbid,
         early=early,
+        only=only,
     )

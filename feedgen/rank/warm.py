@@ -18,6 +18,7 @@ from feedgen.rank.params import CHEAP
 from feedgen.rank.policy import page_policy, row_verdicts, verdicts
 from feedgen.rank.popular import Popular
 from feedgen.rank.request import request
+from feedgen.rank.rows import likes_since, newest_posts, rows_of
 from feedgen.rank.scorer import Scorer, rescore
 from feedgen.rank.spam import find_spammers
 from feedgen.rank.tongues import languages_of
@@ -41,6 +42,8 @@ def warm() -> None:
     verdicts(view, np.zeros(1, np.uint32), page_policy(view))
     row_verdicts(view, ranked.ints, page_policy(view))
     Pace().measure(view, 0)
+    newest_posts(view, 0, 1)
+    likes_since(view, rows_of(view, np.zeros(1, np.uint32))[:, 0].astype(np.uint32), 0, 0)
     languages_of(view, np.zeros(1, np.uint32))
     Popular().refresh(view, 0, 1_000_000)
     _warm_spam()

@@ -78,7 +78,11 @@ def make_site(
     site.add(MyFeed(site, guests, limits, clock, mine).pages())
     site.add(People(site, guests, workshop, mine).pages())
     site.add(Learning(site, clock).pages())
-    site.add(Status(site, clock, lambda: opened().figures, lambda: opened().learner).pages())
+    site.add(
+        Status(
+            site, clock, lambda: opened().figures, lambda: opened().learner, lambda: opened().catalog.troubles()
+        ).pages()
+    )
     return site
 
 

@@ -73,7 +73,7 @@ class Playground:
         try:
             who = await self._who(request, query, tastes)
             if who is not None:
-                columns = await self._columns(who, settings, plain="plain" in query)
+                columns = await self._columns(who, settings, query.get("feed", ""), plain="plain" in query)
         except Sorry as sorry:
             trouble = sorry
         looks = await shop.posts.of([taste.uri for taste in tastes])
@@ -83,6 +83,8 @@ class Playground:
             trouble.status if trouble else 200,
             who=who,
             asked=query.get("who", ""),
+            feed=query.get("feed", ""),
+            feeds=shop.catalog.previewed(),
             trouble=trouble,
             tastes=[(taste.uri, looks.get(taste.uri)) for taste in tastes],
             settings=settings,
@@ -102,7 +104,7 @@ class Playground:
         if who is None:
             raise Sorry(404, "Whose list?", "Enter a handle, a DID or a post.")
         settings = self._settings(query, self._workshop().preview.services.recipe.params)
-        columns = await self._columns(who, settings, plain=False)
+        columns = await self._columns(who, settings, query.get("feed", ""), plain=False)
         return self._site.html(request, "_lists.html", columns=columns, who=who)
 
     async def posts(self, request: Request) -> Response:
@@ -137,18 +139,19 @@ class Playground:
         shop, now_us = self._workshop(), self._guests.clock.now_us()
         return await shop.share.run(lambda: shop.preview.likes(who.subject, now_us))
 
-    async def _columns(self, who: Who, settings: dict[str, Setting], plain: bool) -> list[Column]:
+    async def _columns(self, who: Who, settings: dict[str, Setting], feed: str, plain: bool) -> list[Column]:
         shop, now_us = self._workshop(), self._guests.clock.now_us()
+        preview = shop.of(feed)
         lists = dict[str, list[Placed]]()
         for key, one in settings.items():
-            make = partial(shop.preview.listing, who.subject, one.params, LENGTH, now_us)
+            make = partial(preview.listing, who.subject, one.params, LENGTH, now_us)
             lists[key] = await shop.share.run(make)
         uris = [one.uri for found in lists.values() for one in found if not one.veil]
         shown = await shop.posts.of(uris) if plain else {}
         places = {key: {one.post: i for i, one in enumerate(found, 1)} for key, found in lists.items()}
         columns = []
         for key, found in lists.items():
-            asked = {"who": who.text} | settings[key].query()
+            asked = {"who": who.text} | ({"feed": feed} if feed else {}) | settings[key].query()
             other = next((places[name] for name in places if name != key), {})
             rows = [
                 Row(

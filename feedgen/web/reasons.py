@@ -92,7 +92,7 @@ class ReasonPages:
             self._guests.check(request)
             try:
                 who = await self._guests.who(request, shop, query["who"])
-                reasons = await self._reasons(who, setting, query["post"])
+                reasons = await self._reasons(who, setting, query["post"], query.get("feed", ""))
             except Sorry as sorry:
                 trouble = sorry
         return self._site.html(
@@ -105,7 +105,7 @@ class ReasonPages:
             plain=plain,
             plain_address="" if plain else tuning.address("/why", **query, plain="1"),
             setting=setting,
-            list_address=self._address("/playground", who, setting),
+            list_address=self._address("/playground", who, setting, **_feed(query)),
             people_address=self._people_address(who, setting, query),
             **await self._told(reasons, plain),
         )
@@ -120,9 +120,9 @@ class ReasonPages:
             try:
                 who = await self._guests.who(request, shop, query["who"])
                 now_us = self._guests.clock.now_us()
-                look = partial(shop.preview.left_out, who.subject, setting.params, LIST, now_us)
+                look = partial(shop.of(query.get("feed", "")).left_out, who.subject, setting.params, LIST, now_us)
                 kept, dropped = await shop.share.run(look)
-                groups = await self._groups(dropped, who, setting, plain)
+                groups = await self._groups(dropped, who, setting, query, plain)
             except Sorry as sorry:
                 trouble = sorry
         return self._site.html(
@@ -137,13 +137,13 @@ class ReasonPages:
             kept=kept,
             groups=groups,
             total=sum(group.n for group in groups),
-            list_address=self._address("/playground", who, setting),
+            list_address=self._address("/playground", who, setting, **_feed(query)),
         )
 
-    async def _reasons(self, who: Who, setting: Setting, text: str) -> Reasons:
+    async def _reasons(self, who: Who, setting: Setting, text: str, feed: str) -> Reasons:
         shop = self._workshop()
         post = await self._guests.post(shop, text)
-        ask = partial(shop.preview.why, who.subject, setting.params, post, self._guests.clock.now_us())
+        ask = partial(shop.of(feed).why, who.subject, setting.params, post, self._guests.clock.now_us())
         found = await shop.share.run(ask)
         if isinstance(found, str):
             raise not_ranked(found)
@@ -165,7 +165,9 @@ class ReasonPages:
             "changes": [(app_url(one.seed), one.seed, one.place) for one in reasons.changes],
         }
 
-    async def _groups(self, dropped: Iterable[Dropped], who: Who, setting: Setting, plain: bool) -> list[Group]:
+    async def _groups(
+        self, dropped: Iterable[Dropped], who: Who, setting: Setting, query: dict[str, str], plain: bool
+    ) -> list[Group]:
         by_rule = dict[str, list[Dropped]]()
         for one in dropped:
             by_rule.setdefault(one.rule, []).append(one)
@@ -177,7 +179,7 @@ class ReasonPages:
             cards = []
             for one in examples[rule]:
                 if one.placed is not None:
-                    why = self._address("/why", who, setting, post=one.placed.uri)
+                    why = self._address("/why", who, setting, **_feed(query), post=one.placed.uri)
                     cards.append(self._card(one.placed, one.place, why, shown))
             groups.append(Group(rule, RULES[rule], len(found), cards))
         return groups
@@ -194,6 +196,11 @@ class ReasonPages:
 
     def _address(self, path: str, who: Who | None, setting: Setting, **more: str) -> str:
         return tuning.address(path, **({"who": who.text} if who else {}), **setting.query(), **more)
+
+
+def _feed(query: Mapping[str, str]) -> dict[str, str]:
+    """Which feed an address is about, for the next one."""
+    return {"feed": query["feed"]} if query.get("feed") else {}
 
 
 def not_ranked(reason: str) -> Sorry:

@@ -71,8 +71,10 @@ class Status:
         clock: Clock,
         figures: Callable[[], Figures | None],
         learner: Callable[[], Learner | None] = lambda: None,
+        troubles: Callable[[], list[str]] = lambda: [],
     ) -> None:
-        self._site, self._clock, self._figures, self._learner = site, clock, figures, learner
+        self._site, self._clock, self._figures = site, clock, figures
+        self._learner, self._troubles = learner, troubles
         self._folder = Path(site.settings.store.dir)
         self._disk: tuple[float, Usage] | None = None
 
@@ -102,7 +104,8 @@ class Status:
             "again_s": over.again_s,
             "now_us": now_s * US_PER_S,
             "tiles": tiles(samples, disk, self._site.settings.store.retention_days, now_s, over)
-            + scorer_tiles(self._learner(), now_s),
+            + scorer_tiles(self._learner(), now_s)
+            + feed_tiles(self._troubles()),
             "graphs": graphs(samples, Span(now_s - over.seconds, now_s, over.ring.step_s)) if samples else [],
             "disk": disk_graph(disk),
             "warnings": warnings,
@@ -159,6 +162,11 @@ def scorer_tiles(learner: Learner | None, now_s: float) -> list[Tile]:
     since = f"knows likes until {words.span(now_s - learner.since_s)} ago"
     note = f"{gain}; {since}" + (f"; {learner.trouble}" if learner.trouble else "")
     return [Tile("Scorer", model.kind, note, bool(learner.trouble))]
+
+
+def feed_tiles(troubles: Sequence[str]) -> list[Tile]:
+    """Feeds in files that are left out or fall back; nothing while all are well."""
+    return [Tile("Own feeds", f"{len(troubles)} in trouble", troubles[0], alarm=True)] if troubles else []
 
 
 def _vps_tile(whole: Sample) -> Tile:

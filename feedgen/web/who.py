@@ -16,6 +16,8 @@ from feedgen.core.clock import Clock
 from feedgen.core.errors import UpstreamError
 from feedgen.core.ids import NO_POST
 from feedgen.core.names import ACCOUNT, POST, parse_name
+from feedgen.feeds.catalog import Catalog
+from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.preview import Preview, Subject
 from feedgen.serve.http.limits import Limits, Rate, RateLimit, refused
 from feedgen.serve.http.xrpc import rate_limited
@@ -38,6 +40,16 @@ class Workshop:
     share: Allowance
     posts: Posts
     load: Callable[[str], Awaitable[None]]
+    catalog: Catalog
+
+    def of(self, feed: str) -> Preview:
+        """Lists of one feed, for you without a name. Raises Sorry."""
+        if not feed or feed == ForYou.name:
+            return self.preview
+        try:
+            return self.catalog.preview(feed)
+        except KeyError:
+            raise Sorry(404, "There is no such feed", f"There are: {', '.join(self.catalog.previewed())}.") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ async def test_a_post_that_nobody_liked_leads_nowhere() -> None:
 
 def test_two_feeds_can_not_have_one_name() -> None:
     services = make_services(Town(posts=10))
-    assert sorted(make_feeds(services)) == ["for-you", "popular", "videos-for-you"]
+    assert sorted(make_feeds(services)) == ["for-you", "gallery", "popular", "trending", "videos-for-you"]
     with pytest.raises(SettingsError, match="popular"):
         make_feeds(services, more=[PopularFeed])
     services.pool.close()

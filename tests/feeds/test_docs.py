@@ -1,46 +1,41 @@
-"""The feed that docs/feeds.md writes is real: it is taken out of the page, and run."""
+"""The feeds that docs/feeds.md and the README write are real: they are taken out of the page, saved, and served."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-import numpy as np
+import pytest
 
-from feedgen.feeds.list_feed import ListFeed
-from feedgen.feeds.registry import make_feeds
-from tests.feeds.town import NOW_US, READER, Town, ask, make_services, u32
+from feedgen.feeds.files import find_feeds
+from feedgen.feeds.guard import Guard
+from feedgen.feeds.registry import OURS
+from feedgen.feeds.written import WrittenFeed
+from tests.feeds.town import Town, ask, make_services
 
-PAGE = Path(__file__).parents[2] / "docs" / "feeds.md"
-
-
-def example() -> str:
-    found = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(found) == 1
-    return str(found[0])
-
-
-def test_it_is_about_twenty_lines() -> None:
-    assert len(example()[example().index("class") :].strip().splitlines()) <= 22
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    "README.md": {"cats-you-would-like": "#cats", "rust": "#rustlang"},
+    "docs/feeds.md": {"birds": "#birds", "rust": "#rustlang"},
+}
 
 
-async def test_it_runs() -> None:
-    town = Town()
-    odd_people = u32(list(range(1, 100, 2)))
-    day = town.world.days[1]
-    day.grow_for_follows(100)
-    town.world.refresh()
-    day.add_follows(town.world.arrays, 1, np.full(odd_people.size, READER, np.uint32), odd_people)
-    names: dict[str, type[ListFeed]] = {}
-    exec(compile(example(), str(PAGE), "exec"), names)
-    services = make_services(town)
-    feed = make_feeds(services, more=[names["FriendsLike"]])["friends-like"]
-    page = await feed.page(ask(limit=30))
-    assert [town.taste_of(item.uri) for item in page.items] == [1] * 30  # what odd people like
-    assert {item.context for item in page.items} == {"friends"}
-    assert page.cursor is not None
-    again = await feed.page(ask(limit=30, cursor=page.cursor, now_us=NOW_US))
-    assert not {item.uri for item in page.items} & {item.uri for item in again.items}
-    nobody = await feed.page(ask(person=None))
-    assert len(nobody.items) == 30
+@pytest.mark.parametrize("page", PAGES)
+async def test_examples_are_served_as_they_stand(page: str, tmp_path: Path) -> None:
+    for i, (kind, text) in enumerate(re.findall(r"```(python|toml)\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)):
+        if "feed" in text:
+            (tmp_path / f"{i}.{'py' if kind == 'python' else 'toml'}").write_text(text)
+    found = find_feeds(tmp_path, OURS, packages=False)
+    assert not found.broken and sorted(found.feeds) == sorted(PAGES[page])
+    town = Town(video_every=3)
+    town.tags.add([(pattern, post) for pattern in PAGES[page].values() for post in town.posts[::2]])
+    services, guard = make_services(town), Guard()
+    for name, definition in found.feeds.items():
+        feed = WrittenFeed(services, definition, guard)
+        first = await feed.page(ask(limit=10))
+        assert first.items or "images" in (ROOT / page).read_text(), name
+        assert not feed.trouble and all(town.index(item.uri) % 2 == 0 for item in first.items)
+        second = await feed.page(ask(limit=10, cursor=first.cursor)) if first.cursor else first
+        assert first is second or not {item.uri for item in first.items} & {item.uri for item in second.items}
+    guard.close()
     services.pool.close()

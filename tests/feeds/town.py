@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
 import numpy as np
+from pyroaring import BitMap
 
 from feedgen.core.ids import US_PER_DAY, US_PER_S, make_tid
 from feedgen.core.languages import number
 from feedgen.feeds.contract import Ask, Fetched
 from feedgen.feeds.services import FeedServices
+from feedgen.graph.tags import Tags
 from feedgen.graph.view import View
 from feedgen.graph.warm import warm as warm_graph
 from feedgen.ingest.events import KNOWN, VIDEO
@@ -39,6 +42,7 @@ class Town:
         self.world = World(FIRST_DAY, 2)
         self.fetched_by_did: dict[str, Fetched] = {}
         self.posts: list[int] = []
+        self.tags = Tags()
         times = sorted(START_US + chance.randrange(46 * 3600) * US_PER_S for _ in range(posts))
         for i, at_us in enumerate(times):
             author = PEOPLE + chance.randrange(AUTHORS)
@@ -67,6 +71,9 @@ class Town:
 
     def did(self, person: int) -> str | None:
         return did(person)
+
+    def tagged(self, patterns: Iterable[str]) -> BitMap:
+        return self.tags.posts(patterns)
 
     def fetched(self, did: str) -> Fetched | None:
         return self.fetched_by_did.get(did)

@@ -8,7 +8,7 @@ import numpy as np
 
 from feedgen.feeds.sources.source import Needs, PostSource, Rows, Scene
 from feedgen.graph.access import I64, U8
-from feedgen.rank.request import R_PATHS, R_SEED
+from feedgen.rank.request import R_PATHS, R_POST, R_SEED
 
 FOLLOWS: Final = 2
 LIKES: Final = 3  # and from here on: how many people led to it
@@ -22,7 +22,11 @@ class Likes(PostSource):
     needs = Needs.RANKED
 
     def rows(self, scene: Scene) -> Rows:
-        return Rows(scene.ranked.ints, codes_of(scene.ranked.ints), scene.ranked.scores)
+        ints, scores = scene.ranked.ints, scene.ranked.scores
+        if scene.only is not None:
+            there = np.isin(ints[:, R_POST], scene.only)
+            ints, scores = ints[there], scores[there]
+        return Rows(ints, codes_of(ints), scores)
 
     def context(self, code: int) -> str:
         return "follows" if code == FOLLOWS else f"likes {code - LIKES + 1}"

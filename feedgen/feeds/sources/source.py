@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from feedgen.feeds.contract import Ask
-from feedgen.graph.access import I64, U8
+from feedgen.graph.access import I64, U8, U32
 from feedgen.graph.view import View
 from feedgen.rank.numeric import F64
 from feedgen.rank.request import Ranked, Request
+from feedgen.rank.rows import newest_of, newest_posts
 
 
 class Needs(Flag):
@@ -35,6 +36,14 @@ class Scene:
     popular: I64  # rows in the reader's languages, best first
     likes: int  # how many the reader has
     dice: int  # for draws: the same for the same reader within one visit
+    only: U32 | None = None  # ascending: the posts that count; None: all
+    given: tuple[tuple[int, float], ...] = ()  # posts that a feed names itself, with their weights
+
+    def newest(self, most: int) -> U32:
+        """The newest posts that count, newest first."""
+        if self.only is None:
+            return newest_posts(self.view, self.query.now_us, most)
+        return newest_of(self.view, self.only, self.query.now_us, most)
 
 
 class Rows(NamedTuple):

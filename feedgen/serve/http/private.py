@@ -42,6 +42,7 @@ class PrivateParts:
     pages: Sequence[Row] = ()  # for people; not made here
     not_found: Endpoint | None = None  # the page where nothing is
     hosts: Collection[str] = ()  # names of this address, besides its number, localhost and names without a dot
+    feeds: Sequence[Row] = ()  # of the operator's own feeds
 
 
 def make_private_app(parts: PrivateParts) -> ASGIApp:
@@ -72,6 +73,7 @@ def make_private_app(parts: PrivateParts) -> ASGIApp:
         Row(READY_PATH, ready, "readyz"),
         Row(WHY_PATH, why, "why.json"),
         Row(PROFILE_PATH, ProfileRoute().answer, "profile.json"),
+        *parts.feeds,
         *parts.pages,
     ]
     app = application(rows, parts.clock, {HTTPException: not_found(parts.not_found)})

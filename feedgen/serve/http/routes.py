@@ -129,10 +129,9 @@ class Routes:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._door = Door(parts.verifier, parts.limits)
-        self._by_uri = {parts.service.feed_uri(name): feed for name, feed in parts.feeds.items()}
-        names = sorted(parts.feeds)
+        self._prefix = parts.service.feed_uri("")
         self._did = documents.did_document(parts.service)
-        self._description = documents.description(parts.service, names)
+        self._described: tuple[tuple[str, ...], bytes] = (), b""
 
     async def get_feed_skeleton(self, request: Request) -> Response:
         parts = self._parts
@@ -195,7 +194,7 @@ class Routes:
         uri = query.get("feed")
         if uri is None:
             raise xrpc.invalid_request('Error: Params must have the property "feed"')
-        if (feed := self._by_uri.get(uri)) is not None:
+        if uri.startswith(self._prefix) and (feed := self._parts.feeds.get(uri[len(self._prefix) :])) is not None:
             return feed
         name = self._parts.service.feed_name(uri)
         if name is None and not _AT_URI.fullmatch(uri):
@@ -203,9 +202,13 @@ class Routes:
         raise XrpcError(400, "UnknownFeed", "Unknown feed")
 
     async def describe(self, request: Request) -> Response:
+        names = tuple(sorted(self._parts.feeds))
+        if self._described[0] != names:
+            self._described = names, documents.description(self._parts.service, names)
+        description = self._described[1]
         if WHO_HEADER not in request.headers:
-            return json_answer(self._description)
-        return json_answer(self._description, headers={MARK_HEADER: self._parts.limits.addresses.mark(request)})
+            return json_answer(description)
+        return json_answer(description, headers={MARK_HEADER: self._parts.limits.addresses.mark(request)})
 
     async def health(self, request: Request) -> Response:
         health = self._parts.health()

@@ -42,6 +42,8 @@ class SkeletonItem(Protocol):
     def uri(self) -> str: ...
     @property
     def context(self) -> str | None: ...
+    @property
+    def pin(self) -> bool: ...
 
 
 class SkeletonPage(Protocol):
@@ -55,8 +57,16 @@ class SkeletonPage(Protocol):
     def req_id(self) -> str | None: ...
 
 
+class _Pin(msgspec.Struct, frozen=True):
+    type: str = msgspec.field(name="$type", default="app.bsky.feed.defs#skeletonReasonPin")
+
+
+_PIN: Final = _Pin()
+
+
 class _Post(msgspec.Struct, frozen=True, omit_defaults=True):
     post: str
+    reason: _Pin | msgspec.UnsetType = UNSET
     feedContext: str | msgspec.UnsetType = UNSET
 
 
@@ -73,7 +83,7 @@ def encode_page(page: SkeletonPage, limit: int, sent_cursor: str | None) -> byte
     """At most `limit` sound items, and a cursor only where one makes sense."""
     items = list(page.items)
     few = items[:limit]
-    posts = [_Post(item.uri, item.context or UNSET) for item in few] if _all_sound(few) else _sound(items, limit)
+    posts = list(map(_post, few)) if _all_sound(few) else _sound(items, limit)
     return _encoder.encode(_Skeleton(posts, _cursor(page, posts, sent_cursor), _req_id(page.req_id)))
 
 
@@ -100,8 +110,12 @@ def _sound(items: list[SkeletonItem], limit: int) -> list[_Post]:
             dropped_items.add(1, reason)
             continue
         seen.add(item.uri)
-        posts.append(_Post(item.uri, item.context or UNSET))
+        posts.append(_post(item))
     return posts
+
+
+def _post(item: SkeletonItem) -> _Post:
+    return _Post(item.uri, _PIN if item.pin else UNSET, item.context or UNSET)
 
 
 def _fault(uri: object, context: object, seen: set[str]) -> str:

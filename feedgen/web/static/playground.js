@@ -44,6 +44,7 @@
   const query = () => {
     const found = new URLSearchParams();
     if (field("who").value.trim()) found.set("who", field("who").value.trim());
+    if (field("feed")?.value) found.set("feed", field("feed").value);
     if (chosen("a") !== PRESETS[0]) found.set("a", chosen("a"));
     if (chosen("b")) found.set("b", chosen("b"));
     for (const number of numbers) {
