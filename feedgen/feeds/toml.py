@@ -25,7 +25,6 @@ class Any_(msgspec.Struct, forbid_unknown_fields=True, rename={}):
     hashtags: list[str] = []
     words: list[str] = []
     links: list[str] = []
-    lists: list[str] = []
 
 
 class Not(Any_, forbid_unknown_fields=True):
@@ -93,7 +92,7 @@ def _definition(name: str, table: Table, file: str, line: int) -> tuple[Definiti
     tags = list[Tag]()
     if wanted is not None:
         tags.append(_tag(name, wanted))
-    if any((unwanted.hashtags, unwanted.words, unwanted.links, unwanted.lists)):
+    if any((unwanted.hashtags, unwanted.words, unwanted.links)):
         tags.append(_tag(f"not {name}", unwanted))
     definition = Definition(
         name=name,
@@ -114,7 +113,7 @@ def _definition(name: str, table: Table, file: str, line: int) -> tuple[Definiti
 
 
 def _tag(name: str, given: Any_) -> Tag:
-    return tag(name, hashtags=given.hashtags, words=given.words, links=given.links, lists=given.lists)
+    return tag(name, hashtags=given.hashtags, words=given.words, links=given.links)
 
 
 def _check(table: Table, unwanted: Not) -> None:

@@ -42,17 +42,15 @@ def tag(
     hashtags: Iterable[str] = (),
     words: Iterable[str] = (),
     links: Iterable[str] = (),
-    lists: Iterable[str] = (),
 ) -> Tag:
     """Name patterns once, at the top level of a feed's file. Raises SettingsError for what can't be matched."""
     patterns = [
         *map(matcher.hashtag, _texts("hashtags", hashtags)),
         *map(matcher.word, _texts("words", words)),
         *map(matcher.link, _texts("links", links)),
-        *map(matcher.list_of, _texts("lists", lists)),
     ]
     if not patterns:
-        raise SettingsError(f"the tag {name!r} is empty", "give it hashtags, words, links or lists")
+        raise SettingsError(f"the tag {name!r} is empty", "give it hashtags, words or links")
     return Tag(name, tuple(sorted(set(patterns))))
 
 
