@@ -47,6 +47,8 @@ def new(name: str, toml: bool, config: Path | None, set_: tuple[str, ...]) -> No
 
     It serves posts about cats until you change its words. `feedgen feed reload` has the running service take it over.
     """
+    if not imported("feedgen.feeds.write:is_name")(name):
+        raise SettingsError(f"{name!r} can't be a feed's name.", "1 to 64 small letters, digits and dashes.")
     folder = beside(read(config, set_)).feeds.folder
     path = folder / f"{name}{'.toml' if toml else '.py'}"
     if path.exists():
@@ -54,11 +56,6 @@ def new(name: str, toml: bool, config: Path | None, set_: tuple[str, ...]) -> No
     folder.mkdir(parents=True, exist_ok=True)
     text = (TOML if toml else PYTHON).format(name=name, title=name.replace("-", " ").capitalize())
     path.write_text(text)
-    try:
-        imported("feedgen.feeds.files:load_file")(path)
-    except SettingsError:
-        path.unlink()
-        raise
     click.echo(f"{path}\nTry it: feedgen feed try {path} --as you.bsky.social")
 
 

@@ -24,7 +24,7 @@ MEDIA: Final = {"any": 0, "images": IMAGE, "video": VIDEO, "link": LINK}
 LOGGED_OUT: Final = ("serve", "explain", "deny")
 VIDEO_MODE: Final = "app.bsky.feed.defs#contentModeVideo"
 DEFINITION: Final = "__feedgen_feed__"
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?").fullmatch
+is_name: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?").fullmatch
 F = TypeVar("F", bound="Callable[[Ask], Wanted]")
 
 
@@ -260,7 +260,7 @@ def feed(
 def checked(definition: Definition) -> Definition:
     """Raises SettingsError for what can't be a feed."""
     name = definition.name
-    if not _NAME(str(name)):
+    if not is_name(str(name)):
         raise SettingsError(f"{name!r} can't be a feed's name", "1 to 64 small letters, digits and dashes")
     for what in ("title", "about"):
         text = getattr(definition, what)

@@ -118,4 +118,4 @@ def test_paths_in_words() -> None:
     codes = {0: "popular", 1: "popular, no likes yet", 2: "follows", 3: "1 person", 4: "2 people", 5: "3-4 people"}
     assert {code: path_of("for-you", code) for code in codes} == codes
     assert path_of("videos-for-you", 21) == "10-19 people" and path_of("for-you", 22) == "20 people or more"
-    assert (path_of("popular", 0), path_of("my-own", 4)) == ("popular", "code 4")
+    assert (path_of("popular", 0), path_of("my-own", 4)) == ("popular", "2 people")
