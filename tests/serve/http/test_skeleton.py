@@ -17,7 +17,9 @@ GOOD = post_uri(1)
 
 def page(*items: tuple[Any, Any], cursor: Any = None, req_id: Any = None) -> Any:
     return SimpleNamespace(
-        items=[SimpleNamespace(uri=uri, context=context) for uri, context in items], cursor=cursor, req_id=req_id
+        items=[SimpleNamespace(uri=uri, context=context, pin=False) for uri, context in items],
+        cursor=cursor,
+        req_id=req_id,
     )
 
 
@@ -125,3 +127,10 @@ def test_whatever_a_feed_gives_the_page_is_sound(
         assert 0 < len(item.get("feedContext", "x").encode()) <= 2000 and "|" not in item.get("feedContext", "")
     assert 0 < len(answer.get("reqId", "x").encode()) <= 100
     assert answer.get("cursor", "x") != "" and (answer["feed"] or "cursor" not in answer)
+
+
+def test_a_pinned_post_says_so() -> None:
+    pinned = SimpleNamespace(uri=GOOD, context=None, pin=True)
+    body = encode_page(SimpleNamespace(items=[pinned], cursor=None, req_id=None), 5, None)
+    reason = {"$type": "app.bsky.feed.defs#skeletonReasonPin"}
+    assert json.loads(body)["feed"] == [{"post": GOOD, "reason": reason}]
