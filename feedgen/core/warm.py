@@ -23,6 +23,7 @@ WARMERS: Final[list[str]] = [
     "feedgen.store.warm:warm",
     "feedgen.graph.warm:warm",
     "feedgen.rank.warm:warm",
+    "feedgen.learn.trees:warm",
     "feedgen.feeds.warm:warm",
 ]
 LONGEST: Final = ("feedgen.graph.warm:warm", "feedgen.rank.warm:warm")  # begun first when processes share the work

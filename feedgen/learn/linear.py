@@ -28,7 +28,7 @@ class Rows(NamedTuple):
     starts: I64  # of lists, without the end
 
 
-def _softmax(rows: Rows, margins: F64) -> F64:
+def softmax(rows: Rows, margins: F64) -> F64:
     """What each row would be liked, of all that its list counts."""
     sizes = np.diff(np.append(rows.starts, len(margins)))
     top = np.repeat(np.maximum.reduceat(margins, rows.starts), sizes)
@@ -42,7 +42,7 @@ def _newton(rows: Rows, x: F64, start: F64, prior: F64) -> F64:
     """The weights of some columns; `prior` draws each to where it starts."""
     beta, counts = start.copy(), np.add.reduceat(rows.labels, rows.starts)[:, None]
     for _ in range(STEPS):
-        chances = _softmax(rows, np.einsum("ij,j", x, beta))
+        chances = softmax(rows, np.einsum("ij,j", x, beta))
         gradient = np.einsum("ij,i", x, chances - rows.labels) + prior * (beta - start)
         weighted = x * chances[:, None]
         means = np.add.reduceat(weighted, rows.starts)

@@ -18,11 +18,13 @@ from feedgen.learn.examples import Block
 from feedgen.learn.files import held_out
 from feedgen.learn.linear import Rows, fit
 from feedgen.learn.model import FORMULA, Model
+from feedgen.learn.trees import boost
 from feedgen.rank.features import LEAST, SCORE
 from feedgen.rank.numeric import F64
-from feedgen.rank.scorer import Scorer, rescore
+from feedgen.rank.scorer import NO_TREES, Scorer, rescore
 
 MIN_ROWS: Final = 10_000  # for a linear model
+MIN_TREE_ROWS: Final = 100_000  # for trees: with fewer they are worse than the linear model alone
 MIN_TESTED: Final = 50  # rankings
 ERRORS: Final = 2.0  # standard errors that a gain must have
 SEEN: Final = 0.001  # features are kept within what all but so many of the rows had, at either end
@@ -93,14 +95,21 @@ def _told(gain: Gain) -> str:
 def fitted(training: Sequence[Block]) -> Model:
     """A model of these examples, not tested."""
     rows = rows_of(training)
-    _, weights = fit(rows)
+    scale, weights = fit(rows)
     lows, highs = np.quantile(rows.x, [SEEN, 1 - SEEN], axis=0)
     lows[SCORE], highs[SCORE] = math.log(LEAST), 0.0  # all that it can be
+    trees = NO_TREES
+    if len(rows.x) >= MIN_TREE_ROWS:
+        x = np.clip(rows.x, lows, highs)
+        trees = boost(rows._replace(x=x), scale * (x[:, SCORE] + np.einsum("ij,j", x, weights)), scale)
     return Model(
         key=training[-1].key,
         weights=tuple(weights.tolist()),
         lows=tuple(lows.tolist()),
         highs=tuple(highs.tolist()),
+        tree_features=tuple(trees.features.tolist()),
+        tree_thresholds=tuple(trees.thresholds.tolist()),
+        tree_values=tuple(trees.values.tolist()),
         rows=len(rows.x),
         requests=rows.starts.size,
         until_us=training[-1].until_us,

@@ -42,7 +42,8 @@ FIRST_DAY: Final = 20_000
 HISTORY_DAYS: Final = 30  # of the first batch on our axis; what follows may be some times as long
 PAST_US: Final = US_PER_DAY  # before the first examples
 TURNS: Final = 2  # times that examples are collected within a horizon
-DRAWN: Final = 600  # people each time
+RANKED: Final = 20_000  # people in all of the first batch
+DRAWN: Final = 150, 1500  # each time: at least, at most
 NOBODY: Final = 1_000_000_000  # authors of items: far from all users
 
 
@@ -60,7 +61,7 @@ class Pupil:
         self.reports = list[Report]()
         self.blocks = list[Block]()
         self._pending = list[Moment]()
-        self._next_us = 0
+        self._next_us = self._drawn = 0
         self._dice = np.random.default_rng(1)
 
     def stops(self, first_us: int, last_us: int, pace_us: int) -> list[int]:
@@ -70,6 +71,8 @@ class Pupil:
         while self._next_us <= last_us:
             stops.append(self._next_us)
             self._next_us += horizon_us(pace_us) // TURNS
+        if stops and not self._drawn:
+            self._drawn = min(max(RANKED // len(stops), DRAWN[0]), DRAWN[1])
         return stops
 
     def turn(self, view: View, people: int, f: Formula, now_us: int) -> None:
@@ -77,7 +80,7 @@ class Pupil:
             block = label(view, self._pending.pop(0))
             if block.requests:
                 self.blocks = newest([*self.blocks, block], MAX_REQUESTS)
-        self._pending.append(look(view, f, now_us, draw(view, people, now_us, DRAWN, self._dice)))
+        self._pending.append(look(view, f, now_us, draw(view, people, now_us, self._drawn, self._dice)))
 
     def train(self) -> None:
         thin = len(self.blocks) - len(held_out(self.blocks))

@@ -6,7 +6,7 @@ import numpy as np
 
 from feedgen.core.ids import US_PER_DAY
 from feedgen.learn.examples import Block
-from feedgen.rank.features import AGE, FEATURES, RANK, SCORE
+from feedgen.rank.features import AGE, FEATURES, LIKES, RANK, SCORE
 from feedgen.rank.params import DEFAULT
 from feedgen.rank.scorer import key_of
 
@@ -15,14 +15,18 @@ FIRST_US = 20_400 * US_PER_DAY
 KEY = key_of(DEFAULT.formula())
 
 
-def a_block(n: int, requests: int = 40, rows: int = 80, age: float = 0.0, key: tuple[float, ...] = KEY) -> Block:
-    """The nth hour. What is liked follows the formula's score, and, `age` times as much, the age of posts."""
+def a_block(
+    n: int, requests: int = 40, rows: int = 80, age: float = 0.0, both: float = 0.0, key: tuple[float, ...] = KEY
+) -> Block:
+    """The nth hour. What is liked follows the formula's score, `age` times as much the age of posts, and `both` times
+    as much whether age and likes are large or small together."""
     chance = np.random.default_rng(n)
     x = chance.normal(size=(requests * rows, FEATURES))
     scores = -np.sort(chance.exponential(2.0, size=(requests, rows)), axis=1)
     x[:, SCORE] = (scores - scores[:, :1]).ravel()
     x[:, RANK] = np.tile(np.log(np.arange(rows) + 1), requests)
-    drawn = (x[:, SCORE] + age * x[:, AGE] + chance.gumbel(size=len(x))).reshape(requests, rows)
+    together = np.sign(x[:, AGE] * x[:, LIKES])
+    drawn = (x[:, SCORE] + age * x[:, AGE] + both * together + chance.gumbel(size=len(x))).reshape(requests, rows)
     labels = np.zeros((requests, rows), np.uint8)
     for _ in range(3):
         best = drawn.argmax(1)

@@ -6,14 +6,17 @@ from dataclasses import replace
 
 import msgspec
 import numpy as np
+import pytest
 
+from feedgen.learn import training
 from feedgen.learn.examples import Block
 from feedgen.learn.files import held_out
 from feedgen.learn.linear import fit
-from feedgen.learn.model import FORMULA, LINEAR
+from feedgen.learn.model import FORMULA, LINEAR, MAX_BYTES, TREES
 from feedgen.learn.training import ERRORS, MIN_ROWS, measure, rows_of, train
-from feedgen.rank.features import AGE, FEATURES, SCORE
+from feedgen.rank.features import AGE, FEATURES, LIKES, SCORE
 from feedgen.rank.numeric import F64
+from feedgen.rank.scorer import parts_of, rescore
 from tests.learn.made import a_block, blocks
 
 AMONG = 12  # blocks of 40 lists: 9 of them make some 14,000 thinned rows
@@ -98,6 +101,25 @@ def test_an_old_model_stays_while_it_is_better_than_the_formula() -> None:
     assert train(changed, of_another_formula)[0] is None
     gone, report = train([a_block(i, age=1.0 if i < AMONG - 3 else -1.0) for i in range(AMONG)], good)
     assert gone is None and report.serving == FORMULA, "nor does an old one that has become worse"
+
+
+def test_with_enough_rows_trees_learn_what_no_sum_can_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = blocks(AMONG, both=1.0)
+    model, report = train(given, None)
+    assert model is None, "there is nothing that a linear model could say"
+    monkeypatch.setattr(training, "MIN_TREE_ROWS", report.rows)
+    model, report = train(given, None)
+    assert model is not None and report.serving == model.kind == TREES and not model.trouble()
+    assert len(msgspec.json.encode(model)) < MAX_BYTES
+    again, _ = train(given, None)
+    assert msgspec.json.encode(again) == msgspec.json.encode(model)
+    scorer, x = model.scorer(), given[0].x[:80].astype(np.float64)
+    found = rescore(scorer, x)
+    parts = parts_of(scorer, found)
+    assert parts.sum(1) == pytest.approx(np.log(found.factors), abs=1e-9)
+    of_each = np.abs(parts).mean(0)
+    others = [j for j in range(FEATURES) if j not in (AGE, LIKES, SCORE)]
+    assert min(of_each[AGE], of_each[LIKES]) > max(of_each[others])
 
 
 def test_a_fit_finds_the_weights_that_made_the_likes() -> None:
