@@ -48,13 +48,14 @@ WORDS: Final = {
     "best": "how much is due to one of them",
     "colikers_ratings": "how much these people like in all",
     "rank": "its place by the formula",
+    "head": "how much the people most alike say, without the first of them",
 }
 NAMES: Final = tuple(WORDS)
 FEATURES: Final = len(NAMES)
 SUMS: Final = 6  # the first so many are relative to the list's largest
 (
     SCORE, SUM, SUM_SLOW, SUM_FAST, SUM_PLAIN, SUM_SHARED, LIKES, RISE_NOW, RISE, RISE_SLOW, AGE, LAST, PATHS, BEST,
-    RATINGS, RANK,
+    RATINGS, RANK, HEAD,
 ) = range(FEATURES)  # fmt: skip
 
 SLOW: Final = 3.0  # half-lives of a co-liker's like, x L
@@ -127,7 +128,7 @@ def _add_paths(
     """The sums over those who led to a post. `decays` are 1 and room for one more, `bits` the same memory."""
     # head and rest of each of: slow, fast, plain, shared
     h0, h1, h2, h3, r0, r1, r2, r3 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    ratings, paths, newest, last = 0.0, 0, wide(SLOTS - 1), -1
+    ratings, head, most, paths, newest, last = 0.0, 0.0, 0.0, 0, wide(SLOTS - 1), -1
     i = _first_edge(s.edges, count, post)
     while i < count and s.edges[i] >> PAYLOAD_BITS == post:
         edge = s.edges[i] & PAYLOAD
@@ -142,6 +143,8 @@ def _add_paths(
         newest = min(newest, age)
         decay = decays[1]
         if via < n.head:
+            head += s.parts[edge]
+            most = max(most, s.parts[edge])
             h0 += w * t.slow[age]
             h1 += w * t.fast[age]
             h2 += other.plain[via] * decay
@@ -159,6 +162,7 @@ def _add_paths(
     x[SUM_SHARED], _ = bounded(n, h3, r3, paths, 0, other.of_head[1])
     x[LAST] = newest * n.like_half_life / STEPS
     x[RATINGS] = ratings / max(paths, 1)
+    x[HEAD] = head - most
 
 
 @inline
@@ -228,6 +232,7 @@ def _describe(
         of[PATHS] = math.log(max(row[R_PATHS], 1))
         of[BEST] = terms[R_BEST] / terms[R_RAW]
         of[RANK] = math.log(k + 1)
+        of[HEAD] = min(of[HEAD] / terms[R_RAW], 1.0)
     for column in range(SUMS):
         _relative(x, column)
 

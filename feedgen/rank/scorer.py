@@ -3,7 +3,9 @@
     m      = r + sum of weight x feature (+ trees);  r = log of the formula's score
     score  = formula x exp( (k m - r) / 2 ),  both about their means;  k = at most 1, so that m spreads no wider than r
 
-Features are kept within what training saw, so that no count, however large, counts for more than it was tested with.
+A post that only the tail of the co-likers likes never comes nearer than the formula has it, whatever was learned: it is
+what many accounts that agree a little could bring about. Features are kept within what training saw, so that no count,
+however large, counts for more than it was tested with.
 """
 
 from __future__ import annotations
@@ -14,16 +16,17 @@ from typing import Any, Final, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from feedgen.core.jit import njit
+from feedgen.core.jit import inline, njit
 from feedgen.core.parameters import table
 from feedgen.graph.view import View
-from feedgen.rank.features import SCORE, features
+from feedgen.rank.features import HEAD, SCORE, features
 from feedgen.rank.numeric import F64, I32
 from feedgen.rank.params import Formula
 from feedgen.rank.request import R_LEARNED, R_POST, R_SCORE, Ranked, Request
 
 DEPTH: Final = 4  # of a tree
 SPLITS: Final = (1 << DEPTH) - 1
+VOUCHED: Final = 0.5  # of a post's sum, what the head must say besides its first to bring it nearer than the formula
 NODES: Final = (1 << DEPTH + 1) - 1
 
 
@@ -58,6 +61,7 @@ class Rescored(NamedTuple):
     factors: F64
     x: F64  # features, within bounds
     k: float
+    held: F64  # how far each row was held back, as a logarithm: 0 or less
 
 
 def key_of(f: Formula) -> Key:
@@ -66,9 +70,27 @@ def key_of(f: Formula) -> Key:
     return values
 
 
+@inline
+def _hold_back(x: F64, final: F64) -> None:
+    """What the head does not vouch for stands no nearer than the formula has it: rows are in the formula's order."""
+    rows = final.size
+    order, placed = np.argsort(-final, kind="mergesort"), np.zeros(rows, np.uint8)
+    first, least = 0, np.inf
+    for place in range(rows):
+        while placed[order[first]]:
+            first += 1
+        at = first
+        while placed[order[at]] or (order[at] > place and x[order[at], HEAD] < VOUCHED):
+            at += 1
+        row = order[at]
+        placed[row] = 1
+        least = min(least, final[row])
+        final[row] = least
+
+
 @njit
-def _score(x: F64, weights: F64, lows: F64, highs: F64, t: Trees, factors: F64) -> float:
-    """Puts features within bounds, fills `factors`; returns k."""
+def _score(x: F64, weights: F64, lows: F64, highs: F64, t: Trees, factors: F64, held: F64) -> float:
+    """Puts features within bounds, fills `factors`, and how far each was held back; returns k."""
     rows, columns = x.shape
     r_mean, m_mean = 0.0, 0.0
     r, m = np.empty(rows), np.zeros(rows)
@@ -94,14 +116,18 @@ def _score(x: F64, weights: F64, lows: F64, highs: F64, t: Trees, factors: F64) 
         m_spread += (m[i] - m_mean) ** 2
     k = math.sqrt(r_spread / m_spread) if m_spread > r_spread else 1.0
     for i in range(rows):
-        factors[i] = math.exp((k * (m[i] - m_mean) - (r[i] - r_mean)) / 2)
+        m[i] = r[i] + (k * (m[i] - m_mean) - (r[i] - r_mean)) / 2
+    held[:] = m
+    _hold_back(x, m)
+    for i in range(rows):
+        factors[i], held[i] = math.exp(m[i] - r[i]), m[i] - held[i]
     return k
 
 
 def rescore(scorer: Scorer, x: F64) -> Rescored:
-    factors, x = np.empty(len(x)), x.copy()
-    k = _score(x, scorer.weights, scorer.lows, scorer.highs, scorer.trees, factors)
-    return Rescored(factors, x, k)
+    factors, held, x = np.empty(len(x)), np.empty(len(x)), x.copy()
+    k = _score(x, scorer.weights, scorer.lows, scorer.highs, scorer.trees, factors, held)
+    return Rescored(factors, x, k, held)
 
 
 def parts_of(scorer: Scorer, rescored: Rescored) -> F64:
@@ -111,8 +137,9 @@ def parts_of(scorer: Scorer, rescored: Rescored) -> F64:
     parts[:, SCORE] += x[:, SCORE]
     parts = k * (parts - parts.mean(0))
     parts[:, SCORE] -= x[:, SCORE] - x[:, SCORE].mean()
-    halved: F64 = parts / 2
-    return halved
+    parts /= 2
+    parts[:, HEAD] += rescored.held
+    return parts
 
 
 def _tree_parts(x: F64, t: Trees) -> F64:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,16 @@ class MadeUp:
         self.graph.close()
         shutil.rmtree(self._folder)
 
-    def add(self, people: U32 | None = None, posts: I64 | None = None, times_us: I64 | None = None) -> None:
-        """All days of the world up to now; with ratings of strangers, whose posts are rows of the world."""
+    def add(
+        self,
+        people: U32 | None = None,
+        posts: I64 | None = None,
+        times_us: I64 | None = None,
+        stops: Sequence[int] = (),
+        at_stop: Callable[[int], None] = lambda now_us: None,
+    ) -> None:
+        """All days of the world up to now; with ratings of strangers, whose posts are rows of the world. `at_stop` is
+        called at some moments, when what came later is not there yet."""
         post_us = self.world.post_column("us")
         rated = [self._edges()]
         if people is not None and posts is not None and times_us is not None:
@@ -51,12 +60,17 @@ class MadeUp:
         now_us = self.world.now_us
         for day in range(int(post_us.min() // US_PER_DAY), now_us // US_PER_DAY + 1):
             self.graph.start_day(day)
-            self._add_posts(np.flatnonzero((post_us // US_PER_DAY == day) & (post_us <= now_us)))
-            here = np.flatnonzero((when // US_PER_DAY == day) & (when <= now_us))
-            for at in range(0, here.size, AT_ONCE):
-                part = here[at : at + AT_ONCE]
-                numbers = self.number_of[what[part]]
-                self.graph.add_ratings(who[part].astype(np.uint32), numbers, ticks_of(when[part]))
+            start_us, end_us = day * US_PER_DAY, min((day + 1) * US_PER_DAY - 1, now_us)
+            for stop_us in [*(stop for stop in stops if start_us < stop <= end_us), end_us]:
+                self._add_posts(np.flatnonzero((post_us >= start_us) & (post_us <= stop_us)))
+                here = np.flatnonzero((when >= start_us) & (when <= stop_us))
+                for at in range(0, here.size, AT_ONCE):
+                    part = here[at : at + AT_ONCE]
+                    numbers = self.number_of[what[part]]
+                    self.graph.add_ratings(who[part].astype(np.uint32), numbers, ticks_of(when[part]))
+                start_us = stop_us + 1
+                if stop_us in stops:
+                    at_stop(stop_us)
 
     def _edges(self) -> tuple[I64, I64, I64]:
         b = self.world._behaviour

@@ -8,7 +8,9 @@ Some hundred accounts push the posts of one author. Each first does something to
 
 They know which posts will be popular, which no real attacker does. `attacks.*_unbounded` is the formula without head
 and tail (`params.py`), the plain name is what is served, `*_caught` that after a look for spammers: the share of
-readers who get a pushed post among their first 30. A stray like is one more of a post that the reader would hardly
+readers who get a pushed post among their first 30. `*_scorer` is that with a scorer trained on the attacked network,
+attackers among those whom it learned from, and `*_scorer_caught` after the look; it serves here even where the guard
+rails would not let it. A stray like is one more of a post that the reader would hardly
 like, at this moment, by readers with a hundred seeds: how many of their first 30 posts are then others.
 """
 
@@ -25,13 +27,16 @@ from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.core.parameters import MAX_COLIKERS
 from feedgen.graph.access import I64, U32
 from feedgen.ingest.events import SPAMMY
+from feedgen.learn.training import fitted
 from feedgen.rank.kernel import rank
 from feedgen.rank.params import DEFAULT, HOUR_US, RankParams
 from feedgen.rank.request import Request, request
+from feedgen.rank.scorer import Scorer, learned
 from feedgen.rank.spam import Spammers
 from feedgen.simnet.world import World
 from scripts.benchmarks import Figure, Params
 from scripts.benchmarks._made_up import MadeUp
+from scripts.benchmarks.replay import Pupil
 
 PARAMETERS = {
     "people": 1200,
@@ -47,6 +52,9 @@ START_US: Final = 20_400 * US_PER_DAY
 TODAY_US: Final = START_US + 2 * US_PER_DAY
 PUSHED: Final = 8  # posts of one author
 FIRST: Final = 30
+EXAMPLES_OF: Final = 150  # people drawn each time
+LEARNED_US: Final = 30 * HOUR_US  # before now
+LEARN_EVERY_US: Final = 3 * HOUR_US
 SEEDS: Final = 100
 UNBOUNDED: Final = replace(DEFAULT, head=MAX_COLIKERS)
 STRAYS: Final = {"rare": (2, 5), "known": (15, 40)}  # likes of the stray post: from, to
@@ -60,6 +68,9 @@ class Reach(NamedTuple):
     caught: float
     places_unbounded: float
     places: float
+    scorer: float
+    scorer_caught: float
+    rows: int  # that the scorer learned from
 
 
 def run(params: Params) -> Iterable[Figure]:
@@ -72,6 +83,8 @@ def run(params: Params) -> Iterable[Figure]:
             yield Figure(f"{name}_unbounded", found.unbounded, "share", f"{found.places_unbounded:.1%} of places")
             yield Figure(name, found.served, "share", f"{found.places:.1%} of places")
             yield Figure(f"{name}_caught", found.caught, "share")
+            yield Figure(f"{name}_scorer", found.scorer, "share", f"trained on {found.rows:,} rows")
+            yield Figure(f"{name}_scorer_caught", found.scorer_caught, "share")
     yield from _strays(world, readers, int(params["strays"]))
 
 
@@ -88,17 +101,25 @@ def made_up_day(people: int, seed: int) -> World:
 
 def reach(world: World, way: str, accounts: int, readers: int, camouflage: int = 40, popular: int = 300) -> Reach:
     boss = _pushed_posts(world)
-    made_up = MadeUp(world)
+    made_up, pupil = MadeUp(world), Pupil(EXAMPLES_OF)
+    people, f = world.n_people + accounts, DEFAULT.formula()
+    stops = list(range(world.now_us - LEARNED_US, world.now_us, LEARN_EVERY_US))
     try:
-        made_up.add(*_collude(world, boss, way, accounts, camouflage, popular))
+        attack = _collude(world, boss, way, accounts, camouflage, popular)
+        made_up.add(*attack, stops, lambda now_us: pupil.turn(made_up.graph.view(), people, f, now_us))
+        blocks = [block.thin() for block in pupil.blocks]
+        scorer = fitted(blocks).scorer()
         pushed = set(made_up.number_of[boss].tolist())
         unbounded, places_unbounded = _met(made_up, pushed, UNBOUNDED, readers)
         served, places = _met(made_up, pushed, DEFAULT, readers)
+        scored, _ = _met(made_up, pushed, DEFAULT, readers, scorer)
         made_up.graph.set_spammers(Spammers().look(made_up.graph.view(), world.now_us))
         flagged = np.flatnonzero(made_up.graph.view().arrays.person_flags[: world.n_people + accounts] & SPAMMY)
         assert (flagged >= world.n_people).all(), "somebody honest was taken for a spammer"
         caught, _ = _met(made_up, pushed, DEFAULT, readers)
-        return Reach(unbounded, served, caught, places_unbounded, places)
+        scorer_caught, _ = _met(made_up, pushed, DEFAULT, readers, scorer)
+        rows = sum(block.rows for block in blocks)
+        return Reach(unbounded, served, caught, places_unbounded, places, scored, scorer_caught, rows)
     finally:
         made_up.close()
 
@@ -132,18 +153,21 @@ def _collude(
     return np.concatenate(who), np.concatenate(what), np.concatenate(when)
 
 
-def _met(made_up: MadeUp, pushed: set[int], params: RankParams, readers: int) -> tuple[float, float]:
+def _met(
+    made_up: MadeUp, pushed: set[int], params: RankParams, readers: int, scorer: Scorer | None = None
+) -> tuple[float, float]:
     view, world = made_up.graph.view(), made_up.world
     met = []
     for reader in world.sample_readers(readers, min_likes=20):
         seeds, times = view.likes_of(reader, 500)
         q = request(world.now_us, reader=reader, seeds=seeds, seed_times=times, excluded=seeds)
-        met.append(len(pushed & set(_first(made_up, params, q))))
+        met.append(len(pushed & set(_first(made_up, params, q, scorer))))
     return float(np.mean(np.array(met) > 0)), float(np.mean(met)) / FIRST
 
 
-def _first(made_up: MadeUp, params: RankParams, q: Request) -> list[int]:
-    posts: list[int] = rank(made_up.graph.view(), params.formula(), q).posts[:FIRST].tolist()
+def _first(made_up: MadeUp, params: RankParams, q: Request, scorer: Scorer | None = None) -> list[int]:
+    view, f = made_up.graph.view(), params.formula()
+    posts: list[int] = learned(view, f, q, rank(view, f, q), scorer).posts[:FIRST].tolist()
     return posts
 
 

@@ -53,15 +53,15 @@ def _clean_up(graph: Graph, folder: Path) -> None:
 
 
 class Pupil:
-    """Collects examples and trains on them, in memory."""
+    """Collects examples and trains on them, in memory. `drawn` people at a time; 0: as many as there is time for."""
 
-    def __init__(self) -> None:
+    def __init__(self, drawn: int = 0) -> None:
         self.model: Model | None = None
         self.scorer: Scorer | None = None
         self.reports = list[Report]()
         self.blocks = list[Block]()
         self._pending = list[Moment]()
-        self._next_us = self._drawn = 0
+        self._next_us, self._drawn = 0, drawn
         self._dice = np.random.default_rng(1)
 
     def stops(self, first_us: int, last_us: int, pace_us: int) -> list[int]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from feedgen.core.ids import US_PER_DAY
 from feedgen.learn.examples import Block
-from feedgen.rank.features import AGE, FEATURES, LIKES, RANK, SCORE
+from feedgen.rank.features import AGE, FEATURES, HEAD, LIKES, RANK, SCORE
 from feedgen.rank.params import DEFAULT
 from feedgen.rank.scorer import key_of
 
@@ -24,6 +24,7 @@ def a_block(
     x = chance.normal(size=(requests * rows, FEATURES))
     scores = -np.sort(chance.exponential(2.0, size=(requests, rows)), axis=1)
     x[:, SCORE] = (scores - scores[:, :1]).ravel()
+    x[:, HEAD] = 1.0  # nothing is held back
     x[:, RANK] = np.tile(np.log(np.arange(rows) + 1), requests)
     together = np.sign(x[:, AGE] * x[:, LIKES])
     drawn = (x[:, SCORE] + age * x[:, AGE] + both * together + chance.gumbel(size=len(x))).reshape(requests, rows)

@@ -14,6 +14,7 @@ from feedgen.rank.features import (
     BEST,
     FAST,
     FEATURES,
+    HEAD,
     LEAST,
     LIKES,
     PATHS,
@@ -31,7 +32,7 @@ from feedgen.rank.kernel import rank
 from feedgen.rank.numeric import F64
 from feedgen.rank.params import DEFAULT, Formula, RankParams, decay_tables
 from feedgen.rank.request import R_BEST, R_COUNT, R_LEARNED, R_PATHS, R_POST, R_RAW, R_SCORE, R_TIME, Request
-from feedgen.rank.scorer import DEPTH, NODES, SPLITS, Key, Scorer, Trees, key_of, learned, parts_of, rescore
+from feedgen.rank.scorer import DEPTH, NODES, SPLITS, VOUCHED, Key, Scorer, Trees, key_of, learned, parts_of, rescore
 from feedgen.rank.why import explain
 from tests.rank.oracle import Oracle
 from tests.rank.test_kernel import cases, crowded
@@ -126,7 +127,15 @@ def plainly(scorer: Scorer, x: F64) -> list[float]:
     r_mean, m_mean = sum(r) / len(r), sum(m) / len(m)
     r_spread, m_spread = sum((v - r_mean) ** 2 for v in r), sum((v - m_mean) ** 2 for v in m)
     k = math.sqrt(r_spread / m_spread) if m_spread > r_spread else 1.0
-    return [math.exp((k * (b - m_mean) - (a - r_mean)) / 2) for a, b in zip(r, m, strict=True)]
+    final = [a + (k * (b - m_mean) - (a - r_mean)) / 2 for a, b in zip(r, m, strict=True)]
+    vouched = np.clip(x[:, HEAD], scorer.lows[HEAD], scorer.highs[HEAD]) >= VOUCHED
+    left, least = set(range(len(final))), math.inf
+    for place in range(len(final)):
+        may = [row for row in left if vouched[row] or row <= place]
+        row = max(may, key=lambda row: (final[row], -row))
+        final[row] = least = min(least, final[row])
+        left.remove(row)
+    return [math.exp(b - a) for a, b in zip(r, final, strict=True)]
 
 
 @pytest.mark.parametrize("of_trees", [0, 10])
@@ -139,6 +148,7 @@ def test_what_is_said_of_a_thousand_posts_adds_up_to_what_was_done(of_trees: int
         found = rescore(scorer, x)
         assert found.factors == pytest.approx(plainly(scorer, x), rel=1e-9)
         assert parts_of(scorer, found).sum(1) == pytest.approx(np.log(found.factors), abs=1e-9)
+        assert (found.held <= 1e-12).all()
         posts += len(x)
 
 
@@ -146,12 +156,29 @@ def test_the_formula_keeps_half_of_the_say_whatever_was_learned() -> None:
     chance = np.random.default_rng(3)
     for size in (1e-3, 1.0, 1e6):
         x = chance.normal(size=(300, FEATURES))
-        x[:, SCORE] = -np.sort(chance.exponential(size=300))
+        x[:, SCORE], x[:, HEAD] = -np.sort(chance.exponential(size=300)), 1.0
         scorer = a_scorer(chance)._replace(weights=chance.normal(size=FEATURES) * size)
         said = np.log(rescore(scorer, x).factors) + x[:, SCORE] / 2  # what is not the formula's half
         assert said.std() <= x[:, SCORE].std() / 2 * (1 + 1e-9)
     nothing = Scorer((), np.zeros(FEATURES), *a_scorer(chance)[2:4])
-    assert (rescore(nothing, x).factors == 1.0).all()
+    assert rescore(nothing, x).factors == pytest.approx(np.ones(300), abs=1e-12)
+
+
+def test_what_only_the_tail_likes_comes_no_nearer_than_the_formula_has_it() -> None:
+    chance, moved = np.random.default_rng(6), 0
+    for _ in range(20):
+        x = chance.normal(size=(200, FEATURES))
+        x[:, SCORE], x[:, HEAD] = -np.sort(chance.exponential(size=200)), chance.integers(0, 2, 200)
+        found = rescore(a_scorer(chance), x)
+        final = x[:, SCORE] + np.log(found.factors)
+        places = np.empty(200, int)
+        places[np.lexsort((np.arange(200), -np.round(final, 9)))] = np.arange(200)
+        of_tail = x[:, HEAD] < VOUCHED
+        nearer = [int((final > final[row] + 1e-9).sum()) < row for row in np.flatnonzero(of_tail).tolist()]
+        ties = [int((np.abs(final - final[row]) <= 1e-9).sum()) for row in np.flatnonzero(of_tail).tolist()]
+        assert not any(is_nearer and n == 1 for is_nearer, n in zip(nearer, ties, strict=True))
+        moved += int((places[~of_tail] < np.flatnonzero(~of_tail)).sum())
+    assert moved > 100, "what the head vouches for does"
 
 
 def test_what_is_larger_than_training_saw_counts_no_more_than_that() -> None:
