@@ -530,7 +530,7 @@ class Learn(Section, frozen=True, kw_only=True):
             "Collect examples, train once a day, and rank with what was learned as soon as it is better than the "
             "formula alone. Takes some seconds of CPU an hour, and about 25 MB in `data/learn`.",
         ),
-    ] = True
+    ] = False
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

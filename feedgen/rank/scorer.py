@@ -133,7 +133,7 @@ def rescore(scorer: Scorer, x: F64) -> Rescored:
 def parts_of(scorer: Scorer, rescored: Rescored) -> F64:
     """What each feature adds to the logarithm of each row's factor; together they are that logarithm."""
     x, k = rescored.x, rescored.k
-    parts = scorer.weights * x + _tree_parts(x, scorer.trees)
+    parts: F64 = scorer.weights * x + _tree_parts(x, scorer.trees)
     parts[:, SCORE] += x[:, SCORE]
     parts = k * (parts - parts.mean(0))
     parts[:, SCORE] -= x[:, SCORE] - x[:, SCORE].mean()
