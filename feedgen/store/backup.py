@@ -7,6 +7,9 @@
 Everything is copied by SQLite itself, inside one read transaction a file. The newest day comes first, because its
 cursor stands for what is in the others; names.db comes last, so that every person in a day has a name. A past day is
 copied once. Accounts that were deleted since are erased from it after a restore: names.db knows them.
+
+A backup that is interrupted leaves the one before it: what replaces a file lies beside it (`.NAME.new`) until all is
+there. Then the manifest says so, and only then are files replaced; a restore in between takes the newer ones.
 """
 
 from __future__ import annotations
@@ -54,7 +57,8 @@ class Manifest(msgspec.Struct):
     version: int = VERSION
     format: int = 0
     finished_s: int = 0  # 0: never was
-    files: dict[str, Copy] = msgspec.field(default_factory=dict)
+    files: dict[str, Copy] = msgspec.field(default_factory=dict)  # what a restore brings back
+    coming: dict[str, Copy] = msgspec.field(default_factory=dict)  # what a backup that goes on has copied so far
 
 
 class Result(msgspec.Struct):
@@ -95,23 +99,32 @@ class _Job:
         self.folder, self.target, self._progress = folder, target, progress
         self.result = Result()
         self._manifest = _read_manifest(target) if (target / MANIFEST).exists() else Manifest()
+        self._format = self._manifest.format
         self._done = self._total = 0
 
     def run(self, settings: Path | None) -> None:
         (self.target / DATA / "days").mkdir(parents=True, exist_ok=True)
         os.chmod(self.target, 0o700)  # it holds who reads what
         self._total = len(self.folder.days()) + 2
+        self._replace()  # as the backup before this one would have
+        self._format = int((self.folder.path / "format").read_text())
         if settings is not None:
-            self._note(SETTINGS, _copied_file(settings, self.target / SETTINGS))
-        self._note(f"{DATA}/format", _copied_file(self.folder.path / "format", self.target / DATA / "format"))
-        self._manifest.format = int((self.folder.path / "format").read_text())
+            self._make(SETTINGS, settings, _copy_plain)
+        self._make(f"{DATA}/format", self.folder.path / "format", _copy_plain)
         if (self.folder.path / VIEWERS).exists():
             self._copy(VIEWERS, _copy_viewers)
         self._copy_days()
         self._copy("names.db", _copy_day)  # last, so that everybody in a day has a name
-        self._drop_old()
-        self._manifest.finished_s = int(time.time())
-        self._save()
+        gone = self._gone()
+        coming = {name: made for name, made in self._manifest.coming.items() if name not in gone}
+        files = {name: made for name, made in self._manifest.files.items() if name not in gone}
+        self._manifest = Manifest(VERSION, self._format, int(time.time()), {**files, **coming}, coming)
+        self._save()  # from here on, the newer backup is the one that counts
+        self._replace()
+        for name in gone:
+            for path in (self.target / name, _draft_of(self.target / name)):
+                path.unlink(missing_ok=True)
+            self.result.dropped += 1
         with contextlib.suppress(OSError):  # who backs up may not be allowed to write there
             (self.folder.path / DONE).write_text(f"{self._manifest.finished_s}\n")
 
@@ -129,47 +142,63 @@ class _Job:
 
     def _copy_one_day(self, file: DayFile) -> None:
         name = f"days/{file.path.name}"
-        if file.sealed and f"{DATA}/{name}" in self._manifest.files and (self.target / DATA / name).exists():
+        known = {**self._manifest.files, **self._manifest.coming}
+        if file.sealed and f"{DATA}/{name}" in known and (self.target / DATA / name).exists():
             self.result.kept += 1
             self._tell(name)
         else:
             self._copy(name, _copy_day)
 
     def _copy(self, name: str, copy: Callable[[Path, Path], None]) -> None:
-        """Into a draft, verified, then in the place of the older copy."""
-        path = self.target / DATA / name
-        draft = path.with_name(f".{path.name}.new")
-        draft.unlink(missing_ok=True)
-        try:
-            copy(self.folder.path / name, draft)
-            made = _checksum(draft)
-            os.replace(draft, path)
-            sync_file(path.parent)  # before the manifest that speaks of it
-        finally:
-            draft.unlink(missing_ok=True)
-        self._note(f"{DATA}/{name}", made)
+        made = self._make(f"{DATA}/{name}", self.folder.path / name, copy)
         self.result.copied += 1
         self.result.bytes_copied += made.bytes
         self._save()
         self._tell(name)
 
-    def _note(self, name: str, made: Copy) -> None:
-        self._manifest.files[name] = made
+    def _make(self, name: str, source: Path, copy: Callable[[Path, Path], None]) -> Copy:
+        """A verified copy: beside the older one, or in place where there is none."""
+        path = self.target / name
+        draft = _draft_of(path)
+        draft.unlink(missing_ok=True)
+        self._manifest.coming.pop(name, None)
+        try:
+            copy(source, draft)
+            made = _checksum(draft)
+            if name not in self._manifest.files:
+                os.replace(draft, path)
+            sync_file(path.parent)  # before the manifest that speaks of it
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        self._manifest.coming[name] = made
+        return made
+
+    def _replace(self) -> None:
+        """The files that the manifest speaks of take the places of older ones."""
+        for name, made in self._manifest.coming.items():
+            if self._manifest.files.get(name) == made and _draft_of(self.target / name).exists():
+                os.replace(_draft_of(self.target / name), self.target / name)
+                sync_file((self.target / name).parent)
+        if all(self._manifest.files.get(name) == made for name, made in self._manifest.coming.items()):
+            self._manifest.coming.clear()
+            self._save()
 
     def _tell(self, name: str) -> None:
         self._done += 1
         self._progress(min(self._done, self._total), self._total, name)
 
-    def _drop_old(self) -> None:
+    def _gone(self) -> list[str]:
         """What the folder let go of: logs of days that are sealed now, and days older than all that it keeps."""
         days = self.folder.days()
         kept = {f"{DATA}/days/{file.path.name}" for file in days}
-        for name in [name for name in self._manifest.files if name.startswith(f"{DATA}/days/")]:
+        gone = []
+        known = {**self._manifest.files, **self._manifest.coming}
+        for name in [name for name in known if name.startswith(f"{DATA}/days/")]:
             day = day_number(Path(name).name[:10])
             if name not in kept and days and (day < days[0].day or any(file.day == day for file in days)):
-                (self.target / name).unlink(missing_ok=True)
-                del self._manifest.files[name]
-                self.result.dropped += 1
+                gone.append(name)
+        return gone
 
     def _save(self) -> None:
         draft = self.target / f".{MANIFEST}.new"
@@ -195,7 +224,8 @@ def restore(source: Path, target: Path, progress: Progress = _nothing) -> int:
         for i, name in enumerate(names):
             path = draft / name.removeprefix(f"{DATA}/")
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not (source / name).exists() or _copied_file(source / name, path) != manifest.files[name]:
+            kept = (each for each in (source / name, _draft_of(source / name)) if each.exists())
+            if all(_copied_file(each, path) != manifest.files[name] for each in kept):
                 raise StoreError(f"{source / name} is missing or damaged", "use another backup; nothing was changed")
             progress(i + 1, len(names), name.removeprefix(f"{DATA}/"))
         if (draft / "names.db").exists():
@@ -259,12 +289,20 @@ def _verified(source: Path, answer: object, target: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _copied_file(source: Path, target: Path) -> Copy:
+def _copy_plain(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
     os.chmod(target, 0o600)
     with target.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _copied_file(source: Path, target: Path) -> Copy:
+    _copy_plain(source, target)
     return _checksum(target)
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
 
 
 def _checksum(path: Path) -> Copy:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import os
 import shutil
 import sqlite3
 import threading
@@ -180,6 +183,49 @@ def test_who_was_deleted_since_is_erased_again(data: Path, tmp_path: Path) -> No
     backup(data, tmp_path / "kept")
     restore(tmp_path / "kept", tmp_path / "again")
     assert (person,) in rows(tmp_path / "again" / "names.db", "SELECT n FROM erasing")
+
+
+def test_a_backup_that_is_cut_off_leaves_the_one_before_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and after each rename that it makes: a restore brings back the older state or the newer one, whole."""
+    backup(data, tmp_path / "older")
+    older = dump(data)
+    recorder = Recorder(data)
+    recorder.run([event for event in make_events(10, 1500, days=3) if event.time_us // US_PER_DAY == FIRST_DAY + 2])
+    recorder.close()
+    newer = dump(data)
+    replace, calls, seen = os.replace, 0, []
+    for at in range(20):
+        target, restored = tmp_path / f"kept{at}", tmp_path / f"restored{at}"
+        shutil.copytree(tmp_path / "older", target)
+
+        def fail_once(source: Path, to: Path, at: int = at) -> None:
+            nonlocal calls
+            calls += 1
+            if at % 2:
+                replace(source, to)
+            if calls == at // 2 + 1:
+                raise OSError(errno.EIO, "Input/output error")
+            if not at % 2:
+                replace(source, to)
+
+        with monkeypatch.context() as patch:
+            calls = 0
+            patch.setattr(os, "replace", fail_once)
+            with contextlib.suppress(StoreError):
+                backup(data, target)
+        restore(target, restored)
+        found = dump(restored)
+        assert found in (older, newer)
+        seen.append(found == newer)
+        if at % 5 == 0:
+            backup(data, target)
+            shutil.rmtree(restored)
+            restore(target, restored)
+            assert dump(restored) == newer
+            assert not list(target.rglob("*.new"))
+    assert seen == sorted(seen) and not seen[0] and seen[-1]
 
 
 def test_a_damaged_source_leaves_the_older_copy(data: Path, tmp_path: Path) -> None:
