@@ -14,6 +14,7 @@ NO_POST: Final = 0xFFFF_FFFF
 US_PER_S: Final = 1_000_000
 US_PER_DAY: Final = 86_400 * US_PER_S
 TICKS_PER_DAY: Final = 65_536
+DATED_TICK: Final = 0  # of a rating that is much older than its day: a day's other ratings begin with the next tick
 POSTS_PER_DAY: Final = 1 << 24
 
 LIKE: Final = 0

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedgen.core.ids import NO_PERSON
+from feedgen.core.ids import DATED_TICK, NO_PERSON
 from feedgen.core.jit import inline
 from feedgen.graph.layout import BEFORE_US, CLOCK_BITS, FAR, MAX_CLOCKS, NO_KEY, OFFSET_BITS, TICK_BITS
 from feedgen.graph.words import (
@@ -96,6 +96,7 @@ MIX: Final = 0x9E37_79B1  # odd, so that multiplying by it is a permutation of 3
 UNMIX: Final = pow(MIX, -1, 1 << 32)
 FIRST_BLOCK: Final = 2
 LARGEST_BLOCK: Final = 32  # more would leave more room unused in each list's last block
+MOST_DATED: Final = 4096  # old ratings that a look for others steps over in one list of the open day
 _DOUBLED: Final = 2 * LARGEST_BLOCK - FIRST_BLOCK  # entries in the blocks up to and with the first of the largest size
 
 
@@ -270,29 +271,37 @@ def block_of(length: int) -> tuple[int, int]:
 
 @inline
 def _copy_range(
-    at: Places, d: int, group: int, start: int, end: int, bound: int, n: int, limit: int, out: U32, out_ticks: U16
-) -> int:
-    if day_field(at, d, KIND) == PACKED:
-        return _copy_packed(at, d, group, start, end, bound, n, limit, out, out_ticks)
+    at: Places, d: int, group: int, start: int, end: int, bound: int, least: int, n: int, limit: int, out: U32,
+    out_ticks: U16,
+) -> int:  # fmt: skip
+    kind = day_field(at, d, KIND)
+    if kind == PACKED:
+        return _copy_packed(at, d, group, start, end, bound, least, n, limit, out, out_ticks)
     values = day_field(at, d, group + VALUES)
     ticks = day_field(at, d, group + TICKS)
-    whole = day_field(at, d, KIND) == WHOLE
-    i = min(end, day_field(at, d, group + LENGTH)) - 1
-    while i >= start and n < limit:
+    i, left_out = min(end, day_field(at, d, group + LENGTH)) - 1, 0
+    while i >= start and n < limit and left_out < MOST_DATED:
         value = load_u32(values, i)
         if value < bound:
-            out[n] = value
+            tick = least
             if ticks != 0:
-                out_ticks[n] = load_u8(ticks, i) << 8 | 128 if whole else load_u16(ticks, i)
-            n += 1
+                tick = load_u8(ticks, i) << 8 | 128 if kind == WHOLE else load_u16(ticks, i)
+            if tick >= least:
+                out[n] = value
+                if ticks != 0:
+                    out_ticks[n] = tick
+                n += 1
+            else:
+                left_out += 1
         i -= 1
     return n
 
 
 @inline
 def _copy_packed(
-    at: Places, d: int, group: int, start: int, end: int, bound: int, n: int, limit: int, out: U32, out_ticks: U16
-) -> int:
+    at: Places, d: int, group: int, start: int, end: int, bound: int, least: int, n: int, limit: int, out: U32,
+    out_ticks: U16,
+) -> int:  # fmt: skip
     values, width = day_field(at, d, group + VALUES), day_field(at, d, group + WIDTH)
     i = min(end, day_field(at, d, group + LENGTH)) - 1
     if group == FOLLOWS:
@@ -310,7 +319,9 @@ def _copy_packed(
         table, known = day_field(at, d, OLD + KEYS), day_field(at, d, OLD + SIZE)
     while i >= start and n < limit:
         rating = load_bits(values, i, width)
-        local = rating >> TICK_BITS
+        local, tick = rating >> TICK_BITS, rating & 0xFF
+        if tick < least:
+            return n  # in order of time, so that all others are dated, too
         # No branch here: whether a post is of the day is a coin toss, and a wrong guess costs more than the load.
         place = local - own
         inside = place >= 0 and place < known
@@ -319,7 +330,7 @@ def _copy_packed(
         value = slot | local if local < own else value
         if value < bound:
             out[n] = value
-            out_ticks[n] = (rating & 0xFF) << 8 | 128
+            out_ticks[n] = tick << 8 | (128 if tick != DATED_TICK else 0)
             n += 1
         i -= 1
     return n
@@ -327,7 +338,7 @@ def _copy_packed(
 
 @inline
 def _copy_blocks(
-    at: Places, d: int, group: int, head: int, bound: int, n: int, limit: int, out: U32, out_ticks: U16
+    at: Places, d: int, group: int, head: int, bound: int, least: int, n: int, limit: int, out: U32, out_ticks: U16
 ) -> int:
     length = head >> 32
     if length == 0:
@@ -336,18 +347,23 @@ def _copy_blocks(
     ticks = day_field(at, d, group + TICKS)
     block = head & 0xFFFF_FFFF
     size, used = block_of(length)
+    left_out = 0
     while True:
         i = block + used
         while i > block and n < limit:
             value = load_u32(values, i)
             if value < bound:
-                out[n] = value
-                if ticks != 0:
-                    out_ticks[n] = load_u16(ticks, i)
-                n += 1
+                tick = load_u16(ticks, i) if ticks != 0 else least
+                if tick >= least:
+                    out[n] = value
+                    if ticks != 0:
+                        out_ticks[n] = tick
+                    n += 1
+                else:
+                    left_out += 1
             i -= 1
         length -= used
-        if length <= 0 or n >= limit:
+        if length <= 0 or n >= limit or left_out >= MOST_DATED:
             return n
         if length < _DOUBLED or size < LARGEST_BLOCK:
             size //= 2
@@ -357,7 +373,7 @@ def _copy_blocks(
 
 @inline
 def _copy_keyed(
-    at: Places, d: int, group: int, key: int, bound: int, n: int, limit: int, out: U32, out_ticks: U16
+    at: Places, d: int, group: int, key: int, bound: int, least: int, n: int, limit: int, out: U32, out_ticks: U16
 ) -> int:
     """What one layer has of a list that is found by its key, newest first, from place `n` on. Where it ends."""
     if day_field(at, d, KIND) == LIVE:
@@ -365,67 +381,87 @@ def _copy_keyed(
         if i < 0:
             return n
         head = load_i64_acquire(day_field(at, d, group + HEADS), i)
-        return _copy_blocks(at, d, group, head, bound, n, limit, out, out_ticks)
+        return _copy_blocks(at, d, group, head, bound, least, n, limit, out, out_ticks)
     i = keys_find(at, d, group, mix32(key))
     if i < 0:
         return n
     start, end = list_start(at, d, group, i), list_start(at, d, group, i + 1)
-    return _copy_range(at, d, group, start, end, bound, n, limit, out, out_ticks)
+    return _copy_range(at, d, group, start, end, bound, least, n, limit, out, out_ticks)
 
 
 @inline
-def _copy_group(at: Places, d: int, group: int, key: int, bound: int, limit: int, out: U32, out_ticks: U16) -> int:
+def _copy_group(
+    at: Places, d: int, group: int, key: int, bound: int, least: int, limit: int, out: U32, out_ticks: U16
+) -> int:
     """A list that is found by its key, newest first; how long it is."""
-    n = _copy_keyed(at, d, group, key, bound, 0, limit, out, out_ticks)
+    n = _copy_keyed(at, d, group, key, bound, least, 0, limit, out, out_ticks)
     layer = day_field(at, d, BELOW)
     while layer != 0 and n < limit:
-        n = _copy_keyed(at, layer, group, key, bound, n, limit, out, out_ticks)
+        n = _copy_keyed(at, layer, group, key, bound, least, n, limit, out, out_ticks)
         layer = day_field(at, layer, BELOW)
     return n
 
 
 @inline
-def _copy_own(at: Places, d: int, number: int, bound: int, n: int, limit: int, out: U32, out_ticks: U16) -> int:
+def _copy_own(
+    at: Places, d: int, number: int, bound: int, least: int, n: int, limit: int, out: U32, out_ticks: U16
+) -> int:
     """What one layer has of the likers of a post of its own day, from place `n` on. Where it ends."""
     if number >= load_i64_acquire(day_field(at, d, POSTS), 0):
         return n
     if day_field(at, d, KIND) == LIVE:
         head = load_i64_acquire(day_field(at, d, OWN), number)
-        return _copy_blocks(at, d, OLD, head, bound, n, limit, out, out_ticks)
+        return _copy_blocks(at, d, OLD, head, bound, least, n, limit, out, out_ticks)
     start, end = own_start(at, d, number), own_start(at, d, number + 1)
-    return _copy_range(at, d, OLD, start, end, bound, n, limit, out, out_ticks)
+    return _copy_range(at, d, OLD, start, end, bound, least, n, limit, out, out_ticks)
 
 
 @inline
-def copy_likers(at: Places, d: int, post: int, limit: int, out_people: U32, out_ticks: U16) -> int:
-    """Who rated the post on that day, newest first; the number of them. On sealed days the order is exact and the tick
-    is known to 5.6 minutes.
-    """
+def _copy_likers(at: Places, d: int, post: int, least: int, limit: int, out_people: U32, out_ticks: U16) -> int:
     post = i64(post)
     bound = at.people
     if post >> 24 != day_field(at, d, SLOT):
-        return _copy_group(at, d, OLD, post, bound, limit, out_people, out_ticks)
-    n = _copy_own(at, d, post & 0xFF_FFFF, bound, 0, limit, out_people, out_ticks)
+        return _copy_group(at, d, OLD, post, bound, least, limit, out_people, out_ticks)
+    n = _copy_own(at, d, post & 0xFF_FFFF, bound, least, 0, limit, out_people, out_ticks)
     layer = day_field(at, d, BELOW)
     while layer != 0 and n < limit:
-        n = _copy_own(at, layer, post & 0xFF_FFFF, bound, n, limit, out_people, out_ticks)
+        n = _copy_own(at, layer, post & 0xFF_FFFF, bound, least, n, limit, out_people, out_ticks)
         layer = day_field(at, layer, BELOW)
     return n
 
 
 @inline
-def copy_likes(at: Places, d: int, person: int, limit: int, out_posts: U32, out_ticks: U16) -> int:
-    """What the person rated on that day, newest first; the number of them. On sealed days the order is exact and the
-    tick is known to 5.6 minutes.
+def copy_likers(at: Places, d: int, post: int, limit: int, out_people: U32, out_ticks: U16) -> int:
+    """Who was seen to rate the post on that day, newest first; the number of them. On sealed days the order is exact
+    and the tick is known to 5.6 minutes. Old ratings that were told on that day are left out; where they lie between
+    others (`MOST_DATED` of them in one layer), so may be what came before them.
     """
-    return _copy_group(at, d, LIKES, i64(person), HOLE, limit, out_posts, out_ticks)
+    return _copy_likers(at, d, post, DATED_TICK + 1, limit, out_people, out_ticks)
+
+
+@inline
+def copy_all_likers(at: Places, d: int, post: int, limit: int, out_people: U32, out_ticks: U16) -> int:
+    """The same with the old ratings, which have DATED_TICK."""
+    return _copy_likers(at, d, post, DATED_TICK, limit, out_people, out_ticks)
+
+
+@inline
+def copy_likes(at: Places, d: int, person: int, limit: int, out_posts: U32, out_ticks: U16) -> int:
+    """What the person was seen to rate on that day; the rest as for `copy_likers`."""
+    return _copy_group(at, d, LIKES, i64(person), HOLE, DATED_TICK + 1, limit, out_posts, out_ticks)
+
+
+@inline
+def copy_all_likes(at: Places, d: int, person: int, limit: int, out_posts: U32, out_ticks: U16) -> int:
+    """The same with the old ratings, which have DATED_TICK."""
+    return _copy_group(at, d, LIKES, i64(person), HOLE, DATED_TICK, limit, out_posts, out_ticks)
 
 
 @inline
 def copy_follows(at: Places, d: int, person: int, limit: int, out_people: U32) -> int:
     """Whom the person followed on that day, newest first; the number of them."""
     no_ticks = np.empty(0, np.uint16)
-    return _copy_group(at, d, FOLLOWS, i64(person), at.people, limit, out_people, no_ticks)
+    return _copy_group(at, d, FOLLOWS, i64(person), at.people, 0, limit, out_people, no_ticks)
 
 
 @inline

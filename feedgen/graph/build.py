@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from feedgen.core.ids import NO_PERSON, NO_POST
+from feedgen.core.ids import DATED_TICK, NO_PERSON, NO_POST
 from feedgen.core.jit import inline, njit
 from feedgen.graph.access import I64, U8, U16, U32, US_PER_DAY, mix32, mix_key, tick_start_us
 from feedgen.graph.faults import Area
@@ -170,9 +170,12 @@ def unpack(words: I64, width: int, out: I64) -> None:
 
 @inline
 def _value(edge: int, locals_: U32, ticks: U16) -> int:
-    if ticks.size:
-        return i64(locals_[edge]) << TICK_BITS | i64(ticks[edge]) >> (16 - TICK_BITS)
-    return i64(locals_[edge])
+    if not ticks.size:
+        return i64(locals_[edge])
+    tick = i64(ticks[edge])
+    if tick != DATED_TICK:
+        tick = max(tick >> (16 - TICK_BITS), DATED_TICK + 1)
+    return i64(locals_[edge]) << TICK_BITS | tick
 
 
 @njit

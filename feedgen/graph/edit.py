@@ -344,26 +344,35 @@ def follow_below(a: Arrays, d: int, actor: int, subject: int) -> bool:
 
 
 @inline
-def _remove_rating_here(a: Arrays, d: int, actor: int, post: int) -> bool:
+def _remove_rating_here(a: Arrays, d: int, actor: int, post: int, counted: bool) -> bool:
+    """Each direction for itself: after a power cut the file may have one without the other until it is built again, and
+    it was counted so.
+    """
     i, at = _edge(a, d, LIKES, actor, post)
     removed = _remove_liker(a, d, post, actor)
+    if removed and counted:
+        add_count(a, post, -1)
     if at >= 0:
-        _make_hole(a, d, LIKES, LIKES_SECTION, at)
-        _one_more_hole(a, d, PEOPLE_HOLES, PEOPLE_HOLES_SECTION, i)
-    return removed
+        _remove_like(a, d, i, at, actor, counted)
+    return removed or at >= 0
+
+
+@inline
+def _remove_like(a: Arrays, d: int, i: int, at: int, actor: int, counted: bool) -> None:
+    _make_hole(a, d, LIKES, LIKES_SECTION, at)
+    _one_more_hole(a, d, PEOPLE_HOLES, PEOPLE_HOLES_SECTION, i)
+    if counted:
+        add_person_ratings(a, actor, -1)
 
 
 @njit
 def remove_rating(a: Arrays, d: int, actor: int, post: int, counted: bool) -> bool:
     """Both directions of an edge become holes, in whichever layer it is. `counted` says whether the counts know it."""
     layer = i64(d)
-    removed = _remove_rating_here(a, layer, actor, post)
+    removed = _remove_rating_here(a, layer, actor, post, counted)
     while not removed and a.days[layer, BELOW] != 0:
         layer = i64(a.days[layer, BELOW])
-        removed = _remove_rating_here(a, layer, actor, post)
-    if removed and counted:
-        add_count(a, post, -1)
-        add_person_ratings(a, actor, -1)
+        removed = _remove_rating_here(a, layer, actor, post, counted)
     return removed
 
 
@@ -467,13 +476,10 @@ def _erase_edges_here(a: Arrays, d: int, person: int, counted: bool) -> int:
         post = value_at(places_of(a), d, LIKES, at)
         if post == HOLE:
             continue
-        _remove_liker(a, d, post, person)
-        _make_hole(a, d, LIKES, LIKES_SECTION, at)
-        _one_more_hole(a, d, PEOPLE_HOLES, PEOPLE_HOLES_SECTION, i)
-        changed += 1
-        if counted:
+        if _remove_liker(a, d, post, person) and counted:
             add_count(a, post, -1)
-            add_person_ratings(a, person, -1)
+        _remove_like(a, d, i, at, person, counted)
+        changed += 1
     _forget_key(a, d, LIKES, PEOPLE_KEYS_SECTION, i)
     i, places = list_places(a, d, FOLLOWS, person)
     for at in places:

@@ -35,6 +35,7 @@ from feedgen.graph.creates import Creates, Ratings
 from feedgen.graph.days import Days
 from feedgen.graph.graph import Graph
 from feedgen.ingest.batch import Batch, Cursor
+from feedgen.ingest.dating import within_day_us
 from feedgen.ingest.events import (
     DELETED,
     INACTIVE,
@@ -442,7 +443,9 @@ class _Draft:
     def _rate(self, ratings: Ratings, posts: U32) -> RatingRows:
         actors = self._names.number(ratings.actors)
         self._spell(actors, ratings.keys, ratings.odd)
-        rows = RatingRows(actors, ratings.kinds, ratings.keys, posts, ratings.times_us)
+        rows = RatingRows(
+            actors, ratings.kinds, ratings.keys, posts, within_day_us(self._day, ratings.keys, ratings.times_us)
+        )
         named = (actors != NO_PERSON) & (posts != NO_POST)
         keep = named & ~self._repeats(rows)
         buried = self._writer.buried(rows.actor, rows.kind, rows.key)

@@ -31,6 +31,8 @@ from feedgen.graph.access import (
     US_PER_DAY,
     Arrays,
     Places,
+    copy_all_likers,
+    copy_all_likes,
     copy_follows,
     copy_likers,
     copy_likes,
@@ -56,7 +58,7 @@ from feedgen.graph.words import i64, load_u32, prefetch
 
 FETCH: Final = 32  # searches whose memory is asked for at once
 MAX_LIST: Final = 1_000_000  # what one call may gather
-_LIKES, _LIKERS, _FOLLOWS = 0, 1, 2
+_LIKES, _LIKERS, _FOLLOWS, _SEEN_LIKES, _SEEN_LIKERS = 0, 1, 2, 3, 4
 
 
 @inline
@@ -85,8 +87,12 @@ def _gather(a: Arrays, which: int, key: int, limit: int, out: U32, times_us: I64
     n = 0
     for d in range(at.rows - 1, -1, -1):
         if which == _LIKES:
-            found = copy_likes(at, d, key, limit, day_out, day_ticks)
+            found = copy_all_likes(at, d, key, limit, day_out, day_ticks)
         elif which == _LIKERS:
+            found = copy_all_likers(at, d, key, limit, day_out, day_ticks)
+        elif which == _SEEN_LIKES:
+            found = copy_likes(at, d, key, limit, day_out, day_ticks)
+        elif which == _SEEN_LIKERS:
             found = copy_likers(at, d, key, limit, day_out, day_ticks)
         else:
             found = copy_follows(at, d, key, limit, day_out)
@@ -245,13 +251,15 @@ class View:
         """Whose memory this View keeps: days, layers, tables."""
         return [part for day in self._keep for part in day]
 
-    def likes_of(self, person: int, limit: int) -> tuple[U32, I64]:
-        """(posts, times in us) that the person rated, newest first, a post once."""
-        return self._list(_LIKES, person, limit)
+    def likes_of(self, person: int, limit: int, dated: bool = True) -> tuple[U32, I64]:
+        """(posts, times in us) that the person rated, newest first, a post once. `dated`: also old ratings, which have
+        the first moment of the day on which we were told of them.
+        """
+        return self._list(_LIKES if dated else _SEEN_LIKES, person, limit)
 
-    def likers_of(self, post: int, limit: int) -> tuple[U32, I64]:
-        """(people, times in us) who rated the post, newest first, a person once."""
-        return self._list(_LIKERS, post, limit)
+    def likers_of(self, post: int, limit: int, dated: bool = True) -> tuple[U32, I64]:
+        """(people, times in us) who rated the post, newest first, a person once. `dated` as for `likes_of`."""
+        return self._list(_LIKERS if dated else _SEEN_LIKERS, post, limit)
 
     def reposts_of(self, person: int, limit: int) -> Reposts:
         """The person's newest reposts that are in memory (recent.MAX_RECENT of all people). A post may be among them

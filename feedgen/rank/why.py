@@ -96,7 +96,7 @@ def led(view: View, f: Formula, q: Request, post: int) -> tuple[list[int], int] 
     at = np.flatnonzero(ranked.ints[:, R_POST] == post)
     if not at.size:
         return None
-    scratch, (likers, _) = scratch_for(f), view.likers_of(post, MAX_LIKERS)
+    scratch, (likers, _) = scratch_for(f), view.likers_of(post, MAX_LIKERS, dated=False)
     asked, weights = scratch.asked[: ranked.people], scratch.asked_weights[: ranked.people]
     told = asked[(weights > 0) & np.isin(asked, likers)]
     people = [person for person in told.tolist() if _was_heard(view, f, q, person, post)]
@@ -105,7 +105,7 @@ def led(view: View, f: Formula, q: Request, post: int) -> tuple[list[int], int] 
 
 def _was_heard(view: View, f: Formula, q: Request, person: int, post: int) -> bool:
     """Is their like of the post among those that the ranking reads of them?"""
-    posts, times_us = view.likes_of(person, f.n.coliker_likes)
+    posts, times_us = view.likes_of(person, f.n.coliker_likes, dated=False)
     return bool(((posts == post) & (times_us >= q.now_us - f.n.window_us)).any())
 
 
@@ -157,9 +157,9 @@ def _asked(f: Formula, people: int) -> U32:
 
 def _shared(view: View, q: Request, post: int, asked: U32) -> list[tuple[int, int]]:
     """Which of the reader's likes the people who led to the post share, and how many of them each."""
-    likers, _ = view.likers_of(post, MAX_LIKERS)
+    likers, _ = view.likers_of(post, MAX_LIKERS, dated=False)
     found: Counter[int] = Counter()
     for person in np.intersect1d(likers, asked).tolist():
-        liked, _ = view.likes_of(person, MAX_LIKES)
+        liked, _ = view.likes_of(person, MAX_LIKES, dated=False)
         found.update(np.intersect1d(liked, q.seeds).tolist())
     return sorted(found.items(), key=lambda item: (-item[1], item[0]))

@@ -177,9 +177,9 @@ class Model:
         for who, rkey in list(self.follows):
             if who == event.did and gone(FOLLOW_NSID, rkey):
                 del self.follows[who, rkey]
-        for ref in list(self.posts):
-            if ref[0] == event.did and gone(POST_NSID, ref[2]):
-                del self.posts[ref]
+        for ref in self.numbered:  # also posts that others only spoke of
+            if ref[:2] == (event.did, self.life(event.did)) and gone(POST_NSID, ref[2]):
+                self.posts.pop(ref, None)
                 self.deleted.add(ref)
 
     def _is_buried(self, who: str, kind: int, rkey: str) -> bool:

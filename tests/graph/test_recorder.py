@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feedgen.core.errors import StoreFull
-from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, POST_NSID, REPOST, REPOST_NSID, day_of, make_tid
+from feedgen.core.ids import FOLLOW_NSID, LIKE, LIKE_NSID, POST_NSID, REPOST, REPOST_NSID, day_of, make_tid
 from feedgen.graph import graph
 from feedgen.graph.live import MAX_ON_TOP
 from feedgen.graph.recorder import UNNUMBERED
@@ -735,14 +735,22 @@ def test_a_replaced_repository_of_somebody_unknown(feed: Feeder) -> None:
 
 
 def test_old_records_of_a_replacement_are_dated_before_all_of_the_day(feed: Feeder) -> None:
-    """A like of last week that is told only now is a like of this day's first moment, not one of now."""
-    feed.tell(feed.post(A, POST_KEY), feed.rating(B, uri(A, POST_KEY)))
+    """A like of last week that is told only now is one of its liker's, but nobody's who was seen to like the post."""
+    feed.now_us = NOON_US // DAY_US * DAY_US - 999_000  # so B's like is of the day's first moment
+    feed.tell(feed.rating(B, uri(A, POST_KEY)), feed.post(A, POST_KEY))
+    feed.now_us = NOON_US
+    feed.tell(feed.rating(D, uri(A, POST_KEY)))
     old = feed.rating(C, uri(A, POST_KEY), make_tid(NOON_US - 7 * DAY_US))
     feed.tell(msgspec.structs.replace(old, made_us=NOON_US - 7 * DAY_US))
     for _ in everywhere(feed):
-        people, times_us = feed.archive.graph.view().likers_of(number(feed, A, POST_KEY), 9)
-        times = dict(zip(map(feed.archive.library.did, people.tolist()), times_us.tolist(), strict=True))
-        assert times[C] - NOON_US // DAY_US * DAY_US < 400_000_000 < times[B] - times[C]
+        view, did_of = feed.archive.graph.view(), feed.archive.library.did
+        people, times_us = view.likers_of(number(feed, A, POST_KEY), 9)
+        times = dict(zip(map(did_of, people.tolist()), times_us.tolist(), strict=True))
+        assert times[C] == NOON_US // DAY_US * DAY_US < times[B] < times[D]
+        assert list(map(did_of, view.likers_of(number(feed, A, POST_KEY), 9, dated=False)[0].tolist())) == [D, B]
+        assert likes(feed, C) == [uri(A, POST_KEY)]
+        person = feed.archive.library.person(C)
+        assert person is not None and view.likes_of(person, 9, dated=False)[0].size == 0
         feed.check()
 
 
@@ -800,7 +808,7 @@ def test_a_deletion_is_repeated_when_the_disk_was_full(feed: Feeder, monkeypatch
 PEOPLE = [did(n) for n in range(6)]
 SITUATIONS = (
     "rate", "rate", "rate", "post", "post", "follow", "unrate", "unpost", "unfollow", "update", "update_other",
-    "account", "erase", "flags", "replay", "reopen", "midnight", "settle",
+    "account", "erase", "flags", "replay", "reopen", "midnight", "settle", "sync",
 )  # fmt: skip
 
 
@@ -821,7 +829,7 @@ class Storm:
         return any(name in said for name in self.erased)
 
     def run(self, name: str) -> None:
-        if name in ("reopen", "midnight", "settle", "replay"):
+        if name in ("reopen", "midnight", "settle", "replay", "sync"):
             self.flush()
             getattr(self, name)()
         else:
@@ -892,6 +900,34 @@ class Storm:
                 batch = []
         self.feed.tell(*batch, replayed=True)
         self.feed.check_arrays()
+
+    def sync(self) -> None:
+        """A repository read again: some of its records are gone, and an old one was missed until now."""
+        rng, feed, model = self.rng, self.feed, self.feed.model
+        who, whom, kind = rng.choice(PEOPLE), rng.choice(PEOPLE), rng.randrange(2)
+        kept = {k: v[0] for k, v in model.ratings.items() if k[0] == who and rng.random() < 0.7}
+        told: list[Event] = [
+            feed.rating(who, uri(ref[0], ref[2]), rkey, of)
+            for (_, of, rkey), ref in kept.items()
+            if ref[1] == model.life(ref[0])
+        ]
+        made_us = (feed.now_us // DAY_US - 9) * DAY_US + rng.randrange(3)
+        old, post = (who, make_tid(made_us), kind), uri(whom, self.key())
+        if not self.spoke_of_the_erased(*old):
+            missed = feed.rating(who, self.said.setdefault(old, post), old[1], kind)
+            told.append(msgspec.structs.replace(missed, made_us=made_us))
+            kept[who, kind, old[1]] = whom, 0, ""
+        feed.tell(*told, replayed=True)
+        replaced = feed.replaced(
+            who,
+            likes=[rkey for _, of, rkey in kept if of == LIKE],
+            reposts=[rkey for _, of, rkey in kept if of == REPOST],
+            posts=[ref[2] for ref in sorted(model.numbered) if ref[0] == who and rng.random() < 0.8],
+            follows=[rkey for name, rkey in model.follows if name == who and rng.random() < 0.8],
+        )
+        feed.tell(replaced)
+        self.told += [*told, replaced]
+        feed.check_arrays()
 
     def reopen(self) -> None:
         self.feed.check_truth()

@@ -577,6 +577,49 @@ def test_a_file_that_was_counted_wrong_is_right_when_it_is_built_again(tmp_path:
     graph.close()
 
 
+@pytest.mark.parametrize("lost", [("likers", "own_holes", "old_holes"), ("likes", "people_holes")])
+@pytest.mark.parametrize("erased", [False, True])
+def test_a_removal_of_which_the_power_left_one_direction_is_counted_once(
+    lost: tuple[str, ...], erased: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes again, while the file that has half of it still answers."""
+    actor, post, _ = truth().rated[0]
+    right = truth()
+    whole = sidecar(folder).read_bytes()
+    graph, _ = load(folder)
+
+    def remove(graph: Graph) -> None:
+        if erased:
+            graph.erase_person(actor)
+        else:
+            graph.remove_rating(DAY, actor, post)
+
+    remove(graph)
+    day = graph._days[DAY]
+    assert isinstance(day, SealedDay)
+    spans = [(start, start + size * day._types[name].itemsize) for name in lost for start, size in [day._places[name]]]
+    graph.close()
+    torn = bytearray(sidecar(folder).read_bytes())
+    for start, end in spans:
+        torn[start:end] = whole[start:end]
+    sidecar(folder).write_bytes(torn)
+    monkeypatch.setattr(SealedDay, "verify", lambda *_: [])  # it is not built again yet
+    graph, _ = load(folder)
+    remove(graph)
+    if erased:
+        right.erase_person(actor)
+    else:
+        right.remove_rating(actor, post)
+    graph._rebuild(DAY, right)
+    view = graph.view()
+    for person in {who for who, _, _ in truth().rated} - ({actor} if erased else set()):
+        assert view.arrays.person_ratings[person] == len(right.likes(person))
+    for each in {which for _, which, _ in right.rated if which >> 24 == DAY % 256}:
+        facts = view.post(each)
+        assert facts is not None and facts.count == len(right.likers(each))
+    graph.close()
+
+
 @pytest.mark.parametrize("refused", [0, 1])
 def test_a_flush_that_the_disk_refuses_is_no_end_of_stamps(
     refused: int, folder: Path, monkeypatch: pytest.MonkeyPatch

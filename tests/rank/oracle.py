@@ -12,16 +12,17 @@ from typing import Final
 
 import numpy as np
 
-from feedgen.core.ids import NO_PERSON, US_PER_DAY, tick_us
+from feedgen.core.ids import DATED_TICK, NO_PERSON, US_PER_DAY, tick_us
 from feedgen.core.jit import njit
 from feedgen.core.parameters import MAX_LIKERS_READ
-from feedgen.graph.access import U16, U32, Arrays, copy_likers, copy_likes, places_of
+from feedgen.graph.access import U16, U32, Arrays, copy_all_likers, copy_all_likes, places_of
 from feedgen.graph.view import View
 from feedgen.rank.colikers import SILENT
 from feedgen.rank.numeric import power
 from feedgen.rank.params import DECAY_SHIFT, Decay, Formula
 from feedgen.rank.request import Request
 
+_LONGEST: Final = 1000  # of all lists of the worlds
 _LIKERS: Final = 0
 _LIKES: Final = 1
 
@@ -29,9 +30,9 @@ _LIKES: Final = 1
 @njit
 def _copy(a: Arrays, which: int, d: int, key: int, limit: int, out: U32, ticks: U16) -> int:
     return (
-        copy_likers(places_of(a), d, key, limit, out, ticks)
+        copy_all_likers(places_of(a), d, key, limit, out, ticks)
         if which == _LIKERS
-        else copy_likes(places_of(a), d, key, limit, out, ticks)
+        else copy_all_likes(places_of(a), d, key, limit, out, ticks)
     )
 
 
@@ -73,11 +74,17 @@ class Oracle:
         return self.score(self.ask_colikers(colikers))
 
     def edges(self, which: int, d: int, key: int, limit: int) -> list[tuple[int, int]]:
-        """(person or post, time in us), newest first; each costs one of the budget."""
-        out, ticks = np.empty(max(limit, 1), np.uint32), np.empty(max(limit, 1), np.uint16)
-        found = _copy(self.a, which, d, key, limit, out, ticks)
-        self.visited += found
-        return [(int(v), tick_us(self.days[d], int(t))) for v, t in zip(out[:found], ticks[:found], strict=True)]
+        """(person or post, time in us), newest first; each costs one of the budget. None is dated."""
+        out, ticks = np.empty(_LONGEST, np.uint32), np.empty(_LONGEST, np.uint16)
+        found = _copy(self.a, which, d, key, _LONGEST, out, ticks)
+        assert found < _LONGEST
+        seen = [
+            (int(v), tick_us(self.days[d], int(t)))
+            for v, t in zip(out[:found], ticks[:found], strict=True)
+            if t != DATED_TICK
+        ]
+        self.visited += len(seen[:limit])
+        return seen[:limit]
 
     def rows_back_from(self, us: int) -> list[int]:
         return [d for d in range(len(self.days) - 1, -1, -1) if self.days[d] <= us // US_PER_DAY]

@@ -7,11 +7,12 @@ from dataclasses import replace
 from random import Random
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from feedgen.core.ids import US_PER_DAY, US_PER_S
-from feedgen.graph.access import U32
+from feedgen.graph.access import LARGEST_BLOCK, MOST_DATED, U32
 from feedgen.ingest.events import GONE, INACTIVE, KNOWN, QUOTE, REPLY, SPAMMY, VIDEO
 from feedgen.rank.kernel import MAX_ROOM, make_scratch, rank, rank_posts, scratch_for
 from feedgen.rank.params import CHEAP, DEFAULT, FORYOU, RankParams
@@ -46,6 +47,8 @@ def worlds(draw: st.DrawFn) -> tuple[World, int, list[int]]:
         at_us = born[i] + chance.randrange(60) * chance.choice((60, 1800, 3600)) * US_PER_S
         rated.append((chance.randrange(PEOPLE), posts[i], min(at_us, END_US - 1)))
     rated.sort(key=lambda r: r[2])
+    for i in chance.sample(range(len(rated)), chance.choice((0, len(rated) // 4))):
+        rated[i] = rated[i][0], rated[i][1], rated[i][2] // US_PER_DAY * US_PER_DAY  # dated: it keeps its place
     world.rate(rated)
     for rating in chance.sample(rated, len(rated) // draw(st.sampled_from([3, 10, 1000]))):
         world.unrate(*rating)
@@ -142,6 +145,39 @@ def test_agrees_with_the_oracle_to_the_last_place(case: tuple[World, RankParams,
     assert list(zip(found.posts.tolist(), found.scores.tolist(), strict=True)) == expected.rank()
     assert found.edges == expected.visited
     event(f"posts: {min(len(found.posts), 6)}")
+
+
+@pytest.mark.parametrize("dated", ["none", "the reader's", "the co-liker's of the seed", "the co-liker's of the post"])
+def test_an_old_rating_is_a_seed_and_nobody_is_a_coliker_by_it(dated: str) -> None:
+    reader, coliker, now_us = 1, 2, START_US + DAYS * US_PER_DAY - 1
+    world, midnight_us = World(FIRST_DAY, DAYS), now_us // US_PER_DAY * US_PER_DAY
+    liked, other = (world.post(50 + i, START_US + HOUR_US) for i in range(2))
+    later = {"the reader's": 3 * HOUR_US, "the co-liker's of the seed": HOUR_US, "the co-liker's of the post": HOUR_US}
+    ratings = {
+        "the reader's": (reader, liked),
+        "the co-liker's of the seed": (coliker, liked),
+        "the co-liker's of the post": (coliker, other),
+    }
+    rated = [(*rating, midnight_us + later[name] * (name != dated)) for name, rating in ratings.items()]
+    world.rate(sorted(rated, key=lambda rating: rating[2]))
+    seeds, times = world.view.likes_of(reader, 5)
+    assert seeds.tolist() == [liked]
+    q = request(now_us, reader=reader, seeds=seeds, seed_times=times, excluded=seeds)
+    found = rank(world.view, replace(DEFAULT, window=100.0).formula(), q).posts.tolist()
+    assert found == ([] if dated.startswith("the co-liker's") else [other])
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_many_old_ratings_hide_what_came_before_them(more: int) -> None:
+    """So that a list of the open day costs no more for them than MOST_DATED steps."""
+    world, seen_us = World(FIRST_DAY, 1), START_US + HOUR_US
+    post = world.post(50, seen_us)
+    world.rate([(1, post, seen_us)])
+    most = MOST_DATED + LARGEST_BLOCK if more else MOST_DATED - 1  # whether to go on is asked once a block
+    world.rate((100 + i, post, START_US) for i in range(most))
+    world.rate([(2, post, seen_us + HOUR_US)])
+    people, _ = world.view.likers_of(post, 9, dated=False)
+    assert people.tolist() == ([2] if more else [2, 1])
 
 
 def crowded() -> tuple[World, Request]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,10 @@ def test_nothing_is_lost_or_falsified(
         try:
             SCENES[name].check(target, marks, number % 4 == 0)
         except Exception as error:
-            wrong.append(f"cut {number} before record {at}: {type(error).__name__}: {str(error)[:300]}")
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            what = (
+                f"{type(error).__name__}: {str(error)[:300]} at {Path(place.filename).name}:{place.lineno} {place.line}"
+            )
+            wrong.append(f"cut {number} before record {at}: {what}")
         shutil.rmtree(target)
     assert not wrong, f"{len(wrong)} of {number} disks are wrong:\n" + "\n".join(wrong[:10])
