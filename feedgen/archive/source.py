@@ -149,10 +149,11 @@ class Source:
 
     async def _settle(self) -> None:
         """Until all that was received is in the store, so that its cursor says where we are."""
-        while not self._is_settled():
+        while not self.is_settled():
             await asyncio.sleep(SETTLE_S)
 
-    def _is_settled(self) -> bool:
+    def is_settled(self) -> bool:
+        """All that was received is in the store."""
         return self._inlet.idle and not self._pipeline.status.pending
 
     # --- in a thread
@@ -281,6 +282,6 @@ class Source:
         }
 
     def _wait_settled(self) -> None:
-        while not self._is_settled():
+        while not self.is_settled():
             if self._stop.wait(SETTLE_S):
                 raise Stopped

@@ -38,11 +38,12 @@ class Store:
     source: Source
     tasks: list[asyncio.Task[Any]]
 
-    async def until(self, us: int, timeout_s: float = 40.0) -> None:
-        """Until an event of this time or later is in the store."""
-        await self.meanwhile(lambda: self.archive.recorder.high_water_us() >= us, timeout_s)
+    async def until(self, us: int, timeout_s: float = 120.0) -> None:
+        """Until an event of this time or later is in the store, and all that came is in the arrays too."""
+        recorder, settled = self.archive.recorder, self.source.is_settled
+        await self.meanwhile(lambda: recorder.high_water_us() >= us and settled(), timeout_s)
 
-    async def meanwhile(self, holds: Callable[[], bool], timeout_s: float = 25.0) -> None:
+    async def meanwhile(self, holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
         """Until that holds; fails with what one of our parts died of."""
         async with asyncio.timeout(timeout_s):
             while not holds():
