@@ -15,6 +15,7 @@ import pytest
 HOW_MUCH = {
     "FEEDGEN_STORMS", "FEEDGEN_RANDOM_KILLS", "FEEDGEN_MUTATIONS", "FEEDGEN_GRAPHS", "FEEDGEN_POWER_CUTS",
     "FEEDGEN_POWER_SEED", "FEEDGEN_FAILING_CALLS", "FEEDGEN_TUNNEL_CUTS", "FEEDGEN_RESTART_REQUESTS",
+    "FEEDGEN_FAILING_PART", "FEEDGEN_LISTS", "FEEDGEN_SYNC_CUTS", "FEEDGEN_ARCHIVE_MUTATIONS",
 }  # fmt: skip
 
 # Settings of the person who runs the tests are not the tests' settings.
@@ -47,6 +48,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=f"needs {', '.join(missing)}"))
             for program in missing:
                 config.stash[LEFT_OUT].setdefault(program, []).append(item.nodeid)
+
+
+def pytest_collection_finish() -> None:
+    """Test modules have read these; the processes that tests start would refuse them as unknown settings."""
+    for name in HOW_MUCH:
+        os.environ.pop(name, None)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

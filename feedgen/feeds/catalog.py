@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from feedgen.core.clock import Clock
-from feedgen.core.ids import NO_POST, POST_NSID, parse_at_uri, rkey_to_int
+from feedgen.core.ids import NO_POST
 from feedgen.core.telemetry import Counter
 from feedgen.feeds.also_liked import also_liked
 from feedgen.feeds.contract import Ask, Event, Library, Page, parse_req_id, reader_key
@@ -167,17 +167,19 @@ class Catalog:
 
     def heard(self, reader_did: str, told: Sequence[Told], now_us: int) -> bool:
         """What a reader saw, and wants more or less of, counts from the next list on. Whether there was an opinion."""
-        seen, judged, events = list[int](), list[tuple[int, bool]](), list[Event]()
+        seen, judged, events, kinds = list[int](), list[tuple[int, bool]](), list[Event](), list[str]()
         for one, post in zip(told, self._posts([one.item for one in told]), strict=True):
             if post == NO_POST:
-                heard_total.add(1, "unknown post")
+                kinds.append("unknown post")
                 continue
             if one.event == SEEN:
                 seen.append(post)
             elif one.event in (LESS, MORE):
                 judged.append((post, one.event == LESS))
-            heard_total.add(1, one.event if one.event in (SEEN, LESS, MORE) else "other")
+            kinds.append(one.event if one.event in (SEEN, LESS, MORE) else "other")
             events.append(self._event(post, one))
+        for kind in set(kinds):
+            heard_total.add(kinds.count(kind), kind)
         if events:
             self.services.log.told(reader_key(reader_did), events)
         if seen or judged:
@@ -210,16 +212,7 @@ class Catalog:
 
     def _posts(self, uris: Sequence[str]) -> list[int]:
         """Their numbers; NO_POST for those that are unknown."""
-        found, rows, authors, keys = [NO_POST] * len(uris), list[int](), list[int](), list[int]()
-        for row, uri in enumerate(uris):
-            parsed = parse_at_uri(uri)
-            author = self._library.person(parsed.did) if parsed and parsed.collection == POST_NSID else None
-            if parsed is not None and author is not None:
-                rows.append(row)
-                authors.append(author)
-                keys.append(rkey_to_int(parsed.rkey))
-        for row, post in zip(rows, self._library.view().find_posts(authors, keys).tolist(), strict=True):
-            found[row] = post
+        found: list[int] = self._library.numbers(uris).tolist()
         return found
 
 

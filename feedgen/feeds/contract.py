@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 from pyroaring import BitMap
 
@@ -46,7 +47,7 @@ class Ask:
     lag_s: float = 0.0  # how long it lay before anybody looked at it
 
 
-class Item(NamedTuple):
+class Item(msgspec.Struct, frozen=True):  # made thirty times a page: a NamedTuple takes three times as long
     uri: str
     context: str | None = None
     pin: bool = False  # shown as pinned
@@ -91,6 +92,8 @@ class Library(Protocol):
     def uri(self, post: int) -> str | None: ...
 
     def uris(self, posts: U32) -> list[str | None]: ...
+
+    def numbers(self, uris: Sequence[str]) -> U32: ...
 
     def person(self, did: str) -> int | None: ...
 
@@ -151,6 +154,7 @@ def req_id_of(feed: int, list_us: int) -> str:
     return f"{feed:x}-{list_us:x}"
 
 
+@lru_cache(maxsize=4096)
 def parse_req_id(text: str | None) -> tuple[int, int] | None:
     """(feed, list) of a reqId that could be ours."""
     found = _REQ_ID.fullmatch(text) if text else None

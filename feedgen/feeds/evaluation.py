@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from feedgen.core.errors import FeedgenError
-from feedgen.core.ids import US_PER_DAY, US_PER_S
+from feedgen.core.ids import NO_POST, US_PER_DAY, US_PER_S
 from feedgen.feeds.contract import Ask, Fetched, Known
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.list_feed import ListFeed
@@ -193,6 +193,9 @@ class Replayed:
 
     def uris(self, posts: U32) -> list[str | None]:
         return [None] * len(posts)
+
+    def numbers(self, uris: Sequence[str]) -> U32:
+        return np.full(len(uris), NO_POST, np.uint32)
 
     def person(self, did: str) -> int | None:
         return None

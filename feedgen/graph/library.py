@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+import numpy as np
 from pyroaring import BitMap
 
 from feedgen.core.errors import StoreError
-from feedgen.core.ids import NO_PERSON, POST_NSID, day_of, int_to_tid
+from feedgen.core.ids import NO_PERSON, NO_POST, POST_NSID, day_of, int_to_tid
 from feedgen.graph.access import U32
 from feedgen.graph.graph import Graph
 from feedgen.graph.view import PostFacts, View
 from feedgen.store.folder import Folder
 from feedgen.store.names import Names
 from feedgen.store.reader import DayReader
-from feedgen.store.uris import spell_posts
+from feedgen.store.uris import parse_post_uris, spell_posts
 
 MAX_ODD_KEYS: Final = 10_000
 
@@ -31,6 +32,14 @@ class Library:
 
     def person(self, did: str) -> int | None:
         return self._names.find(did)
+
+    def numbers(self, uris: Sequence[str]) -> U32:
+        """The numbers of posts; NO_POST where unknown."""
+        parsed = parse_post_uris(uris)
+        authors = self._names.find_all(parsed.authors)
+        found, known = np.full(len(uris), NO_POST, np.uint32), authors != NO_PERSON
+        found[known] = self._graph.view().find_posts(authors[known], parsed.keys[known])
+        return found
 
     def did(self, person: int) -> str | None:
         return self._names.did(person)

@@ -215,10 +215,13 @@ class ReaderState:
 
     def _count_authors(self, view: View, posts: Iterable[int], now_us: int) -> None:
         fresh = BitMap(posts) - self.seen.all(now_us)
+        if not fresh:
+            return
+        authors = self.authors
         for author in view.names_of(np.frombuffer(fresh.to_array(), np.uint32))[0].tolist():
-            self.authors[author] = min(self.authors.pop(author, 0) + 1, 1 << 16)
-        for author in list(self.authors)[: max(0, len(self.authors) - MAX_AUTHORS)]:
-            del self.authors[author]
+            authors[author] = authors.pop(author, 0) + 1  # moved to the end
+        while len(authors) > MAX_AUTHORS:
+            del authors[next(iter(authors))]
 
     def ignored(self) -> dict[int, float]:
         """What authors count of whom much was seen; whether the reader liked any of it is for others to know."""

@@ -117,6 +117,14 @@ class Names:
         number = _find(table.slots, table.rows, np.uint64(self._seed), np.uint64(plc[0]), np.uint64(plc[1]))
         return None if number == NO_PERSON else int(number)
 
+    def find_all(self, dids: Packed) -> U32:
+        """`find` for many; NO_PERSON for the unknown."""
+        table, out = self._table, np.empty(len(dids), np.uint32)
+        _find_all(table.slots, table.rows, np.uint64(self._seed), dids.high, dids.low, dids.form, out)
+        for i, did in dids.others.items():
+            out[i] = self._others.get(did, NO_PERSON)
+        return out
+
     def did(self, n: int) -> str | None:
         if not 0 <= n < self.count:
             return None
@@ -461,6 +469,12 @@ def _find(slots: U32, rows: U64, seed: np.uint64, high: np.uint64, low: np.uint6
             return n
         at = (at + np.uint64(1)) & mask
     return NO_PERSON
+
+
+@brief
+def _find_all(slots: U32, rows: U64, seed: np.uint64, high: U64, low: U64, form: U8, out: U32) -> None:
+    for i in range(len(form)):
+        out[i] = _find(slots, rows, seed, high[i], low[i]) if form[i] == PLC else NO_PERSON
 
 
 @njit

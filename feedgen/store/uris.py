@@ -24,6 +24,8 @@ BAD: Final = 0  # not a DID at all
 # `low` has 56 bits of the DID; this bit marks it as a DID in tables where zero means nothing.
 VALID: Final = 1 << 56
 
+FEW: Final = 100  # texts that are taken apart within microseconds, keeping the GIL
+
 _BASE32 = np.full(256, 255, np.uint8)
 _BASE32[np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)] = np.arange(32)
 _TID = np.full(256, 255, np.uint8)
@@ -109,7 +111,7 @@ def _take_apart(texts: Sequence[str], uris: bool) -> tuple[U64, U64, U8, I64]:
     form, keys = np.zeros(n, np.uint8), np.zeros(n, np.int64)
     if n:
         joined = np.frombuffer("\n".join(texts).encode("utf-8", "replace"), np.uint8)
-        if not _parse(
+        if not (_parse if n > FEW else _parse_few)(
             joined, _PREFIX_URI if uris else _PREFIX_DID, _MIDDLE, uris, _BASE32, _TID, high, low, form, keys
         ):
             # Somebody put a line end into a text, so the lines don't count any more: take all the slow way.
@@ -192,3 +194,6 @@ def _parse(
         if at > end and line < len(form):
             return False
     return at > end
+
+
+_parse_few = brief(_parse.py_func)  # type: ignore[attr-defined]

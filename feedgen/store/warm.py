@@ -11,7 +11,7 @@ from feedgen.store.folder import Folder
 from feedgen.store.names import Names
 from feedgen.store.pieces import posts_left, rating_columns
 from feedgen.store.rows import LOG_RATING, LOG_WIDE, POST
-from feedgen.store.uris import parse_post_uris, spell_posts
+from feedgen.store.uris import FEW, pack_dids, parse_post_uris, spell_posts
 
 A_DID = "did:plc:" + "a" * 24
 _LETTERS = str.maketrans("0189", "bcde")  # digits that a did:plc does not have
@@ -31,12 +31,14 @@ def warm() -> None:
                 names.number([A_DID, "did:web:example.com", *MANY])
                 names.flush()
                 names.find(A_DID)
+                names.find_all(pack_dids([A_DID]))
                 names.words(np.zeros(1, np.uint32))
                 names.save_index()
                 names.erase(5)
                 names.flush()
                 names.close()
-    parse_post_uris([f"at://{A_DID}/app.bsky.feed.post/3kaaaaaaaaa2a"])
+    for n in (1, FEW + 1):
+        parse_post_uris([f"at://{A_DID}/app.bsky.feed.post/3kaaaaaaaaa2a"] * n)
     spell_posts(np.zeros(1, np.uint64), np.zeros(1, np.uint64), np.zeros(1, np.int64))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from random import Random
 
 import numpy as np
 from pyroaring import BitMap
 
-from feedgen.core.ids import US_PER_DAY, US_PER_S, make_tid
+from feedgen.core.ids import NO_POST, US_PER_DAY, US_PER_S, make_tid
 from feedgen.core.languages import number
 from feedgen.feeds.contract import Ask, Fetched
 from feedgen.feeds.services import FeedServices
@@ -65,6 +65,10 @@ class Town:
 
     def uris(self, posts: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> list[str | None]:
         return [self.uri(post) for post in posts.tolist()]
+
+    def numbers(self, uris: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+        known = {self.uri(post): post for post in self.posts}
+        return np.array([known.get(uri, NO_POST) for uri in uris], np.uint32)
 
     def person(self, did: str) -> int | None:
         return next((p for p in range(PEOPLE + AUTHORS) if globals()["did"](p) == did), None)

@@ -47,6 +47,8 @@ POST_KEY = make_tid(NOON_US - 60_000_000)
 OLD_KEY = make_tid(NOON_US - 30 * HOUR_US)
 ODD_KEY = "not-a-tid"
 
+RANDOM_KILLS = int(os.environ.get("FEEDGEN_RANDOM_KILLS", "4"))
+
 
 @pytest.fixture
 def feed(tmp_path: Path) -> Iterator[Feeder]:
@@ -1078,7 +1080,7 @@ def survived(folder: Path) -> None:
 
 def test_the_arrays_agree_after_random_deaths(tmp_path: Path) -> None:
     rng = random.Random(3)
-    for _ in range(int(os.environ.get("FEEDGEN_RANDOM_KILLS", "4"))):
+    for _ in range(RANDOM_KILLS):
         process = child(tmp_path)
         assert process.stdout is not None and process.stderr is not None
         process.stdout.readline()

@@ -405,7 +405,7 @@ class LibraryWithRepositories:
     def __init__(self, library: Library, repositories: Repositories) -> None:
         self._repositories = repositories
         self.view, self.person, self.did = library.view, library.person, library.did
-        self.uri, self.uris, self.tagged = library.uri, library.uris, library.tagged
+        self.uri, self.uris, self.numbers, self.tagged = library.uri, library.uris, library.numbers, library.tagged
 
     def fetched(self, did: str) -> Fetched | None:
         return self._repositories.fetched(did)

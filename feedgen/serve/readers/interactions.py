@@ -37,6 +37,8 @@ EVENTS: Final = frozenset(
     }
 )
 
+_EVENTS: Final = {_PREFIX + event: event for event in EVENTS}
+
 received = Counter(
     "feedgen_serve_interactions_total",
     "Interactions received, by event; `unknown` and `malformed` are ignored",
@@ -86,7 +88,10 @@ class Told(NamedTuple):
     def pieces(self) -> Iterator[list[Interaction]]:
         """The events that make sense, a few at a time."""
         for start in range(0, len(self.raw), AT_ONCE):
-            events = map(_interaction, self.raw[start : start + AT_ONCE])
+            kinds: list[str] = []
+            events = [_interaction(raw, kinds) for raw in self.raw[start : start + AT_ONCE]]
+            for kind in set(kinds):
+                received.add(kinds.count(kind), kind)
             yield [event for event in events if event is not None]
 
 
@@ -100,20 +105,18 @@ def decode_interactions(body: bytes) -> Told:
     return Told(decoded.feed, decoded.interactions)
 
 
-def _interaction(raw: msgspec.Raw) -> Interaction | None:
+def _interaction(raw: msgspec.Raw, kinds: list[str]) -> Interaction | None:
+    """`kinds` gets what it was counted as."""
     try:
         wire = _wire.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        received.add(1, "malformed")
+        kinds.append("malformed")
         return None
-    event = wire.event.removeprefix(_PREFIX)
-    if event not in EVENTS or event == wire.event:
-        received.add(1, "unknown")
+    event = _EVENTS.get(wire.event)
+    if event is None or not is_post_uri(wire.item):
+        kinds.append("unknown" if event is None else "malformed")
         return None
-    if not is_post_uri(wire.item):
-        received.add(1, "malformed")
-        return None
-    received.add(1, event)
+    kinds.append(event)
     return Interaction(wire.item, event, _short(wire.feedContext, MAX_CONTEXT), _short(wire.reqId, MAX_REQ_ID))
 
 
