@@ -123,6 +123,7 @@ CADDY_TIMES: Final = {
     "lb_try_duration": (budget.TOLD_RETRY_S, budget.RETRY_S),
     "dial_timeout": (budget.DIAL_S, budget.DIAL_S),
     "response_header_timeout": (budget.TOLD_WAIT_S, budget.WAIT_S),
+    "health_timeout": (budget.WAIT_S,),  # a home that is slow, but answers, is not off
 }
 
 

@@ -30,6 +30,11 @@ SEED = 1
 PATIENCE_S = 600.0
 QUIET_S = 3.0  # longer than the service gathers old events for
 TICKS_S = os.sysconf("SC_CLK_TCK")
+FILES = {
+    "xrpc/app.bsky.feed.getFeedSkeleton.json": {"feed": [{"post": "at://did:plc:a/app.bsky.feed.post/3kaaaaaaaaa2a"}]},
+    "xrpc/app.bsky.feed.describeFeedGenerator.json": {},
+    ".well-known/did.json": {},
+}
 
 
 class Service:
@@ -211,18 +216,28 @@ def known_accounts(folder: Path, dids: list[str], keys: list[str]) -> None:
 
 
 class Caddy:
-    """The Caddyfile of `feedgen vps`, without TLS, in front of the service: it pools its connections."""
+    """The Caddyfile of `feedgen vps`, without TLS, in front of the service: it pools its connections.
+
+    It has files for when the service can't answer, as the VPS has, and somebody to send its log to. Without them each
+    page that Caddy answers in an overloaded service's place would be counted as an error of the service.
+    """
 
     def __init__(self, folder: Path, upstream_port: int) -> None:
         self.port = free_port()
         home = folder / "caddy"
-        (home / "fallback").mkdir(parents=True, exist_ok=True)
+        for path, answer in FILES.items():
+            file = home / "fallback" / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(answer))
+        self._log = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # nobody reads it
+        self._log.bind(("127.0.0.1", 0))
         (home / "Caddyfile").write_text(caddyfile())
         env = os.environ | {
             "FEEDGEN_SITE": f"http://:{self.port}",
             "FEEDGEN_UPSTREAM": f"127.0.0.1:{upstream_port}",
             "FEEDGEN_FALLBACK": str(home / "fallback"),
             "FEEDGEN_FALLBACK_PORT": str(free_port()),
+            "FEEDGEN_LOG_PORT": str(self._log.getsockname()[1]),
             "FEEDGEN_CADDY_ADMIN": "off",
             "FEEDGEN_CADDY_OPTIONS": "default_bind 127.0.0.1",
             "XDG_DATA_HOME": str(home),
@@ -241,6 +256,7 @@ class Caddy:
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
+        self._log.close()
 
 
 def free_port() -> int:
@@ -253,11 +269,12 @@ def said(found: dict[str, Any]) -> str:
     lists = ", ".join(f"{count} {kind}" for kind, count in found["lists"].items())
     cores = ", ".join(f"{name} {used:.2f}" for name, used in found["cores"].items())
     errors = f", errors {found['errors']}" if found["errors"] else ""
+    files = f", {found['files']} pages from the VPS's files" if found["files"] else ""
     return (
         f"{found['rate']:.0f} pages/s of {found['all_rate']:.0f} requests/s, "
         f"p50 {found['p50_ms']:.1f} p90 {found['p90_ms']:.1f} max {found['max_ms']:.0f} ms; "
         f"CPU {found['service_ms']:.2f} ms a page, {found['loop_ms']:.2f} of it the event loop's; "
-        f"cores: {cores}; lists: {lists}; {found['items']:.1f} posts a page{errors}"
+        f"cores: {cores}; lists: {lists}; {found['items']:.1f} posts a page{files}{errors}"
     )
 
 

@@ -91,7 +91,8 @@ def _highest(params: Params, readers: Readers, service: Service, network: Any, r
 
     def holds(pages_s: float) -> bool:
         found = readers.phase(service, network, pages_s, float(params["probe_seconds"]))
-        return bool(found["p99_ms"] < GOOD_P99_MS and not errors_of(found) and found["rate"] > 0.95 * pages_s)
+        good = found["p99_ms"] < GOOD_P99_MS and not errors_of(found) and not found["files"]
+        return bool(good and found["rate"] > 0.95 * pages_s)
 
     good, bad = 0.0, 0.0
     while not (good and bad) and 10 < rate < float(params["most_pages_s"]):
