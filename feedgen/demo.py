@@ -17,7 +17,8 @@ from typing import Final
 import msgspec
 
 from feedgen.app import App, build
-from feedgen.core.settings import Identity, Jetstream, Settings
+from feedgen.core.settings import Settings
+from feedgen.core.settings_network import Identity, Jetstream
 from feedgen.simnet.process import SimnetProcess
 from feedgen.simnet.server import Addresses
 

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 
 from feedgen.app import App, build
-from feedgen.core.settings import Appview, Identity, Jetstream, Labels, Service, Settings, Store, Web
+from feedgen.core.settings import Labels, Settings, Store, Web
+from feedgen.core.settings_network import Appview, Identity, Jetstream, Service
 from feedgen.runtime import Runtime
 from feedgen.simnet.server import Simnet
 from feedgen.simnet.tokens import SEND_INTERACTIONS

@@ -18,7 +18,8 @@ from feedgen.app import build
 from feedgen.core.config import fields_of
 from feedgen.core.ids import parse_at_uri
 from feedgen.core.parameters import table
-from feedgen.core.settings import Lists, Rank, Settings, Store
+from feedgen.core.settings import Settings, Store
+from feedgen.core.settings_ranking import Lists, Rank
 from feedgen.feeds.from_settings import rank_params
 from feedgen.rank.params import DEFAULT, FORYOU, PRESETS
 from feedgen.simnet.process import SimnetProcess

@@ -10,7 +10,7 @@ from feedgen.archive.api import Api
 from feedgen.archive.key import find_key
 from feedgen.archive.plan import plan_since, since_days, words
 from feedgen.core.clock import Clock, SystemClock
-from feedgen.core.settings import Jetstream
+from feedgen.core.settings_network import Jetstream
 
 
 def plan(settings: Jetstream, days: float, clock: Clock | None = None) -> int:

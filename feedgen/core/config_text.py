@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
-from feedgen.core.config import Loaded, fields_of, sections_of, shown_value, toml_value
+from feedgen.core.config import Loaded, fields_of, sections_of, shown_value
+from feedgen.core.config_values import toml_value
 
 T = TypeVar("T", bound=msgspec.Struct)
 

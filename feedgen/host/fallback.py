@@ -17,7 +17,8 @@ import httpx
 
 from feedgen.core.errors import FeedgenError
 from feedgen.core.fallback import DESCRIBE_PATH, DID_PATH, SKELETON, SKELETON_PATH, Files, write
-from feedgen.core.settings import Fallback, Settings
+from feedgen.core.settings import Settings
+from feedgen.core.settings_network import Fallback
 from feedgen.core.telemetry import Counter, Gauge
 
 TIMEOUT_S: Final = 10.0

@@ -7,7 +7,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from feedgen.core.config import toml_value
+from feedgen.core.config_values import toml_value
 from feedgen.core.errors import FeedgenError
 
 _SECTION = re.compile(r"\s*\[(?P<name>[^\[\]]+)\]\s*(#.*)?")

@@ -17,9 +17,10 @@ from typing import Final
 
 import feedgen
 from feedgen.core import budget, fallback
-from feedgen.core.config import toml_value
+from feedgen.core.config_values import toml_value
 from feedgen.core.errors import FeedgenError
-from feedgen.core.settings import LOCAL_PROXIES, Settings
+from feedgen.core.settings import Settings
+from feedgen.core.settings_network import LOCAL_PROXIES
 from feedgen.host.fallback import gather
 from feedgen.host.settings_file import set_value
 from feedgen.host.tailscale import Tailscale

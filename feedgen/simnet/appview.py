@@ -12,7 +12,8 @@ from feedgen.core.ids import POST_NSID, is_did
 from feedgen.simnet import text
 from feedgen.simnet.httpd import Request, Response, Router, answer, failure
 from feedgen.simnet.pds import Repositories
-from feedgen.simnet.world import PostState, ProfileState, World
+from feedgen.simnet.states import PostState, ProfileState
+from feedgen.simnet.world import World
 
 MAX_POSTS: Final = 25
 MAX_PROFILES: Final = 25

@@ -8,7 +8,6 @@ what is popular, what is about their topics; and of what they see, what `truth` 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -18,8 +17,10 @@ from feedgen.core.ids import US_PER_DAY, US_PER_S
 from feedgen.simnet import kernels, words
 from feedgen.simnet import posts as posts_module
 from feedgen.simnet.columns import Keys, Rings, Table
+from feedgen.simnet.dice import choose, client_lags, in_sorted, pick, times_in
 from feedgen.simnet.kernels import Around, Habits
 from feedgen.simnet.people import STYLES, People
+from feedgen.simnet.step import Act, Step
 from feedgen.simnet.truth import Truth
 
 F64 = NDArray[np.float64]
@@ -47,7 +48,6 @@ FRESH_US: Final = 14 * 3600 * US_PER_S  # the older a post, the rarer it is show
 NOTICED_US: Final = 8 * US_PER_S  # nobody likes a post sooner than this
 VIA_SHARE: Final = 0.45  # of the likes whose post was shared by somebody, so that about 17% of all carry one
 QUOTE_SHARE: Final = 0.08
-MAX_LAG_US: Final = 20 * US_PER_S  # between a client's clock and the network's
 CHANNELS: Final = (0.33, 0.60, 0.68)  # followed authors, liked by the followed, popular; the rest: by topic
 
 # An account event: up to which throw, what state, and the chance to come back.
@@ -58,31 +58,6 @@ LEAVING: Final = (
     (0.88, "takendown", 0.1),
     (1.0, "deleted", 0.06),
 )
-
-
-@dataclass(slots=True)
-class Act:
-    """Something rare. `row` is of the table that `what` is about."""
-
-    us: int
-    person: int
-    what: str
-    row: int = -1
-    detail: str = ""
-    version: int = 0
-
-
-@dataclass(slots=True)
-class Step:
-    """What was added in a step."""
-
-    start_us: int
-    end_us: int
-    posts: slice = field(default_factory=lambda: slice(0, 0))
-    likes: slice = field(default_factory=lambda: slice(0, 0))
-    reposts: slice = field(default_factory=lambda: slice(0, 0))
-    follows: slice = field(default_factory=lambda: slice(0, 0))
-    acts: list[Act] = field(default_factory=list)
 
 
 def edges() -> Table:
@@ -161,10 +136,10 @@ class Behaviour:
         if not n:
             return
         people, posts = self.people, self.posts
-        author = _pick(rng, sums, n)
-        us = _times(rng, done, n)
-        topic = _choose(rng, self._topic_sums[author])
-        media = _choose(rng, self._media_sums[author])
+        author = pick(rng, sums, n)
+        us = times_in(rng, done, n)
+        topic = choose(rng, self._topic_sums[author])
+        media = choose(rng, self._media_sums[author])
         language = np.where(rng.random(n) < 0.9, people.language[author], people.second[author])
         about = self._liked.pick(author, rng.exponential(3.0, n))
         usable = (about >= 0) & self._showable(about, done.start_us)
@@ -180,7 +155,7 @@ class Behaviour:
         adult = people.adult[author] & (rng.random(n) < 0.6)
         media = np.where(reply & (rng.random(n) < 0.85) | quote, posts_module.TEXT, media)
         done.posts = posts.add(
-            n, author=author, us=us, key=(us - _lags(rng, n)) << 10 | rng.integers(0, 32, n), topic=topic,
+            n, author=author, us=us, key=(us - client_lags(rng, n)) << 10 | rng.integers(0, 32, n), topic=topic,
             language=language, media=media,
             adult=adult, quality=quality, style=style, parent=parent, root=root, quote=np.where(quote, about, -1),
         )  # fmt: skip
@@ -210,7 +185,7 @@ class Behaviour:
             actor=who,
             to=what,
             us=us,
-            key=(us - _lags(rng, len(rows))) << 10 | rng.integers(0, 32, len(rows)),
+            key=(us - client_lags(rng, len(rows))) << 10 | rng.integers(0, 32, len(rows)),
             via=via,
         )
         np.add.at(self.posts["likes"], what, 1)
@@ -253,7 +228,7 @@ class Behaviour:
             actor=who,
             to=what,
             us=us,
-            key=(us - _lags(rng, len(rows))) << 10 | rng.integers(0, 32, len(rows)),
+            key=(us - client_lags(rng, len(rows))) << 10 | rng.integers(0, 32, len(rows)),
         )
         np.add.at(self.posts["reposts"], what, 1)
         self.posts["shared"][what] = np.arange(done.reposts.start, done.reposts.stop) + 1
@@ -263,14 +238,14 @@ class Behaviour:
         if not n:
             return
         tries = int(n * 1.6) + 8
-        who, us = _pick(rng, sums, tries), _times(rng, done, tries)
+        who, us = pick(rng, sums, tries), times_in(rng, done, tries)
         liked = self._liked.pick(who, rng.exponential(8.0, tries))
         author = (
             self.posts["author"][np.maximum(liked, 0)].astype(np.int64) if self.posts.n else np.zeros(tries, np.int64)
         )
         whom = np.where((liked >= 0) & (rng.random(tries) < 0.7), author, self.people.pick_authors(rng, who))
         keys = who << 32 | whom
-        ok = (who != whom) & self.active[whom] & ~_in_sorted(self._follow_keys, keys)
+        ok = (who != whom) & self.active[whom] & ~in_sorted(self._follow_keys, keys)
         first = np.sort(np.unique(keys[ok], return_index=True)[1])
         rows = np.flatnonzero(ok)[first][:n]
         done.follows = self.follows.add(
@@ -278,7 +253,7 @@ class Behaviour:
             actor=who[rows],
             to=whom[rows],
             us=us[rows],
-            key=(us[rows] - _lags(rng, len(rows))) << 10 | rng.integers(0, 32, len(rows)),
+            key=(us[rows] - client_lags(rng, len(rows))) << 10 | rng.integers(0, 32, len(rows)),
         )
         new = np.sort(keys[rows])
         self._follow_keys = np.insert(self._follow_keys, np.searchsorted(self._follow_keys, new), new)
@@ -327,7 +302,7 @@ class Behaviour:
         ):
             n = int(rng.poisson(events * share))
             for person, us, die in zip(
-                _pick(rng, sums, n).tolist(), _times(rng, done, n).tolist(), rng.random(n).tolist(), strict=True
+                pick(rng, sums, n).tolist(), times_in(rng, done, n).tolist(), rng.random(n).tolist(), strict=True
             ):
                 self._change_one(done, what, person, us, die)
 
@@ -352,9 +327,9 @@ class Behaviour:
     def _depart(self, rng: np.random.Generator, done: Step, expected: float) -> None:
         """Accounts that leave, or say again that they are there."""
         n = int(rng.poisson(expected))
-        people = _pick(rng, np.cumsum(self.people.activity * self.active), n)
+        people = pick(rng, np.cumsum(self.people.activity * self.active), n)
         for person, us, die in zip(
-            people.tolist(), _times(rng, done, n).tolist(), rng.random((n, 3)).tolist(), strict=True
+            people.tolist(), times_in(rng, done, n).tolist(), rng.random((n, 3)).tolist(), strict=True
         ):
             if self.active[person]:
                 done.acts.append(Act(us, person, "account", detail=self._leave(person, us, die)))
@@ -404,33 +379,6 @@ class Behaviour:
         """Once a step: the graph is an array, and each change of it a copy."""
         ended = np.array(self._unfollowed, np.int64)
         self._unfollowed.clear()
-        at = np.searchsorted(self._follow_keys, ended[_in_sorted(self._follow_keys, ended)])
+        at = np.searchsorted(self._follow_keys, ended[in_sorted(self._follow_keys, ended)])
         self._follow_keys = np.delete(self._follow_keys, at)
         self._follow_starts = np.searchsorted(self._follow_keys, np.arange(self.people.n + 1) << 32)
-
-
-def _pick(rng: np.random.Generator, sums: F64, n: int) -> I64:
-    """n indices, each in proportion to its share of the running sums."""
-    picked: I64 = np.searchsorted(sums, rng.random(n) * sums[-1], side="right")
-    return np.minimum(picked, np.int64(len(sums) - 1))
-
-
-def _choose(rng: np.random.Generator, sums: F64) -> I64:
-    """One column of each row of running sums."""
-    chosen: I64 = (rng.random(len(sums))[:, None] * sums[:, -1:] > sums).sum(axis=1)
-    return np.minimum(chosen, np.int64(sums.shape[1] - 1))
-
-
-def _times(rng: np.random.Generator, done: Step, n: int) -> I64:
-    return np.sort(rng.integers(done.start_us, done.end_us, n))
-
-
-def _lags(rng: np.random.Generator, n: int) -> I64:
-    """How much earlier the client says it was."""
-    return np.minimum(np.exp(rng.normal(np.log(400_000), 0.8, n)), MAX_LAG_US).astype(np.int64)
-
-
-def _in_sorted(keys: I64, asked: I64) -> NDArray[np.bool_]:
-    at = np.minimum(np.searchsorted(keys, asked), max(len(keys) - 1, 0))
-    found: NDArray[np.bool_] = keys[at] == asked if len(keys) else np.zeros(len(asked), np.bool_)
-    return found

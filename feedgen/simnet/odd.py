@@ -13,9 +13,10 @@ import numpy as np
 
 from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, POST_NSID, REPOST_NSID, US_PER_DAY, US_PER_S, make_tid
 from feedgen.simnet import text
-from feedgen.simnet.behaviour import Behaviour, Step
+from feedgen.simnet.behaviour import Behaviour
 from feedgen.simnet.posts import PostWriter
 from feedgen.simnet.records import SimEvent
+from feedgen.simnet.step import Step
 from feedgen.simnet.tell import Teller
 
 # Shares of the odd ones: rkey, future, duplicate, malformed, repeat.

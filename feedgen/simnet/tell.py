@@ -20,10 +20,11 @@ from feedgen.core.ids import (
     make_tid,
 )  # fmt: skip
 from feedgen.simnet import records, text
-from feedgen.simnet.behaviour import Act, Behaviour, Step
+from feedgen.simnet.behaviour import Behaviour
 from feedgen.simnet.people import PRIVATE_SHARE, People
 from feedgen.simnet.posts import PostWriter
 from feedgen.simnet.records import SimEvent
+from feedgen.simnet.step import Act, Step
 
 I64 = NDArray[np.int64]
 

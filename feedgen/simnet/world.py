@@ -11,7 +11,6 @@ import heapq
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec
 from numpy.typing import NDArray
@@ -32,12 +31,14 @@ from feedgen.core.ids import (
     tid_to_int,
 )  # fmt: skip
 from feedgen.simnet import records, text, words
-from feedgen.simnet.behaviour import Behaviour, Step
+from feedgen.simnet.behaviour import Behaviour
 from feedgen.simnet.columns import Table
 from feedgen.simnet.odd import Oddities
 from feedgen.simnet.people import People, Person
 from feedgen.simnet.posts import PostWriter
 from feedgen.simnet.records import Record, SimEvent
+from feedgen.simnet.states import PostState, ProfileState
+from feedgen.simnet.step import Step
 from feedgen.simnet.tell import Teller
 
 EVENTS_PER_STEP: Final = 2_500  # what numpy needs to be busy; fewer make more overhead, more make longer pauses
@@ -45,42 +46,6 @@ MIN_STEP_US: Final = 10 * US_PER_S
 MAX_STEP_US: Final = 3600 * US_PER_S
 WARM_UP_US: Final = 18 * 3600 * US_PER_S  # lived before the first event, so that it is not everybody's first day
 MAX_INJECTED: Final = 100_000
-
-
-class PostState(msgspec.Struct, frozen=True):
-    """A post as the AppView would show it now."""
-
-    uri: str
-    cid: str
-    did: str
-    rkey: str
-    record: bytes
-    time_us: int
-    deleted: bool
-    likes: int
-    reposts: int
-    replies: int
-    quotes: int
-    topic: str
-    language: str
-
-
-class ProfileState(msgspec.Struct, frozen=True):
-    """A person as the AppView would show them now."""
-
-    did: str
-    handle: str
-    display_name: str
-    description: str
-    avatar_cid: str
-    labels: tuple[str, ...]
-    active: bool
-    status: str  # "" while active
-    follows: int
-    followers: int
-    posts: int
-    record: bytes
-    cid: str
 
 
 class World:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from feedgen.core.arms import parse_arm
 from feedgen.core.clock import Clock
 from feedgen.core.ids import US_PER_DAY
-from feedgen.core.settings import Experiment
+from feedgen.core.settings_ranking import Experiment
 from feedgen.feeds.learning import LESS, LIKED, MORE, SEEN, SERVED, Cell, Learned, learn
 from feedgen.feeds.trials import MIN_READERS, Interval
 from feedgen.store.outcomes import Pages

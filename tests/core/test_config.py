@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedgen.core.checks import check_http_url, or_nothing
-from feedgen.core.config import Key, Loaded, Section, fields_of, judge, read_settings
+from feedgen.core.config import Loaded, Section, fields_of, read_settings
 from feedgen.core.config_text import document, show
+from feedgen.core.config_values import Key, judge
 from feedgen.core.errors import SettingsError
 
 

@@ -6,7 +6,8 @@ import pytest
 from feedgen.core.config import fields_of, read_settings
 from feedgen.core.config_text import document, show
 from feedgen.core.errors import SettingsError
-from feedgen.core.settings import Service, Settings, load_settings
+from feedgen.core.settings import Settings, load_settings
+from feedgen.core.settings_network import Service
 
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
 

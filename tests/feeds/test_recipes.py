@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from feedgen.core.settings import Experiment as ExperimentSettings
-from feedgen.core.settings import Rank, Settings
+from feedgen.core.settings import Settings
+from feedgen.core.settings_ranking import Experiment as ExperimentSettings
+from feedgen.core.settings_ranking import Rank
 from feedgen.feeds.contract import NoLog, Shown
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.from_settings import experiment_of

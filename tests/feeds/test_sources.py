@@ -10,7 +10,7 @@ import pytest
 
 from feedgen.core.errors import SettingsError
 from feedgen.core.ids import US_PER_S
-from feedgen.core.settings import Lists
+from feedgen.core.settings_ranking import Lists
 from feedgen.feeds import sources
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.learning import path_of

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from feedgen import cli
 from feedgen.core.errors import FeedgenError
 from feedgen.core.fallback import DID_PATH, NAMES, SKELETON
-from feedgen.core.settings import Fallback
+from feedgen.core.settings_network import Fallback
 from feedgen.host.fallback import HANDED, TURNS, Pusher, push
 from feedgen.serve.out.egress import Egress, Rules
 from feedgen.simnet.process import SimnetProcess

@@ -16,7 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from feedgen.core.settings import Log, Service, Settings, Store
+from feedgen.core.settings import Log, Settings, Store
+from feedgen.core.settings_network import Service
 from feedgen.host.life import Life
 from feedgen.host.reload import differences, take_over
 from feedgen.host.systemd import Notifier, Unit, public_and_private, sockets_given

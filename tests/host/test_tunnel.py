@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from feedgen.core.errors import FeedgenError
-from feedgen.core.settings import Settings, Tunnel
+from feedgen.core.settings import Settings
+from feedgen.core.settings_network import Tunnel
 from feedgen.host.tailscale import Tailscale, TailscaleError
 from feedgen.host.tunnel import KEY_EXPIRY, TAILSCALE, UP, VPS, WARNINGS, TunnelWatch, resolved
 from feedgen.host.vps import Ends, find_ends

@@ -12,7 +12,8 @@ from playwright.sync_api import Browser
 from starlette.requests import Request
 
 from feedgen.core.clock import ManualClock
-from feedgen.core.settings import Experiment, Settings, Store
+from feedgen.core.settings import Settings, Store
+from feedgen.core.settings_ranking import Experiment
 from feedgen.serve.http.documents import ServiceIdentity
 from feedgen.store.pages import Outcome, ShownPage
 from feedgen.store.viewers import Viewers

@@ -13,7 +13,8 @@ from starlette.responses import Response
 
 from feedgen.app import build
 from feedgen.core.clock import SystemClock
-from feedgen.core.settings import Service, Settings, Web
+from feedgen.core.settings import Settings, Web
+from feedgen.core.settings_network import Service
 from feedgen.serve.http.documents import ServiceIdentity
 from feedgen.serve.http.private import PrivateParts, make_private_app
 from feedgen.serve.http.routes import make_app

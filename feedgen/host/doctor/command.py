@@ -16,7 +16,7 @@ from feedgen.core.config import Loaded
 from feedgen.core.errors import FeedgenError
 from feedgen.core.settings import Settings
 from feedgen.host.account import Account, find_handle, password_given
-from feedgen.host.doctor import inside, machine, network, outside
+from feedgen.host.doctor import inside, machine, network, outside, records
 from feedgen.host.doctor.finding import Finding, failure, ok, warning, worst
 from feedgen.host.doctor.machine import UNIT, show_unit
 
@@ -93,7 +93,7 @@ def _outside(
         if worst(found) == 0:
             yield from outside.check_callers(settings, front)
     yield from outside.check_page_times(settings)
-    yield from outside.check_records(settings)
+    yield from records.check_records(settings)
 
 
 def _settings(loaded: Loaded[Settings]) -> Iterator[Finding]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import json
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,16 +18,14 @@ from feedgen.core.ids import FEED_NSID, is_plc
 from feedgen.core.page_times import LATE_S, MAX_LATE_SHARE
 from feedgen.core.settings import Settings
 from feedgen.host.account import Account
+from feedgen.host.doctor.asking import DID_PATH, TIMEOUT_S, document_of, object_in, words_of
 from feedgen.host.doctor.finding import Finding, failure, ok, warning
-from feedgen.host.publish import looks
 from feedgen.host.tailscale import Tailscale
 from feedgen.host.tunnel import TAILSCALE, untrusted_vps
 from feedgen.host.vps_pages import ask
 
-TIMEOUT_S: Final = 20.0
 TAILNET: Final = ipaddress.ip_network("100.64.0.0/10")
 SOON_DAYS: Final = 14
-DID_PATH: Final = "/.well-known/did.json"
 DESCRIBE_PATH: Final = "/xrpc/app.bsky.feed.describeFeedGenerator"
 SKELETON_PATH: Final = "/xrpc/app.bsky.feed.getFeedSkeleton"
 SKELETON_METHOD: Final = "app.bsky.feed.getFeedSkeleton"
@@ -145,7 +142,7 @@ def check_documents(settings: Settings, front: Front) -> Iterator[Finding]:
 def _service_document(settings: Settings, front: Front) -> Finding:
     did, endpoint = settings.service.did, f"https://{settings.service.hostname}"
     if is_plc(did):
-        told: dict[str, Any] | str = _document_of(settings, did)
+        told: dict[str, Any] | str = document_of(settings, did)
         fix = "Update the service of this DID in the directory."
     elif did == f"did:web:{settings.service.hostname}":
         told, fix = _object_at(front, DID_PATH), LOOK_AT_CADDY
@@ -209,7 +206,7 @@ def _skeleton(front: Front, feed: str, token: str) -> str:
     try:
         answer = front.get(SKELETON_PATH, token, feed=feed, limit="1")
     except httpx.HTTPError as error:
-        return f"no answer: {_words(error)}"
+        return f"no answer: {words_of(error)}"
     try:
         told = answer.json()
     except ValueError:
@@ -231,7 +228,7 @@ def check_callers(settings: Settings, front: Front) -> Iterator[Finding]:
     try:
         straight, forged = front.mark(), front.mark(forwarded=A_STRANGER)
     except (httpx.HTTPError, OSError) as error:
-        yield failure(check, f"can't be compared: {_words(error)}", LOOK_AT_CADDY)
+        yield failure(check, f"can't be compared: {words_of(error)}", LOOK_AT_CADDY)
         return
     if not straight:
         yield warning(check, "can't be compared: the service does not say as whom it sees us", LOOK_AT_CADDY)
@@ -287,63 +284,6 @@ def check_page_times(settings: Settings) -> Iterator[Finding]:
         yield warning("page times", said, advice)
     else:
         yield ok("page times", said)
-
-
-def check_records(settings: Settings) -> Iterator[Finding]:
-    """What the publisher's repository says of our feeds, against what we would write there."""
-    publisher, service = settings.service.publisher_did, settings.service
-    try:
-        wanted = looks(settings)
-    except FeedgenError as error:
-        yield failure("records", error.message, error.hint)
-        return
-    if publisher == service.did:
-        yield warning(
-            "records",
-            "[service] publisher_did is not set, so nothing is published",
-            "Type: feedgen whoami; then set it.",
-        )
-        return
-    document = _document_of(settings, publisher)
-    if isinstance(document, str):
-        yield failure("records", document, "Is [service] publisher_did right?")
-        return
-    endpoints = {str(s.get("id")).rpartition("#")[2]: s.get("serviceEndpoint") for s in document.get("service") or ()}
-    pds = endpoints.get("atproto_pds")
-    if not isinstance(pds, str):
-        yield failure("records", f"{publisher} has no PDS", "Is [service] publisher_did right?")
-        return
-    for look in wanted:
-        yield _judge_record(look.feed, look.fields(service.did), _record(pds, publisher, look.feed))
-
-
-def _judge_record(feed: str, wanted: Mapping[str, Any], found: dict[str, Any] | str) -> Finding:
-    check, publish = "records", "Type: feedgen publish"
-    if isinstance(found, str):
-        return (
-            failure(check, found, "Try again later.") if found else failure(check, f"{feed} is not published", publish)
-        )
-    if found.get("did") != wanted["did"]:
-        return failure(check, f"{feed} is answered by {found.get('did')}, not by us", f"{publish} --replace")
-    differs = [name for name in wanted if found.get(name) != wanted[name]]
-    if differs:
-        return warning(check, f"{feed} says something else than the settings: {', '.join(differs)}", publish)
-    return ok(check, f"{feed} is published as {found.get('displayName')}")
-
-
-def _record(pds: str, did: str, feed: str) -> dict[str, Any] | str:
-    """Its value; a text says why there is none, the empty text that it does not exist."""
-    query = {"repo": did, "collection": FEED_NSID, "rkey": feed}
-    try:
-        with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
-            answer = client.get(f"{pds.rstrip('/')}/xrpc/com.atproto.repo.getRecord", params=query)
-            told = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        return f"the publisher's PDS can't be asked: {error}"
-    if answer.status_code == 400 and isinstance(told, dict) and told.get("error") == "RecordNotFound":
-        return ""
-    value = told.get("value") if isinstance(told, dict) and answer.status_code == 200 else None
-    return value if isinstance(value, dict) else f"the publisher's PDS answers with status {answer.status_code}"
 
 
 # --- the tunnel
@@ -411,32 +351,5 @@ def _object_at(front: Front, path: str) -> dict[str, Any] | str:
     try:
         answer = front.get(path)
     except httpx.HTTPError as error:
-        return f"https://{front.hostname}{path} can't be reached: {_words(error)}"
-    return _read(answer, f"https://{front.hostname}{path}")
-
-
-def _document_of(settings: Settings, did: str) -> dict[str, Any] | str:
-    """The DID's document; a text says what is wrong."""
-    if is_plc(did):
-        url = f"{settings.identity.plc_url.rstrip('/')}/{did}"
-    else:
-        url = f"https://{did.removeprefix('did:web:')}{DID_PATH}"
-    try:
-        with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
-            return _read(client.get(url), url)
-    except httpx.HTTPError as error:
-        return f"{url} can't be reached: {_words(error)}"
-
-
-def _read(answer: httpx.Response, url: str) -> dict[str, Any] | str:
-    if answer.status_code != 200:
-        return f"{url} answers with status {answer.status_code}"
-    try:
-        told = json.loads(answer.content)
-    except (ValueError, RecursionError):
-        told = None
-    return told if isinstance(told, dict) else f"{url} is no JSON object"
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:150] or type(error).__name__
+        return f"https://{front.hostname}{path} can't be reached: {words_of(error)}"
+    return object_in(answer, f"https://{front.hostname}{path}")

@@ -21,7 +21,7 @@ from typing import Final
 from starlette.requests import Request
 
 from feedgen.core.clock import Clock
-from feedgen.core.settings import LOCAL_PROXIES
+from feedgen.core.settings_network import LOCAL_PROXIES
 from feedgen.core.telemetry import Counter, Gauge
 from feedgen.serve.http.xrpc import XrpcError, overloaded, rate_limited
 

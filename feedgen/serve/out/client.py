@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol
 
 from feedgen.core.errors import UpstreamError
-from feedgen.core.settings import Identity
+from feedgen.core.settings_network import Identity
 from feedgen.serve.out.addresses import Lookup, RefusedHost, checked_address, in_url, look_up
 from feedgen.serve.out.hosts import is_public_address, public_origin
 from feedgen.serve.out.outbound import Outbound

@@ -38,6 +38,7 @@ from feedgen.ingest.events import time_to_us
 from feedgen.serve.http.limits import Rate, RateLimit
 from feedgen.serve.out.addresses import RefusedHost
 from feedgen.serve.out.client import HostClient, Hosts
+from feedgen.serve.out.fetched import pack, unpack
 from feedgen.serve.who.auth import TokenError, Unverifiable
 from feedgen.store.viewers import Account
 
@@ -56,8 +57,6 @@ RETRY_S: Final = 3600.0  # after a failure, and until ratings are counted again
 MAX_QUIET: Final = 100_000
 MAX_BYTES: Final = 64 << 20  # of what is kept in memory
 OVERHEAD_BYTES: Final = 600
-FORMAT: Final = 1
-
 fetches = Counter(
     "feedgen_readers_repositories_total", "Looks into a new reader's repository, by how they ended", "result"
 )
@@ -378,25 +377,6 @@ async def _list(visit: HostClient, did: str, collection: str, cursor: str | None
 
 def _size(told: Fetched) -> int:
     return told.posts.nbytes + told.times_us.nbytes + told.follows.nbytes + OVERHEAD_BYTES
-
-
-def pack(told: Fetched) -> bytes:
-    """8 bytes a like (to the second), 4 a follow."""
-    seconds = (told.times_us // US_PER_S).astype(np.uint32)
-    head = np.array([FORMAT, told.posts.size, told.follows.size], np.uint32)
-    return np.concatenate([head, told.posts, seconds, told.follows]).astype("<u4").tobytes()
-
-
-def unpack(data: bytes, fetched_us: int) -> Fetched | None:
-    """None for what `pack` did not give."""
-    if len(data) < 12 or len(data) % 4:
-        return None
-    words = np.frombuffer(data, "<u4")
-    n_posts, n_follows = int(words[1]), int(words[2])
-    if words[0] != FORMAT or words.size != 3 + 2 * n_posts + n_follows:
-        return None
-    posts, seconds, follows = np.split(words[3:], [n_posts, 2 * n_posts])
-    return Fetched(posts.copy(), seconds.astype(np.int64) * US_PER_S, follows.copy(), fetched_us)
 
 
 class LibraryWithRepositories:

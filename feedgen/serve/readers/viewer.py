@@ -14,7 +14,7 @@ import msgspec
 from feedgen.core.ids import US_PER_S
 from feedgen.feeds.contract import reader_key
 from feedgen.rank.seen import ReaderState, UnreadableState
-from feedgen.serve.out.repository import unpack
+from feedgen.serve.out.fetched import unpack
 from feedgen.store.pages import EVENTS, NO_CODE, Outcome, ShownPage
 from feedgen.store.post_names import dids_of, uris_of
 from feedgen.store.viewers import Viewers

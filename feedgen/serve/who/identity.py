@@ -18,7 +18,7 @@ from feedgen.core.budget import KEY_S
 from feedgen.core.clock import Clock
 from feedgen.core.errors import StoreError, UpstreamError
 from feedgen.core.ids import US_PER_S
-from feedgen.core.settings import Identity
+from feedgen.core.settings_network import Identity
 from feedgen.core.telemetry import Counter, Gauge
 from feedgen.serve.http.limits import Rate, RateLimit
 from feedgen.serve.out.addresses import RefusedHost

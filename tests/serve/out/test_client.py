@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from feedgen.core.errors import UpstreamError
-from feedgen.core.settings import Identity
+from feedgen.core.settings_network import Identity
 from feedgen.serve.http.server import Server
 from feedgen.serve.out import client as visit_module
 from feedgen.serve.out.addresses import RefusedHost

@@ -19,7 +19,8 @@ from feedgen.core.ids import FOLLOW_NSID, LIKE_NSID, NO_POST, US_PER_DAY, make_t
 from feedgen.feeds.contract import Fetched, reader_key
 from feedgen.serve.out import repository
 from feedgen.serve.out.client import HostClient
-from feedgen.serve.out.repository import Repositories, pack, unpack
+from feedgen.serve.out.fetched import pack, unpack
+from feedgen.serve.out.repository import Repositories
 from feedgen.store.viewers import Account
 
 READER = "did:plc:" + "r" * 24

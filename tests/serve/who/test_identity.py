@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from feedgen.core.clock import ManualClock
 from feedgen.core.errors import StoreError
-from feedgen.core.settings import Identity
+from feedgen.core.settings_network import Identity
 from feedgen.serve.http.server import Server
 from feedgen.serve.out import addresses, fetch
 from feedgen.serve.out.fetch import DirectWebFetcher, Fetcher, PlcFetcher, ProxiedWebFetcher
