@@ -54,7 +54,9 @@ def evaluate(ctx: click.Context, config: Path | None, set_: tuple[str, ...], rea
     presets = dict(imported("feedgen.rank.params:PRESETS"))
     if mine not in presets.values():
         presets = {"yours": mine, **presets}
-    ctx.exit(imported("feedgen.feeds.evaluation:main")(Path(settings.store.dir), presets, rules, readers))
+    folder = Path(settings.store.dir)
+    said = imported("feedgen.feeds.moderated:said_of")(folder, settings)
+    ctx.exit(imported("feedgen.feeds.evaluation:main")(folder, presets, rules, readers, said))
 
 
 @cli.command()

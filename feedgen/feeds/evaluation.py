@@ -27,6 +27,7 @@ from feedgen.core.ids import NO_POST, US_PER_DAY, US_PER_S
 from feedgen.feeds.contract import Ask, Fetched, Known
 from feedgen.feeds.for_you import ForYou
 from feedgen.feeds.list_feed import ListFeed
+from feedgen.feeds.moderated import NOTHING_SAID, Moderated, Said
 from feedgen.feeds.popular import PopularFeed
 from feedgen.feeds.recipes import Recipe
 from feedgen.feeds.services import FeedServices
@@ -215,8 +216,10 @@ class Evaluation:
     """`run` gives a row for each preset, one for what is popular, and one for the scorer if there can be one: `words`
     say what it was trained on, or why there is none."""
 
-    def __init__(self, path: Path, presets: Mapping[str, RankParams], rules: ListRules, readers: int) -> None:
-        self.path, self.rules, self.readers = path, rules, readers
+    def __init__(
+        self, path: Path, presets: Mapping[str, RankParams], rules: ListRules, readers: int, said: Said = NOTHING_SAID
+    ) -> None:
+        self.path, self.rules, self.readers, self.said = path, rules, readers, said
         self.presets = presets
         self.scores = {name: Score() for name in (*presets, POPULAR)}
         self._liked: set[int] = set()
@@ -228,12 +231,14 @@ class Evaluation:
             total = SNAPSHOTS * self.readers
             progress(0, total, "reading")
             history.load()
+            moderated = Moderated(Folder(self.path, lock=False).names_path, self.said)
             feeds = self._feeds(graph)
             self._add_scorer(feeds, history.first_us)
             step_us, spammers = (history.last_us - history.first_us) // SNAPSHOTS, Spammers()
             for i in range(SNAPSHOTS):
                 now_us = history.first_us + i * step_us
                 history.tell(now_us)
+                moderated.apply(graph)
                 graph.set_spammers(spammers.look(graph.view(), now_us))
                 next(iter(feeds.values())).services.refresh(now_us)  # what they share
                 asked = self._askable(graph.view(), *history.liked(now_us + step_us), seed=i)
@@ -329,7 +334,9 @@ def _passing_graph() -> Iterator[Graph]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def main(path: Path, presets: Mapping[str, RankParams], rules: ListRules, readers: int) -> int:
+def main(
+    path: Path, presets: Mapping[str, RankParams], rules: ListRules, readers: int, said: Said = NOTHING_SAID
+) -> int:
     """The command: a progress bar, then the table."""
     bar = sys.stderr.isatty()
 
@@ -338,7 +345,7 @@ def main(path: Path, presets: Mapping[str, RankParams], rules: ListRules, reader
             width = 30 * done // total
             click.echo(f"\r[{'#' * width}{'.' * (30 - width)}] {text:<16}", err=True, nl=done == total)
 
-    evaluation = Evaluation(path, presets, rules, readers)
+    evaluation = Evaluation(path, presets, rules, readers, said)
     rows = evaluation.run(progress)
     if not rows:
         raise FeedgenError(

@@ -127,13 +127,19 @@ class Place:
         self.hosts = Hosts()
         self.vps: Vps | None = None
         self._network: SimnetProcess | None = None
+        try:
+            self._set_up(folder)
+        except BaseException:
+            self.close()
+            raise
+
+    def _set_up(self, folder: Path) -> None:
         with self.hosts.home.entered():
             self._network = SimnetProcess("--people", "240", "--days", "0.5", "--wait", "--rate", "5")
         (folder / "home").mkdir()
         (folder / "vps").mkdir()
         settings = Settings()
         settings = type(settings)(service=type(settings.service)(hostname=SITE, publisher_did=PUBLISHER))
-        self.vps = Vps(self.hosts.vps, folder / "vps", settings)
         self.home = Home(
             self.hosts.home,
             folder / "home",
@@ -142,6 +148,7 @@ class Place:
             fallback__url=f"http://{VPS}:8118",
             web__public=True,
         )
+        self.vps = Vps(self.hosts.vps, folder / "vps", settings)
         self.vps.start()
         self.home.start()
         self.home.wait_for(lambda process: process.health()["fresh"], "the network's past")

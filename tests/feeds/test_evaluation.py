@@ -11,14 +11,19 @@ import pytest
 
 from feedgen.core.errors import FeedgenError
 from feedgen.core.ids import US_PER_DAY
+from feedgen.core.settings import Settings
 from feedgen.feeds import evaluation
 from feedgen.feeds.evaluation import Evaluation, History
+from feedgen.feeds.moderated import Said, said_of
 from feedgen.graph.archive import Archive
 from feedgen.graph.graph import Graph
 from feedgen.ingest.events import OPTED_OUT
+from feedgen.ingest.labels import Label
 from feedgen.learn.files import FOLDER, Examples
 from feedgen.rank.listing import ListRules
 from feedgen.rank.params import DEFAULT, PRESETS
+from feedgen.store.moderation import Moderation
+from feedgen.store.post_names import uris_of
 from scripts.benchmarks.loading import load, plan_for
 from tests.learn.made import blocks
 
@@ -91,6 +96,34 @@ def test_the_same_data_give_the_same_judgement(folder: Path) -> None:
     for row in rows[0]:
         assert 0 <= row.ndcg <= 1 and 0 < row.hit <= 1 and 0 < row.coverage <= 1
         assert 1 < row.authors <= 30 and 0 < row.age_h < 48
+
+
+async def test_what_labels_and_blocks_hide_is_not_listed(folder: Path, tmp_path: Path) -> None:
+    """Half of what was liked is hidden by a label or a block: it is neither listed nor asked for."""
+    first = Evaluation(folder, {"default": DEFAULT}, ListRules(), 20)
+    first.run()
+    shown = sorted(first.scores["default"].shown)
+    uris = uris_of(folder, shown)
+    hidden = [post for post in shown[::2] if post in uris]
+    assert len(hidden) > 20
+    half = len(hidden) // 2
+    async with await Moderation.open(tmp_path) as store:
+        for post in hidden[:half]:
+            await store.block(uris[post], 1)
+        labels = [Label("did:plc:labeler", uris[post], "!hide", False, 0) for post in hidden[half:]]
+        await store.put("labeler !hide", labels, 1, 1)
+    said = said_of(tmp_path, Settings())
+    assert said.hidden == {uris[post] for post in hidden} and not said.adult
+    assert said_of(tmp_path / "none", Settings()).hidden == frozenset()
+    again = Evaluation(folder, {"default": DEFAULT}, ListRules(), 20, said)
+    again.run()
+    score = again.scores["default"]
+    assert score.lists and score.shown and score.shown.isdisjoint(hidden)
+    author = uris[shown[1]].split("/")[2]
+    blocked = Evaluation(folder, {"default": DEFAULT}, ListRules(), 20, Said(frozenset({author})))
+    blocked.run()
+    score = blocked.scores["default"]
+    assert score.shown and author not in {uri.split("/")[2] for uri in uris_of(folder, score.shown).values()}
 
 
 def test_the_future_is_not_known(folder: Path, tmp_path: Path) -> None:
