@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
-import tomllib
+from collections.abc import MutableMapping
 from pathlib import Path
+
+import tomlkit
 
 from feedgen.core.config_values import toml_value
 from feedgen.core.errors import FeedgenError
 
-_SECTION = re.compile(r"\s*\[(?P<name>[^\[\]]+)\]\s*(#.*)?")
-
 
 def with_value(text: str, section: str, key: str, value: object) -> str:
-    """The file's text with one key set. ValueError when that can't be done line by line (a list over several lines)."""
-    line = f"{key} = {toml_value(value)}"
-    lines = text.splitlines()
-    begin = next((i for i, old in enumerate(lines) if _names(old) == section), None)
-    if begin is None:
-        lines += ([""] if lines and lines[-1] else []) + [f"[{section}]", line]
-    else:
-        end = next((i for i in range(begin + 1, len(lines)) if _names(lines[i]) is not None), len(lines))
-        at = next((i for i in range(begin + 1, end) if re.match(rf"\s*{re.escape(key)}\s*=", lines[i])), None)
-        if at is not None:
-            lines[at] = line
-        else:
-            while end > begin + 1 and not lines[end - 1].strip():
-                end -= 1
-            lines.insert(end, line)
-    changed = "\n".join(lines) + "\n"
-    try:
-        before, after = tomllib.loads(text), tomllib.loads(changed)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(str(error)) from error
-    before.setdefault(section, {})[key] = list(value) if isinstance(value, tuple) else value
-    if before != after:
-        raise ValueError("another value would change")
-    return changed
+    """The file's text with one key set. ValueError for what is no settings file."""
+    document = tomlkit.parse(text)
+    if section not in document:
+        if text.strip():
+            document.add(tomlkit.nl())
+        document[section] = tomlkit.table()
+    table = document[section]
+    if not isinstance(table, MutableMapping):
+        raise ValueError(f"{section} is no section")
+    table[key] = list(value) if isinstance(value, tuple) else value
+    return tomlkit.dumps(document)
 
 
 def set_value(path: Path, section: str, key: str, value: object) -> None:
@@ -54,9 +40,3 @@ def set_value(path: Path, section: str, key: str, value: object) -> None:
         raise FeedgenError(
             f"can't set {key} in {path}: {why}", f"Write it yourself: {key} = {toml_value(value)} under [{section}]"
         ) from None
-
-
-def _names(line: str) -> str | None:
-    """The section that begins on this line."""
-    found = _SECTION.fullmatch(line)
-    return found["name"].strip() if found else None
