@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from feedgen.core.errors import StoreError
 from feedgen.core.ids import NO_POST, POST_NSID, parse_at_uri, rkey_to_int
 from feedgen.core.settings import Settings
 from feedgen.graph.graph import Graph
 from feedgen.ingest.events import PERSON_ADULT, PERSON_HIDDEN
-from feedgen.store.moderation import FILE_NAME
+from feedgen.store.moderation import read_all
 from feedgen.store.sqlite import fetch, open_reader
 
 NAMES_AT_ONCE: Final = 100_000
@@ -32,23 +30,13 @@ NOTHING_SAID: Final = Said()
 def said_of(folder: Path, settings: Settings) -> Said:
     """What counts with these settings, as a running service has it."""
     hidden, adult = set(settings.moderation.block), set[str]()
-    path, labels = folder / FILE_NAME, settings.labels
-    if not path.exists():
-        return Said(frozenset(hidden))
-    try:
-        # The library that owns this file (store/awaited.py), reading only.
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        try:
-            hidden |= {str(row[0]) for row in db.execute("SELECT subject FROM blocks")}
-            for subject, val in db.execute("SELECT subject, val FROM labels") if labels.enabled else ():
-                if val in labels.hide:
-                    hidden.add(str(subject))
-                if val in labels.adult:
-                    adult.add(str(subject))
-        finally:
-            db.close()
-    except sqlite3.Error as error:
-        raise StoreError(f"Can't read {path}: {error}", "Is the file damaged? `feedgen verify` checks it.") from error
+    blocks, said = read_all(folder)
+    hidden.update(blocks)
+    for subject, val in said if settings.labels.enabled else ():
+        if val in settings.labels.hide:
+            hidden.add(subject)
+        if val in settings.labels.adult:
+            adult.add(subject)
     return Said(frozenset(hidden), frozenset(adult))
 
 

@@ -6,7 +6,9 @@ This file belongs to aiosqlite (Python's own SQLite) and to no other library in 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 import aiosqlite
@@ -150,3 +152,19 @@ class Moderation(Awaited):
 
 def _pieces(items: list[T]) -> Iterable[list[T]]:
     return (items[at : at + ROWS_AT_ONCE] for at in range(0, len(items), ROWS_AT_ONCE))
+
+
+def read_all(folder: Path) -> tuple[list[str], list[Kept]]:
+    """(blocks, labels), for a command: reads only, and may run beside the service. Nothing where there is no file."""
+    path = folder / FILE_NAME
+    if not path.exists():
+        return [], []
+    try:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        try:
+            blocks = [str(row[0]) for row in db.execute("SELECT subject FROM blocks")]
+            return blocks, [Kept(str(row[0]), str(row[1])) for row in db.execute("SELECT subject, val FROM labels")]
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise StoreError(f"Can't read {path}: {error}", "Is the file damaged? Restore it from a backup.") from error
