@@ -2,7 +2,7 @@
 
     open the runtime -> listen to the network -> until a signal, or until a part dies -> close in reverse
 
-A part that dies takes the process down with its reason and exit code 1, so that whoever started it can start it again.
+A part that dies takes the process down with its reason and exit code 1, so that systemd can restart it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def identity_of(settings: Settings) -> ServiceIdentity:
 
 
 class App:
-    """`on_ready` is told the address once pages can be answered; `runtime` is what is open from then on."""
+    """`on_ready` is called with the address once pages can be answered; `runtime` is set from then on."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.settings, self.clock = settings, clock

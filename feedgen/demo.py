@@ -42,7 +42,7 @@ def run(settings: Settings, *, people: int, days: float, seed: int) -> int:
             "the made-up network answers", extra={"control": network.urls.control, "appview": network.urls.appview}
         )
         settings = _on(settings, network.urls)
-        # A demo begins anew: its people differ from seed to seed.
+        # Delete the previous demo's data: another seed has other people.
         shutil.rmtree(settings.store.dir, ignore_errors=True)
         app = build(settings)
         app.on_ready = lambda address: _guide_later(app, network, address)

@@ -1,4 +1,4 @@
-"""Draws who imports whom, package by package, out of the same graph (grimp) that import-linter judges.
+"""Draws the import graph, package by package, from the same graph (grimp) that import-linter judges.
 
 `python -m scripts.draw_imports` writes docs/imports.md; `--check` only says whether it is current.
 """
@@ -14,7 +14,7 @@ import grimp
 PATH = Path(__file__).parent.parent / "docs" / "imports.md"
 PACKAGE = Path(__file__).parent.parent / "feedgen"
 HEAD = """\
-# Who imports whom
+# Import graph
 
 Drawn by `scripts/imports` from the import graph that `scripts/check` judges; the rule itself is in `pyproject.toml`,
 and as a table in ARCHITECTURE.md. An arrow points from who imports to what is imported; a dotted one is a

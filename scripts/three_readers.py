@@ -148,7 +148,7 @@ async def _reader(made_up: MadeUp, feed: ForYou, reader: int) -> str:
         seeds = [Shared(_text(world, made_up.row_of[post]), people) for post, people in first.seeds[:5]]
         known = {name: value for name, value in first._asdict().items() if name in Told.__struct_fields__}
         said = Told(**{**known, "seeds": seeds})
-        lines += ["\nThe first of them, reckoned up:\n", "```", in_words(said).rstrip(), "```"]
+        lines += ["\nThe score of the first one:\n", "```", in_words(said).rstrip(), "```"]
     return "\n".join(lines)
 
 

@@ -78,7 +78,7 @@ def backup(ctx: click.Context, config: Path | None, set_: tuple[str, ...], folde
     """Copy the data folder into FOLDER, while the service runs or not.
 
     Settings and readers come first. Today is copied each time, a past day once; every copy is verified before it takes
-    the place of an older one. What can be made anew from the rest is left out.
+    the place of an older one. Files that can be rebuilt are left out.
     """
     loaded = read(config, set_)
     copy = imported("feedgen.store.backup:main_backup")
@@ -90,7 +90,7 @@ def backup(ctx: click.Context, config: Path | None, set_: tuple[str, ...], folde
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.pass_context
 def restore(ctx: click.Context, config: Path | None, set_: tuple[str, ...], folder: Path) -> None:
-    """Make the data folder anew from the backup in FOLDER.
+    """Restore the data folder from the backup in FOLDER.
 
     The data folder must be missing or empty: nothing is overwritten. Accounts that were deleted after their days were
     copied are erased again at the next start; the service then goes on where the backup ended.

@@ -122,7 +122,7 @@ def unpublish(
 ) -> None:
     """Remove the records of FEEDs, or of all that [publish] names.
 
-    Whoever pinned a feed sees that it is gone; its likes are lost. Records of another service are left alone.
+    People who pinned a feed see that it is gone; its likes are lost. Records of other services are not touched.
     """
     ctx.exit(imported("feedgen.host.publish:unpublish")(read(config, set_).get(), feeds, password_file, dry_run))
 

@@ -124,7 +124,7 @@ def metrics() -> None:
 
 @cli.command()
 def version() -> None:
-    """Print the versions of feedgen and of what it stands on.
+    """Print the versions of feedgen and of its dependencies.
 
     Worth adding to every report of a bug: the versions of Python, of the system and of the packages that matter most.
     """

@@ -1,6 +1,6 @@
 """The files that the VPS answers with while the PC is off: their names, what they may say, how they are written.
 
-Standard library only: this is also part of what runs on the VPS.
+Standard library only: the VPS runs this file too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def checked(told: object) -> Files:
 
 
 def write(folder: Path, files: Files) -> None:
-    """Whoever reads the folder meanwhile sees whole files only."""
+    """Atomic: readers of the folder see complete files only."""
     for name, value in files.items():
         path = folder / name.removeprefix("/")
         draft = path.with_name(f".{path.name}.new")

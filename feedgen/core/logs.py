@@ -125,7 +125,7 @@ def _one_line(text: str) -> str:
 
 
 class Recent(logging.Handler):
-    """The last warnings, in memory, for whoever wants to show them; without DIDs, like all lines."""
+    """The last warnings, in memory, for the status page; without DIDs, like all lines."""
 
     def __init__(self, keep: int = 200) -> None:
         super().__init__(logging.WARNING)

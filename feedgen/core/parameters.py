@@ -144,13 +144,13 @@ class Parameters:
     # The post itself.
     popularity_power: float = _row(POST, 0.6, 0, 1.5, "power", letter="d", foryou=0.3,
         meaning="power by which a post's ratings divide its score",
-        effect="higher: less of what everybody sees anyway")
+        effect="higher: fewer popular posts")
     age_half_life: float = _row(POST, 0.0, 0, 100, "x L", foryou=1.0,
         meaning="a post loses half its score in this time; 0 is never",
         effect="shorter: fresher posts")
     velocity_power: float = _row(POST, 0.13, 0, 1, "power", letter="g", foryou=0.0,
         meaning="power of the decayed count of a post's newest ratings",
-        effect="higher: more of what is rising now")
+        effect="higher: more rising posts")
     velocity_half_life: float = _row(POST, 0.03, 0.001, 100, "x L",
         meaning="a rating loses half its weight in the velocity in this time",
         effect="shorter: velocity means this very moment")

@@ -116,7 +116,7 @@ class Laps:
 
 def quantile(counts: Sequence[float], share: float) -> float | None:
     """Seconds that this share of all took no longer than, as if evenly spread within a bucket. `counts` is cumulative,
-    one for each of BUCKETS_S, then of all; None without any. What is beyond the last bucket is told as its bound.
+    one for each of BUCKETS_S, then of all; None without any. Values beyond the last bucket count as its bound.
     """
     wanted, below, low = share * counts[-1], 0.0, 0.0
     if counts[-1] <= 0:

@@ -184,7 +184,7 @@ class Work:
         return self.root / place
 
     def keep(self, place: Path, text: str) -> None:
-        """A copy of what somebody wrote there, if that is something else."""
+        """Keep a copy of the file that is there, if it differs."""
         path = self.path(place)
         if path.exists() and path.read_text() != text:
             self.write(place.with_name(f"{place.name}.before"), path.read_text())

@@ -241,7 +241,7 @@ def _cid_of(data: bytes) -> str:
 
 
 def _cid_in(blob: Any) -> str:
-    """Of what a record says of its picture."""
+    """The avatar part of a record."""
     link = blob.get("ref") if isinstance(blob, dict) else None
     if isinstance(link, dict):
         link = link.get("$link") or link.get("link")

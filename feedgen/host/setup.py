@@ -163,7 +163,7 @@ def where_leads(name: str) -> str:
     try:
         found = socket.getaddrinfo(name, 443, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        return "It leads nowhere yet: make an A record with the VPS's public address at whoever keeps your domain."
+        return "It leads nowhere yet: make an A record with the VPS's public address at your DNS provider."
     addresses = sorted({str(entry[4][0]) for entry in found})
     if any(not ipaddress.ip_address(text.partition("%")[0]).is_global for text in addresses):
         return f"It leads to {', '.join(addresses)}, which the world can't reach: it must be the VPS's public address."

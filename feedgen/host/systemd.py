@@ -1,7 +1,7 @@
-"""What a service and systemd tell each other: readiness, status and signs of life one way, open sockets the other.
+"""The systemd protocol: readiness, status and watchdog messages to systemd, open sockets from it.
 
-Spoken directly: one datagram a message (sd_notify), and numbers of open files (LISTEN_FDS). Outside of systemd all of
-it does nothing. Written for systemd 252, which is why a reload is told by hand.
+Spoken directly: one datagram a message (sd_notify), and numbers of open files (LISTEN_FDS). Outside of systemd it
+does nothing. Written for systemd 252, where a service has to report a reload itself.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Notifier:
         address = env.pop("NOTIFY_SOCKET", "")
         watchdog_us, watched = env.pop("WATCHDOG_USEC", ""), env.pop("WATCHDOG_PID", "")
         if address[:1] not in ("/", "@", ""):
-            log.warning("NOTIFY_SOCKET is no path of a socket; systemd is told nothing")
+            log.warning("NOTIFY_SOCKET is not a socket path; systemd gets no messages")
             address = ""
         ours = not watched or watched == str(pid)
         return cls(address, int(watchdog_us) if ours and watchdog_us.isdecimal() and watchdog_us.isascii() else 0)
@@ -72,7 +72,7 @@ class Notifier:
 
 
 class Unit:
-    """What the unit `feedgen.service` is told over the life of the process. `monotonic_s` is the kernel's clock."""
+    """Messages to systemd over the life of the process. `monotonic_s` is the kernel's clock."""
 
     def __init__(self, notifier: Notifier, life: Life) -> None:
         self._notifier, self._life = notifier, life

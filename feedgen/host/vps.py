@@ -119,7 +119,7 @@ def _trust(settings: Settings, vps: str, config: Path | None) -> str:
     return f"   [service]\n   trusted_proxies = {toml_value((*kept, vps))}\n"
 
 
-# What is told by apps first, then pages.
+# sendInteractions first, then pages.
 CADDY_TIMES: Final = {
     "lb_try_duration": (budget.TOLD_RETRY_S, budget.RETRY_S),
     "dial_timeout": (budget.DIAL_S, budget.DIAL_S),

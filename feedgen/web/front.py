@@ -1,4 +1,4 @@
-"""The front page, the privacy policy and the terms: what whoever finds this address should know."""
+"""The front page, the privacy policy and the terms."""
 
 from __future__ import annotations
 

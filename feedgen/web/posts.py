@@ -55,7 +55,7 @@ class Quote(msgspec.Struct, omit_defaults=True):
 
 
 class Shown(msgspec.Struct, omit_defaults=True):
-    """A post as it is shown: plain text everywhere. static/posts.js makes the same of what a browser is told."""
+    """A post as it is shown: plain text everywhere. static/posts.js does the same in the browser."""
 
     uri: str
     name: str

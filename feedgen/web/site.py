@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Sorry(Exception):
-    """What a person is told instead of their page: what happened, and what to do now."""
+    """An error page: what happened, and what to do now."""
 
     def __init__(self, status: int, title: str, text: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(title)

@@ -66,7 +66,7 @@ class Who:
 
 
 class Guests:
-    """Whoever looks at lists on pages: are they too many, and whom do they ask for?"""
+    """Requests for lists on pages: rate limits, and the reader that they name."""
 
     def __init__(self, handles: HandleSource, limits: Limits, clock: Clock) -> None:
         self._handles, self._limits, self.clock = handles, limits, clock

@@ -32,7 +32,7 @@ SKELETON_METHOD: Final = "app.bsky.feed.getFeedSkeleton"
 LOOK_AT_CADDY: Final = (
     "Look at Caddy on the VPS (journalctl -u caddy), and whether it reaches this computer (docs/caddy.md)."
 )
-# What serve/http/routes.py calls them; the answer says as whom the caller is seen.
+# What serve/http/routes.py calls them; the answer has the caller's address as the service sees it.
 WHO_HEADER: Final = "feedgen-who-am-i"
 MARK_HEADER: Final = "feedgen-caller"
 A_STRANGER: Final = "192.0.2.77"
@@ -55,7 +55,7 @@ class Front:
         return parts.hostname or self.hostname, parts.port or 443
 
     def mark(self, proxy: str = "", forwarded: str = "") -> str:
-        """As whom the service sees us when asked straight, or through a proxy on the VPS; empty: it does not say."""
+        """Our address as the service sees it, directly or through a proxy on the VPS; empty: not in the answer."""
         headers = {WHO_HEADER: "1"} | ({"x-forwarded-for": forwarded} if forwarded else {})
         host, port = self.address
         url = f"https://{f'[{host}]' if ':' in host else host}:{port}{DESCRIBE_PATH}"
@@ -88,7 +88,7 @@ def check_name(front: Front) -> Finding:
         return failure(
             "dns",
             f"{front.hostname} has no address ({error})",
-            "Make an A record with the VPS's address at whoever keeps your domain; it may take an hour to be known.",
+            "Make an A record with the VPS's address at your DNS provider; it can take an hour to take effect.",
         )
     addresses = sorted({str(entry[4][0]) for entry in found})
     hidden = [text for text in addresses if not _is_public(text)]
@@ -223,7 +223,7 @@ def _skeleton(front: Front, feed: str, token: str) -> str:
 
 
 def check_callers(settings: Settings, front: Front) -> Iterator[Finding]:
-    """Whether two callers are seen as two, and nobody can choose as whom they are seen."""
+    """Two clients have two addresses, and a client can't forge its address."""
     check, egress = "callers", settings.identity.proxy_url or settings.fallback.url
     try:
         straight, forged = front.mark(), front.mark(forwarded=A_STRANGER)
@@ -231,7 +231,7 @@ def check_callers(settings: Settings, front: Front) -> Iterator[Finding]:
         yield failure(check, f"can't be compared: {words_of(error)}", LOOK_AT_CADDY)
         return
     if not straight:
-        yield warning(check, "can't be compared: the service does not say as whom it sees us", LOOK_AT_CADDY)
+        yield warning(check, "can't be compared: the service does not report our address", LOOK_AT_CADDY)
         return
     if forged != straight:
         yield failure(
