@@ -11,6 +11,7 @@ from feedgen.core.ids import NO_POST, US_PER_DAY
 from feedgen.graph.access import I64, U8, U16, U32
 from feedgen.graph.graph import Graph
 from feedgen.graph.live import QUIET_EDGES
+from feedgen.graph.sealed import SealedDay
 
 _DAY = 20_000
 _SLOT = _DAY % 256 << 24
@@ -76,5 +77,8 @@ def warm() -> None:
         view.post(_SLOT)
         view.names_of(np.zeros(1, np.uint32))
         graph._rebuild(_DAY, _TinyDay(_DAY))
+        sealed = graph._days[_DAY]
+        assert isinstance(sealed, SealedDay)
+        sealed.numbers("own_offsets")  # for `feedgen verify`
         graph.drop(_DAY)
         graph.close()
