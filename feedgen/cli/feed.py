@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-import msgspec
 
 from feedgen.cli.group import EXIT_SETTINGS, beside, cli, imported, read, settings_options
 from feedgen.core.errors import FeedgenError, SettingsError
-from feedgen.core.settings import Settings
+
+if TYPE_CHECKING:
+    from feedgen.core.settings import Settings
 
 PYTHON: Final = '''"""{title}: say here what it is for."""
 
@@ -121,7 +123,7 @@ def try_(file: Path, reader: str, config: Path | None, set_: tuple[str, ...]) ->
 
 def _asked(settings: Settings, path: str, query: dict[str, str], method: str) -> Any:
     asked = imported("feedgen.cli.private_api:ask_private")
-    return msgspec.json.decode(asked(settings.service.private_bind, path, query, method=method))
+    return json.loads(asked(settings.service.private_bind, path, query, method=method))
 
 
 def _show(told: Any) -> None:

@@ -2,7 +2,7 @@
 
 A section is a frozen struct, a key is a field with a `Key` beside its type. To add a key, add a field; to add a
 section, add a struct and a field to `Settings`. The file, the environment and `feedgen config show` follow by
-themselves; `feedgen config docs` writes docs/settings.md anew. core/config.py does the reading.
+themselves; `feedgen config docs` prints docs/settings.md. core/config.py does the reading.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Labels(Section, frozen=True, kw_only=True):
 
 
 class Moderation(Section, frozen=True, kw_only=True):
-    """Whom the operator shows to nobody. `feedgen block` and `unblock` do the same while the service runs."""
+    """Accounts and posts hidden from everyone. `feedgen block` and `unblock` do the same while the service runs."""
 
     block: Annotated[
         tuple[str, ...],
@@ -164,7 +164,7 @@ class Feeds(Section, frozen=True, kw_only=True):
 
 
 class Log(Section, frozen=True, kw_only=True):
-    """What is told on stderr."""
+    """Log lines on stderr."""
 
     level: Annotated[
         str,

@@ -161,7 +161,7 @@ class Jetstream(Section, frozen=True, kw_only=True):
         int,
         Key(
             "How much of the past the very first start fetches from the archive of the first of `urls`, a v2 host. "
-            "A day is about 1 GB to download; `feedgen archive plan` says more.",
+            "A day is about 1 to 4.5 GB to download; `feedgen archive plan` says more.",
             "days",
             low=0,
             high=90,

@@ -68,7 +68,7 @@ class Experiment(Section, frozen=True, kw_only=True):
     name: Annotated[
         str,
         Key(
-            "What it is called; another name deals the readers out anew. Empty: no experiment.",
+            "Name of the experiment. Another name assigns readers to arms again. Empty: no experiment.",
             check=or_nothing(check_name),
         ),
     ] = ""
