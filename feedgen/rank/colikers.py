@@ -17,7 +17,7 @@ from feedgen.graph.access import I64, U8, U16, U32, Places, copy_likers, day_num
 from feedgen.graph.fetch import STAGES, TOGETHER, fetch_count, fetch_likers
 from feedgen.ingest.events import GONE, INACTIVE, SPAMMY
 from feedgen.rank.edges import PAYLOAD, PAYLOAD_BITS
-from feedgen.rank.numeric import F64, I32, best_rows, last_row, power, tick_span_us, wide
+from feedgen.rank.numeric import F64, I32, best_rows, last_row, power, tick_span_us, to_powers, wide
 from feedgen.rank.request import Request
 
 SILENT: Final = INACTIVE | GONE | SPAMMY  # people whose ratings carry no weight
@@ -160,10 +160,12 @@ def weigh_people(
     weights: F64,
     gifts: F64,
     best_seeds: I32,
+    divisors: F64,
+    lesses: F64,
 ) -> tuple[int, float, float]:
     """W of everybody: what they share with the reader, less what they share of the unwanted; and what the request gives
     them. A person counts once per seed. Returns (people, sum of W, sum of gifts)."""
-    total, all_given, k, i = 0.0, 0.0, 0, 0
+    total, all_given, k, i, unwanted = 0.0, 0.0, 0, 0, seed_weights.size > seeds
     while i < count:
         person = edges[i] >> PAYLOAD_BITS
         liked, less, gift, best, of_best, last = 0.0, 0.0, -1.0, 0.0, -1, -1
@@ -186,16 +188,19 @@ def weigh_people(
                 best, of_best = weight, seed
         if flags[person] & SILENT or ratings[person] > n.ratings_max:
             continue
-        divisor = power(ratings[person] + n.ratings_floor, n.ratings_power)
-        if divisor <= 0.0:
-            divisor = 1.0
-        w = power(liked, n.shared_power) / divisor
-        total += max(w, 0.0)
-        if less > 0.0:
-            w -= n.less_weight * power(less, n.shared_power) / divisor
-        people[k], weights[k], gifts[k], best_seeds[k] = person, w, max(gift, 0.0), of_best
+        people[k], weights[k], gifts[k], best_seeds[k] = person, liked, max(gift, 0.0), of_best
+        divisors[k], lesses[k] = ratings[person] + n.ratings_floor, less
         all_given += gifts[k]
         k += 1
+    to_powers(weights, k, n.shared_power)
+    to_powers(divisors, k, n.ratings_power)
+    for j in range(k):
+        weights[j] /= divisors[j] if divisors[j] > 0.0 else 1.0
+        total += max(weights[j], 0.0)
+    for j in range(k if unwanted else 0):
+        if lesses[j] > 0.0:
+            divisor = divisors[j] if divisors[j] > 0.0 else 1.0
+            weights[j] -= n.less_weight * power(lesses[j], n.shared_power) / divisor
     return k, total, all_given
 
 

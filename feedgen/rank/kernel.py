@@ -96,7 +96,7 @@ def find_people(at: Places, a: Arrays, n: Numbers, q: Request, s: Scratch) -> tu
     sort_edges(s.edges, s.sorting, count)
     people, total, gifts = weigh_people(
         n, s.edges, count, q.seeds.size, seed_weights, given, a.person_flags, a.person_ratings,
-        s.keys, s.weights, s.bests, s.whose,
+        s.keys, s.weights, s.bests, s.whose, s.sizes, s.parts,
     )  # fmt: skip
     give(s.weights, s.bests, people, total, gifts, q.people_share)
     asked = choose_people(
