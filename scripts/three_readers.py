@@ -36,6 +36,7 @@ from scripts.benchmarks._made_up import MadeUp
 
 START_US = 20_400 * US_PER_DAY
 POSTS = 10
+SQUARES, OTHER = "\U0001f7e5\U0001f7e6\U0001f7e9\U0001f7e8\U0001f7ea\U0001f7e7", "\u2b1c"
 PLAIN = ListRules(spread=1.0, author_gap=2, author_page_max=30)
 
 HEAD = """# What readers get, and why
@@ -105,21 +106,18 @@ def topics(made_up: MadeUp, feed: ForYou, reader: int) -> list[int]:
 
 
 def _by_place(made_up: MadeUp, plain: ForYou, feed: ForYou, reader: int) -> str:
-    """The topics of the first page by place, without rules for a page and with them."""
+    """A picture of the first page, a square a post, without rules for a page and with them; and the topics' shares."""
     liked = made_up.world.post_column("topic")[made_up.world.liked(reader)].tolist()
-    lines = [
-        "\nTopics by place, without the rules for a page and with them:\n",
-        "| place | without | with |",
-        "|---|---|---|",
-    ]
     pages = topics(made_up, plain, reader), topics(made_up, feed, reader)
-    for start in range(0, PAGE, 10):
-        names = [", ".join(words.TOPICS[topic][0] for topic in page[start : start + 10]) for page in pages]
-        lines.append(f"| {start + 1} to {start + 10} | {names[0]} | {names[1]} |")
+    often = [topic for topic, _ in Counter(liked).most_common(len(SQUARES))]
+    marks = dict(zip(often, SQUARES, strict=False))
+    lines = ["\nThe first page from the top, a square a post, without the rules for a page and with them:\n"]
+    for name, page in zip(("without", "with"), pages, strict=True):
+        lines.append(f"* {''.join(marks.get(topic, OTHER) for topic in page)} {name}")
     lines += ["\n| topic | of the likes | of the page without | with |", "|---|---|---|---|"]
-    for topic, _ in Counter(liked).most_common(6):
+    for topic in often:
         shares = [page.count(topic) / len(page) for page in (liked, *pages)]
-        lines.append(f"| {words.TOPICS[topic][0]} | {' | '.join(f'{share:.0%}' for share in shares)} |")
+        lines.append(f"| {marks[topic]} {words.TOPICS[topic][0]} | {' | '.join(f'{share:.0%}' for share in shares)} |")
     return "\n".join(lines)
 
 
