@@ -235,6 +235,7 @@ class App:
 def document_metrics() -> str:
     """docs/metrics.md: importing this module, and its optional parts, has named every metric of the service."""
     importlib.import_module("feedgen.archive.source")
+    importlib.import_module("feedgen.stream.service")
     return document(all_metrics())
 
 

@@ -24,18 +24,21 @@ from feedgen.host.fallback import Pusher
 from feedgen.host.health import Vitals
 from feedgen.host.life import Life
 from feedgen.host.tailscale import Tailscale
-from feedgen.host.tunnel import TAILSCALE, TunnelWatch
+from feedgen.host.tunnel import TAILSCALE, TunnelWatch, resolved
 from feedgen.host.vps_pages import VpsPages
 from feedgen.ingest.frames import Inlet
+from feedgen.ingest.hosts import Dictionaries
 from feedgen.ingest.jetstream import Behind, Client
 from feedgen.ingest.pipeline import Pipeline
 from feedgen.ingest.progress import Reporter
+from feedgen.ingest.tap import Tap
 from feedgen.learn.files import FOLDER as LEARN_FOLDER
 from feedgen.learn.learner import Learner
 from feedgen.rank.scorer import Scorer
 from feedgen.serve.http.also_liked import AlsoLikedRoute
 from feedgen.serve.http.documents import ServiceIdentity
 from feedgen.serve.http.limits import Limits
+from feedgen.serve.http.listening import address_of, bound
 from feedgen.serve.http.routes import Health, Parts, make_app
 from feedgen.serve.http.server import Server
 from feedgen.serve.moderation import Moderator
@@ -58,6 +61,9 @@ from feedgen.web.my import Mine
 from feedgen.web.posts import Posts
 from feedgen.web.site import Site
 from feedgen.web.who import Workshop
+
+if TYPE_CHECKING:
+    from feedgen.stream.service import StreamService
 
 CURSOR_KEY: Final = "cursor_key"  # kept, so that paging goes on after a restart
 SESSION_KEY: Final = "session_key"  # kept, so that readers stay signed in
@@ -98,6 +104,7 @@ class Runtime:
     own_feeds: OwnFeeds
     server: Server
     learner: Learner | None  # None: switched off
+    stream: StreamService | None
     tasks: Mapping[str, Task]  # what runs until the end, by name
 
 
@@ -113,7 +120,8 @@ async def open_runtime(early: Early, binds: list[str]) -> AsyncIterator[Runtime]
         readers = await _open_readers(early, archive, viewers, stack)
         catalog = readers.catalog
         mine = await _open_sign_in(early, readers, viewers, stack)
-        vitals = _vitals(early, archive)
+        tap = Tap()
+        vitals = _vitals(early, archive, tap)
         pipeline = vitals.pipeline
         early.life.follow(lambda: pipeline.status.turned_s, catalog.pool.pulse)
         store = await stack.enter_async_context(await Figures.open(folder))
@@ -128,6 +136,7 @@ async def open_runtime(early: Early, binds: list[str]) -> AsyncIterator[Runtime]
         await own_feeds.load()
         workshop = _open_workshop(early, readers, stack)
         server = await _serve(early, archive, readers, vitals, binds, stack)
+        stream = await _open_stream(early, archive, catalog, tap, stack)
         tasks: dict[str, Task] = {
             "ingest": lambda: _ingest(archive, catalog, pipeline),
             "jetstream": lambda: _listen(vitals),
@@ -150,10 +159,31 @@ async def open_runtime(early: Early, binds: list[str]) -> AsyncIterator[Runtime]
             tasks["fallback"] = Pusher(settings, lambda: server.addresses[0]).run
         if settings.fallback.url:
             tasks["page times"] = VpsPages(settings.fallback.url).run
+        if stream is not None:
+            tasks["stream"] = stream.run
         yield Runtime(
             archive, viewers, catalog, readers, moderation, store, vitals.client, pipeline, vitals,
-            workshop, mine, own_feeds, server, learner, tasks,
+            workshop, mine, own_feeds, server, learner, stream, tasks,
         )  # fmt: skip
+
+
+async def _open_stream(
+    early: Early, archive: Archive, catalog: Catalog, tap: Tap, stack: AsyncExitStack
+) -> StreamService | None:
+    """Unless it is asked for, it is not even imported."""
+    settings = early.settings
+    if not settings.stream.bind:
+        return None
+    from feedgen.stream.service import StreamService
+
+    sock = bound(await asyncio.to_thread(resolved, settings.stream.bind, Tailscale()), "[stream] bind")
+    dictionaries = Dictionaries(Path(settings.store.dir) / "dictionaries")
+    stream = StreamService(
+        settings, sock, address_of(sock), tap, archive.library, catalog.feeds, dictionaries, early.clock
+    )
+    stack.push_async_callback(stream.close)
+    await stream.start()
+    return stream
 
 
 async def _open_readers(early: Early, archive: Archive, viewers: Viewers, stack: AsyncExitStack) -> KnownReaders:
@@ -206,7 +236,7 @@ def _learner(early: Early, archive: Archive, catalog: Catalog) -> Learner:
     )
 
 
-def _vitals(early: Early, archive: Archive) -> Vitals:
+def _vitals(early: Early, archive: Archive, tap: Tap) -> Vitals:
     """The ways in from the network; nothing is connected."""
     jetstream, clock, inlet = early.settings.jetstream, early.clock, Inlet()
     client = Client(
@@ -217,8 +247,9 @@ def _vitals(early: Early, archive: Archive) -> Vitals:
         inlet=inlet,
         clock=clock,
         resume_at=archive.recorder.cursor,
+        tap=tap,
     )
-    pipeline = Pipeline(archive.recorder, inlet, clock, retention_days=early.settings.store.retention_days)
+    pipeline = Pipeline(archive.recorder, inlet, clock, retention_days=early.settings.store.retention_days, tap=tap)
     return Vitals(archive, client, pipeline, clock, _source(early, archive, client, pipeline, inlet))
 
 

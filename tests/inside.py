@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from feedgen.app import App, build
-from feedgen.core.settings import Labels, Settings, Store, Web
+from feedgen.core.settings import Labels, Settings, Store, Stream, Web
 from feedgen.core.settings_network import Appview, Identity, Jetstream, Service
 from feedgen.runtime import Runtime
 from feedgen.simnet.server import Simnet
@@ -94,7 +94,12 @@ async def until(look: Any) -> None:
 
 @asynccontextmanager
 async def running(
-    sim: Simnet, folder: Path, pds: bool = True, start: str = "oldest", public: bool = False
+    sim: Simnet,
+    folder: Path,
+    pds: bool = True,
+    start: str = "oldest",
+    public: bool = False,
+    stream: Stream = Stream(),  # noqa: B008
 ) -> AsyncIterator[Inside]:
     """Caught up with what the network told so far. `public`: strangers may see the pages about lists."""
     settings = Settings(
@@ -108,7 +113,8 @@ async def running(
         jetstream=Jetstream(urls=tuple(sim.urls.jetstream), start=start),
         labels=Labels(urls=(sim.urls.labeler,)),
         appview=Appview(url=sim.urls.appview),
-        web=Web(public=public),
+        web=Web(public=public, pictures=(sim.urls.appview,)),
+        stream=stream,
         identity=Identity(plc_url=sim.urls.plc, trusted_pds=(sim.urls.pds,) if pds else ()),
     )
     app = build(settings)

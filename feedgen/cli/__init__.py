@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from feedgen.cli import data, feed, home, readers, run
+from feedgen.cli import data, feed, home, readers, run, stream
 from feedgen.cli.group import ELSEWHERE, cli
 
-__all__ = ["ELSEWHERE", "cli", "data", "feed", "home", "main", "readers", "run"]
+__all__ = ["ELSEWHERE", "cli", "data", "feed", "home", "main", "readers", "run", "stream"]
 
 
 def keep_machine_code() -> None:

@@ -17,6 +17,7 @@ Check = Callable[[str], str]
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
+_STREAM_TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39} [0-9]{1,6} [0-9a-f]{64}")
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 
 HOST_NAME: Final = "a DNS name like feed.example.com (no scheme, no port)"
@@ -27,6 +28,7 @@ PROXY: Final = "an address like 100.64.0.2, a network like 10.0.0.0/24 (not the 
 FOLDER: Final = "the path of a folder"
 NAME: Final = "up to 24 small letters, digits and hyphens"
 ACCOUNT: Final = "a handle like you.bsky.social, without @, or a DID"
+STREAM_TOKEN: Final = "a name, a rate and a hash, as `feedgen stream token add` writes them"
 FEED_WORDS: Final = "for-you=what is meant: a feed's name, =, and text"
 
 
@@ -123,6 +125,10 @@ def check_account(text: str) -> str:
 def check_feed_words(text: str) -> str:
     name, equals, words = text.partition("=")
     return "" if equals and is_rkey(name) and words.strip() and "\0" not in words else FEED_WORDS
+
+
+def check_stream_token(text: str) -> str:
+    return "" if _STREAM_TOKEN.fullmatch(text) else STREAM_TOKEN
 
 
 def check_folder(text: str) -> str:

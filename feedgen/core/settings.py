@@ -16,9 +16,11 @@ import msgspec
 from feedgen.core.arms import parse_arm
 from feedgen.core.checks import (
     check_account,
+    check_bind,
     check_feed_words,
     check_folder,
     check_http_url,
+    check_stream_token,
     check_subject,
     check_websocket_url,
     or_nothing,
@@ -110,6 +112,45 @@ class Web(Section, frozen=True, kw_only=True):
             check=check_http_url,
         ),
     ] = ("https://cdn.bsky.app", "https://video.bsky.app", "https://video.cdn.bsky.app")
+
+
+class Stream(Section, frozen=True, kw_only=True):
+    """Every event with what belongs to it, over one websocket (docs/stream.md). Off unless `bind` is set."""
+
+    bind: Annotated[
+        str,
+        Key(
+            "Where to listen, like `127.0.0.1:8092`; `tailscale:port` is this machine's address in the tunnel. "
+            "Empty: there is no stream.",
+            check=or_nothing(check_bind),
+        ),
+    ] = ""
+    tokens: Annotated[
+        tuple[str, ...],
+        Key(
+            "Who may listen: a name, messages a second (0: no limit), and the hash of a token, as `feedgen stream "
+            "token add` writes them. Empty: everybody who reaches the address.",
+            check=check_stream_token,
+        ),
+    ] = ()
+    patience_ms: Annotated[
+        int,
+        Key("A message waits at most this long for what belongs to it.", unit="ms", low=0, high=10_000),
+    ] = 300
+    calls_per_s: Annotated[
+        float,
+        Key(
+            "What is asked of the AppView, at most; each call brings 25 posts or profiles.",
+            unit="calls/s",
+            low=0.1,
+            high=100,
+        ),
+    ] = 8.0
+    kept_profiles: Annotated[
+        int, Key("Profiles that are kept in memory.", unit="profiles", low=1_000, high=2_000_000)
+    ] = 100_000
+    kept_posts: Annotated[int, Key("Posts that are kept in memory.", unit="posts", low=1_000, high=2_000_000)] = 100_000
+    adult: Annotated[bool, Key("Whether posts and people that are labelled as adult or graphic are passed on.")] = False
 
 
 class Publish(Section, frozen=True, kw_only=True):
@@ -206,6 +247,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     labels: Labels = Labels()
     moderation: Moderation = Moderation()
     web: Web = Web()
+    stream: Stream = Stream()
     publish: Publish = Publish()
     feeds: Feeds = Feeds()
     log: Log = Log()
@@ -273,6 +315,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             said.append(
                 f'[service] bind is "{self.service.bind}", but trusted_proxies names only this machine: all callers '
                 "look like one and share one caller's limits. Add the VPS's address in the tunnel (`feedgen setup`)."
+            )
+        stream = self.stream
+        if stream.bind and not stream.tokens and not stream.bind.startswith(("unix:", "127.", "localhost", "[::1]")):
+            said.append(
+                f'[stream] bind is "{stream.bind}" and there are no tokens: everybody who reaches it may listen. '
+                "Make one with `feedgen stream token add NAME`."
             )
         for key in ("did_web", "pds"):
             if getattr(self.identity, key) == "direct":

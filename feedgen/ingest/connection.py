@@ -18,7 +18,7 @@ from feedgen.core.clock import Clock
 from feedgen.ingest.events import MAX_FRAME_BYTES, TOO_BIG
 from feedgen.ingest.frames import DROPPED, Frames, Inlet
 
-READ_EVERY_S: Final = 0.5  # of a live stream
+READ_EVERY_S: Final = 0.5  # of a live stream that nobody else listens to (tap.py)
 CATCH_UP_EVERY_S: Final = 0.05  # of an older one: hosts write each event by itself, and few at once cost more
 READ_BUFFER_BYTES: Final = 256 << 10
 READ_BYTES: Final = 128 << 10  # at a time: five hundred messages, a millisecond's work
@@ -65,9 +65,10 @@ class Connection(picows.WSListener):
         same_host: bool = False,
         asked_seq: int = 0,
         live: bool = False,
+        live_every_s: Callable[[], float] = lambda: READ_EVERY_S,
     ) -> None:
         self.host, self.number, self.dictionary, self.same_host = host, number, dictionary, same_host
-        self.asked_seq, self.live = asked_seq, live
+        self.asked_seq, self.live, self._live_every_s = asked_seq, live, live_every_s
         self.messages = 0
         self.bytes = 0
         self.head: list[bytes] = []
@@ -149,7 +150,7 @@ class Connection(picows.WSListener):
             self._hold("full")
         elif size < READ_BYTES // 2:  # else more is waiting
             self._hold("pace")
-            self._loop.call_later(READ_EVERY_S if self.live else CATCH_UP_EVERY_S, self._release, "pace")
+            self._loop.call_later(self._live_every_s() if self.live else CATCH_UP_EVERY_S, self._release, "pace")
         else:
             self._hold("turn")
             self._loop.call_soon(self._release, "turn")

@@ -34,6 +34,7 @@ from feedgen.ingest.hosts import (
     subscription_url,
 )
 from feedgen.ingest.position import Position
+from feedgen.ingest.tap import Tap
 from feedgen.ingest.watch import WORDLESS, Ended, Gap, Options, State, Status, Watch
 
 __all__ = ["Behind", "Client", "Gap", "Options", "State", "Status"]
@@ -69,6 +70,7 @@ class Client:
         resume_at: Callable[[], Cursor | None] = lambda: None,
         options: Options | None = None,
         rng: random.Random | None = None,
+        tap: Tap | None = None,
     ) -> None:
         self.bases = [base_of(url) for url in urls]
         self.wire, self.options = wire, options or Options()
@@ -76,6 +78,7 @@ class Client:
         self._dictionaries = dictionaries if isinstance(dictionaries, Dictionaries) else Dictionaries(dictionaries)
         self._inlet, self._clock, self._resume_at = inlet, clock, resume_at
         self._random = rng or random.Random()
+        self._tap = tap or Tap()
         self._wires: dict[str, Wire] = {}  # what `auto` found out
         self._wire: Wire = "v2"
         self._position = Position(start)
@@ -165,6 +168,7 @@ class Client:
                 same_host=same_host,
                 asked_seq=asked_seq,
                 live=cursor is None,
+                live_every_s=lambda: self._tap.read_every_s,
             )
 
         try:

@@ -28,6 +28,7 @@ from feedgen.ingest.gather import gather
 from feedgen.ingest.matcher import Matcher
 from feedgen.ingest.repeats import OpenDay, Repeats
 from feedgen.ingest.replacement import Replacement
+from feedgen.ingest.tap import Tap
 
 log = logging.getLogger(__name__)
 
@@ -95,13 +96,14 @@ class Pipeline:
         full_backoff_s: float = FULL_BACKOFF_S,
         retention_days: int = RETENTION_DAYS,
         on_end: Callable[[BaseException | None], None] | None = None,
+        tap: Tap | None = None,
     ) -> None:
         self.status = Progress()
         self.failure: BaseException | None = None
         self.matcher: Matcher | None = None  # of the feeds' patterns; may be replaced at any time, by any thread
         self._sink, self._inlet, self._clock = sink, inlet, clock
         self._batch_s, self._full_backoff_s = batch_s, full_backoff_s
-        self._on_end = on_end
+        self._on_end, self._tap = on_end, tap or Tap()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._builder = BatchBuilder(max_events=max_events)
@@ -204,6 +206,8 @@ class Pipeline:
             if self._stop.is_set():
                 return
             messages = self._inflate(frames.messages[start : start + MANY], frames.dictionary)
+            if self._tap.listening:
+                self._tap.pass_on(frames.host, messages)
             if len(messages) < FEW or self._replacement is not None:
                 self._add_each(messages)
             else:

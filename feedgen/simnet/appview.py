@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
-from feedgen.core.ids import POST_NSID, is_did
+from feedgen.core.ids import FOLLOW_NSID, POST_NSID, is_did
 from feedgen.simnet import text
+from feedgen.simnet.faults import Faults
 from feedgen.simnet.httpd import Request, Response, Router, answer, failure
 from feedgen.simnet.pds import Repositories
 from feedgen.simnet.states import PostState, ProfileState
@@ -17,20 +18,24 @@ from feedgen.simnet.world import World
 
 MAX_POSTS: Final = 25
 MAX_PROFILES: Final = 25
+MAX_REMEMBERED: Final = 1_000
 _IMAGES: Final = "/img/"
 
 
 class AppView:
     """getPosts and getAuthorFeed, getProfile(s), resolveHandle, and pictures."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, faults: Faults) -> None:
         self.url = ""  # known once the server listens; pictures point there
+        self.asked: list[list[str]] = []  # the keys of each call for posts or profiles, for tests to look at
+        self._faults = faults
         self._world = world
         self.router = Router(
             {
                 "/xrpc/app.bsky.feed.getPosts": self._get_posts,
                 "/xrpc/app.bsky.feed.getAuthorFeed": self._get_author_feed,
                 "/xrpc/app.bsky.actor.getProfiles": self._get_profiles,
+                "/xrpc/app.bsky.graph.getList": self._get_list,
                 "/xrpc/app.bsky.actor.getProfile": self._get_profile,
                 "/xrpc/com.atproto.identity.resolveHandle": Repositories(world).resolve_handle,
             },
@@ -49,7 +54,7 @@ class AppView:
         for uri in uris:
             if not uri.startswith("at://"):
                 return failure(400, "InvalidRequest", "uris must be at-uris")
-        found = (self._world.post(uri) for uri in dict.fromkeys(uris))
+        found = (self._world.post(uri) for uri in self._answered(uris))
         return answer({"posts": [self._post_view(post) for post in found if post is not None and not post.deleted]})
 
     async def _get_author_feed(self, request: Request) -> Response:
@@ -70,8 +75,20 @@ class AppView:
         actors = request.query.get("actors", [])
         if not 1 <= len(actors) <= MAX_PROFILES:
             return failure(400, "InvalidRequest", f"actors must have 1 to {MAX_PROFILES} elements")
-        found = (self._profile(actor) for actor in dict.fromkeys(actors))
+        found = (self._profile(actor) for actor in self._answered(actors))
         return answer({"profiles": [self._detailed(p) for p in found if p is not None and p.active]})
+
+    def _answered(self, keys: list[str]) -> list[str]:
+        self.asked.append(keys)
+        del self.asked[:-MAX_REMEMBERED]
+        once = list(dict.fromkeys(keys))
+        return once[::2] if self._faults.take("half", "appview") else once
+
+    async def _get_list(self, request: Request) -> Response:
+        """Made up: everybody's `follows` are a list."""
+        did = request.first("list").removeprefix("at://").partition("/")[0]
+        follows = [msgspec.json.decode(one.value)["subject"] for one in self._world.records(did, FOLLOW_NSID)]
+        return answer({"items": [{"subject": {"did": one}} for one in follows[:100]]})
 
     async def _get_profile(self, request: Request) -> Response:
         profile = self._profile(request.first("actor"))

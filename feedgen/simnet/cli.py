@@ -74,6 +74,7 @@ def main(context: click.Context, /, **options: Any) -> None:
       error    a stream ends with an error frame "name"; a request is answered with "status"
       corrupt  a frame or answer is broken: "how" is cut, bytes, type or zstd
       drop     an event is not sent             repeat   the last "events" events come again
+      half     the AppView leaves out every other post or profile of an answer
       reorder  a second's events are mixed up   jump     the sequence goes on "by" so many higher
       compact  an archive leaves out what was deleted since (where: "jetstream/0/archive")
     """

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -181,7 +183,10 @@ class HttpServer:
         if slow := self._faults.take("slow", self.name):
             await asyncio.sleep(slow.option("delay_s", 1.0))
         if fault := self._faults.take("error", self.name):
-            return failure(int(fault.option("status", 500)), "InternalServerError", "an error on command")
+            spoiled = failure(int(fault.option("status", 500)), "InternalServerError", "an error on command")
+            reset_s = fault.option("reset_s", 0)
+            told = (("ratelimit-reset", str(math.ceil(time.time() + reset_s))),) if reset_s else ()
+            return replace(spoiled, headers=spoiled.headers + told)
         if self._faults.take("corrupt", self.name):
             return replace(response, body=response.body[: len(response.body) // 2] + b"\xff")
         return None if self._faults.take("close", self.name) else response

@@ -250,7 +250,7 @@ class Simnet:
         options = self.options
         handlers: dict[str, Handler] = {}
         if self._world is not None:
-            appview = AppView(self._world)
+            appview = self.appview = AppView(self._world, self.faults)
             handlers = {"pds": Repositories(self._world).handle, "appview": appview.handle}
             for name, handler in handlers.items():
                 await self._serve(name, handler)

@@ -71,7 +71,7 @@ def bound(bind: str, setting: str) -> socket.socket:
         sock = socket.socket(fileno=os.dup(int(bind[5:]))) if bind.startswith("fd://") else _bind_tcp(bind)
     except (OSError, ValueError) as error:
         raise FeedgenError(
-            f"Can't listen on {bind}: {error}", f"Is another service using it? See [service] {setting}."
+            f"Can't listen on {bind}: {error}", f"Is another service using it? See {setting}."
         ) from error
     sock.setblocking(False)
     return sock

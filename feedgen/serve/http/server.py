@@ -83,7 +83,7 @@ class Server:
         sockets, loop = list[socket.socket](), asyncio.get_running_loop()
         try:
             for bind in self._binds:
-                sockets.append(bound(bind, self._setting))
+                sockets.append(bound(bind, f"[service] {self._setting}"))
             for sock in sockets:
                 self._listeners.append(Listener(loop, sock, self._protocol))
         except BaseException:

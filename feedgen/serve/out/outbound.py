@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import certifi
 import httpx
@@ -17,6 +17,12 @@ USER_AGENT: Final = "feedgen"
 CONNECTIONS: Final = 4
 
 Params = Mapping[str, str] | Sequence[tuple[str, str]]
+
+
+class Answer(NamedTuple):
+    status: int
+    body: bytes  # empty unless the status is 200
+    headers: Mapping[str, str]
 
 
 class TooLong(UpstreamError):
@@ -59,7 +65,20 @@ class Outbound:
         headers: Mapping[str, str] | None = None,
         certificate_of: str | None = None,
     ) -> tuple[int, bytes]:
-        """Status and body; the body is read for status 200 only. Raises UpstreamError.
+        """Status and body; the body is read for status 200 only. Raises UpstreamError."""
+        answer = await self.ask(url, timeout_s, max_bytes, params, headers, certificate_of)
+        return answer.status, answer.body
+
+    async def ask(
+        self,
+        url: str,
+        timeout_s: float,
+        max_bytes: int,
+        params: Params | None = None,
+        headers: Mapping[str, str] | None = None,
+        certificate_of: str | None = None,
+    ) -> Answer:
+        """The same, with the answer's headers.
 
         `certificate_of` is the name that the certificate must have when the URL has an address instead.
         """
@@ -81,7 +100,8 @@ class Outbound:
                 asyncio.timeout(timeout_s),
                 self._client.stream("GET", url, params=query, headers=headers, extensions=extensions) as answer,
             ):
-                return answer.status_code, await self._body(answer, max_bytes) if answer.status_code == 200 else b""
+                body = await self._body(answer, max_bytes) if answer.status_code == 200 else b""
+                return Answer(answer.status_code, body, answer.headers)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, TimeoutError, OSError) as error:
             raise UpstreamError(f"no answer: {type(error).__name__}") from None
 
