@@ -60,6 +60,7 @@ class Hub:
         self._tap = tap
         self._expected: dict[Consumer, frozenset[str]] = {}  # the collections of all, those that still replay included
         self._needed: frozenset[bytes] = frozenset()
+        self._unbroken = 0
         self._flushing: asyncio.Handle | None = None
         self._more = asyncio.Event()
 
@@ -83,8 +84,13 @@ class Hub:
         self._count()
         if not self._expected:
             self._tap.close()
-            self.heard.clear()
+            self._forget()
             self.parts.shown.release()
+
+    def _forget(self) -> None:
+        """Events were not heard: what was heard before does not lead to what is heard from now on."""
+        self.heard.clear()
+        self._unbroken += 1
 
     def everybody(self) -> list[Consumer]:
         return list(self._expected)
@@ -112,13 +118,13 @@ class Hub:
             lane.settled(keys)
         self.flush()
 
-    def emit(self, sent: Sent, targets: Sequence[Consumer]) -> None:
-        """Spelled once for each format."""
+    def emit(self, sent: Sent, targets: Sequence[Consumer], replayed: bool = False) -> None:
+        """Spelled once for each format. What is live waits while a consumer's replay still goes out."""
         self.parts.shown.renew()
         joined = Joined(sent, self.parts.shown)
         frames: dict[str, bytes] = {}
         for consumer in targets:
-            if consumer.held is not None:
+            if consumer.held is not None and not replayed:
                 consumer.held.append(joined)
                 continue
             name = consumer.query.format
@@ -153,16 +159,19 @@ class Hub:
 
     async def hear(self, tapped: Tapped) -> None:
         if tapped.lost:
+            self._forget()
             for consumer in self.consumers:
                 consumer.missed(tapped.lost)
         clock = self.parts.clock
         self.parts.shown.renew()
-        until_s = clock.monotonic_s() + TURN_S
+        until_s, unbroken = clock.monotonic_s() + TURN_S, self._unbroken
         for n, message in enumerate(tapped.messages, 1):
             self._one(tapped.host, message)
             if n % TURN_MESSAGES == 0 and clock.monotonic_s() > until_s:
                 self.flush()
                 await asyncio.sleep(0)
+                if unbroken != self._unbroken:  # the last consumer left, and another may have come
+                    return
                 self.parts.shown.renew()
                 until_s = clock.monotonic_s() + TURN_S
         self.flush()

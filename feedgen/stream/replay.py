@@ -201,7 +201,7 @@ class Replay:
             left = [one for one in (base.position - below for below in base.pending) if one > at]
             head, *rest = [_place(base, position) for position in (base.position, *left)]
             sent = sent._replace(head=head, pending=(*sent.pending, *rest))
-        self._hub.emit(sent, targets)
+        self._hub.emit(sent, targets, replayed=True)
 
     def _tell_gap(self, first: Happening) -> None:
         asked_us = self._cursor.from_us
