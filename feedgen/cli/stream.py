@@ -16,7 +16,7 @@ def stream() -> None:
 
 @stream.group()
 def token() -> None:
-    """Who may listen to the stream."""
+    """Who may listen to the stream: tokens for an address that strangers reach too."""
 
 
 @token.command("add")

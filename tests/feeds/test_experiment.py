@@ -7,7 +7,7 @@ from scripts.benchmarks import experiment
 
 def test_a_better_preset_is_found_and_an_equal_one_is_not_told_from_the_first() -> None:
     params = experiment.PARAMETERS | {
-        "people": 500,
+        "people": 800,
         "days": 2.0,
         "pages": 1,
         "control": "few seeds",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feedgen.core.ids import NO_PERSON, NO_POST, POSTS_PER_DAY, US_PER_DAY, tick_us
+from feedgen.core.ids import DATED_TICK, NO_PERSON, NO_POST, POSTS_PER_DAY, US_PER_DAY, tick_us
 from feedgen.graph.graph import DayFull, Graph
 from feedgen.graph.live import MAX_ON_TOP, MAX_POSTS
 from feedgen.graph.sealed import SealedDay
@@ -72,7 +72,9 @@ class Pair:
         posts = np.array(numbers, np.uint32)[(rng.random(count) ** 3 * len(numbers)).astype(int)]
         today = self.truth[self.today]
         last = today.rated[-1][2] if today.rated else 0
-        ticks = np.minimum(last + np.cumsum(rng.integers(0, 20, count)), 65_535).astype(np.uint16)
+        ticks = np.minimum(np.maximum(last + np.cumsum(rng.integers(0, 20, count)), DATED_TICK + 1), 65_535).astype(
+            np.uint16
+        )
         there = {(a, p) for a, p, _ in today.rated}
         expected = []
         for pair in zip(actors.tolist(), posts.tolist(), strict=True):
@@ -233,7 +235,9 @@ class Pair:
         for day, values in sorted(days, key=lambda pair: -pair[0].day):
             sealed = isinstance(self.graph._days[day.day], SealedDay)
             for value, tick in values:
-                expected.setdefault(value, tick_us(day.day, tick & 0xFF00 | 0x80 if sealed else tick))
+                # A sealed day keeps 8 bits; 0 is for dated ratings, so the first minutes become the second step.
+                coarse = max(tick & 0xFF00, 0x0100) | 0x80
+                expected.setdefault(value, tick_us(day.day, coarse if sealed else tick))
         assert list(zip(got[0].tolist(), got[1].tolist(), strict=True)) == list(expected.items())
 
 

@@ -42,12 +42,13 @@ from feedgen.graph.words import i64
 DAY = 20_000
 POSTS = 40
 PEOPLE = 3000
+FIRST_TICK = 256  # a sealed day's first step of time is for dated ratings, which nobody is a co-liker by
 ADDED, REMOVED, STOP = 0, 1, 2  # words of progress: rounds of people that are in, rounds that are partly out again
 
 
 @inline
 def tick_for(person: int, post: int) -> int:
-    return i64(person) * 20 + (i64(post) & 0xFF_FFFF) // 2
+    return i64(person) * 20 + (i64(post) & 0xFF_FFFF) // 2 + FIRST_TICK
 
 
 @inline
@@ -139,7 +140,7 @@ class Truth:
         stays = ((person + n) % 3 != 0) | (person >= self.removed)
         person, n = person[stays], n[stays]
         post = (n | DAY % 256 << 24).astype(np.uint32)
-        return person.astype(np.uint32), post, (person * 20 + n // 2).astype(np.uint16)
+        return person.astype(np.uint32), post, (person * 20 + n // 2 + FIRST_TICK).astype(np.uint16)
 
     def posts(self) -> tuple[U32, U32, I64, U16, U16, U8, U32]:
         n = np.arange(POSTS)
@@ -180,7 +181,7 @@ class Stage:
         """One person after the other likes all posts; a hundred people later, some of that is taken back."""
         for person in range(PEOPLE):
             self.truth.added = person + 1
-            ticks = person * 20 + np.arange(POSTS) // 2
+            ticks = person * 20 + np.arange(POSTS) // 2 + FIRST_TICK
             self.graph.add_ratings(np.full(POSTS, person, np.uint32), self.numbers, ticks.astype(np.uint16))
             self.progress[ADDED] = person + 1
             if person >= 100:
