@@ -272,6 +272,7 @@ class OpenDay:
                         [(key, person, text) for person, key, text in p.odd_keys],
                     )
                 if p.tags:
+                    self._db.execute(schema.OPEN_TAGS)
                     self._db.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", p.tags)
                 self._db.execute("COMMIT")
             except BaseException:

@@ -144,9 +144,7 @@ class DayReader:
         return rows[0][0] if rows else None
 
     def tags(self) -> dict[str, BitMap]:
-        """The posts that match each pattern of a feed. Files from before there were tags have no such table."""
-        if not self._all("SELECT 1 FROM sqlite_master WHERE name = 'tags'"):
-            return {}
+        """The posts that match each pattern of a feed."""
         return read_tags(self._db, self.path, self.sealed)
 
     def odd_keys(self) -> list[tuple[int, int, str]]:

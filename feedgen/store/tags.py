@@ -17,9 +17,11 @@ from feedgen.store.sqlite import fetch, spoken
 
 
 def read_tags(db: apsw.Connection, path: Path, sealed: bool) -> dict[str, BitMap]:
-    """By pattern."""
+    """By pattern. A file without hits, or from before there were tags, has no such table."""
     found: dict[str, BitMap] = {}
     with spoken(path):
+        if not fetch(db, "SELECT 1 FROM sqlite_master WHERE name = 'tags'"):
+            return {}
         if sealed:
             return {name: BitMap.deserialize(blob) for name, blob in fetch(db, "SELECT pattern, posts FROM tags")}
         for name, post in db.execute("SELECT pattern, post FROM tags"):

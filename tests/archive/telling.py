@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -51,6 +52,12 @@ class Store:
                     if task.done():
                         task.result()
                 await asyncio.sleep(0.01)
+
+    async def comes_to(self, expected: dict[str, tuple[set[str | None], set[str | None], int]]) -> None:
+        """Until it holds just this. The names of posts may be behind while a day is sealed in the background."""
+        with contextlib.suppress(TimeoutError):
+            await self.meanwhile(lambda: self.content() == expected, 20.0)
+        assert self.content() == expected
 
     def content(self) -> dict[str, tuple[set[str | None], set[str | None], int]]:
         """By DID: what they liked and reposted, whom they follow, their flags."""
